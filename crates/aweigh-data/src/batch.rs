@@ -1,0 +1,305 @@
+//! Batches in host memory.
+
+use std::path::{Path, PathBuf};
+
+use crate::transform::transform_truth;
+use crate::{ChannelOrder, DataError, DecodedImage, TransformConfig, decode, resize};
+
+/// Ground truth of one image.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HostTruth {
+    /// Boxes `[x1, y1, x2, y2]` in pixels.
+    pub boxes: Vec<[f32; 4]>,
+    /// Class `0..C` of each box.
+    pub labels: Vec<usize>,
+    /// Regions in which nothing is background: crowds and annotations to ignore.
+    pub ignore: Vec<[f32; 4]>,
+}
+
+/// What happened to an image on its way into a batch; sizes are `[height, width]` in pixels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImageMeta {
+    /// The `id` in the annotation file; 0 for an image without one.
+    pub image_id: u64,
+    /// The file.
+    pub file: PathBuf,
+    /// Size in the file.
+    pub original: [usize; 2],
+    /// Size after resizing, without padding.
+    pub resized: [usize; 2],
+    /// Resized over original size, `[x, y]`.
+    pub scale: [f32; 2],
+    /// Whether left and right are exchanged.
+    pub flipped: bool,
+}
+
+impl ImageMeta {
+    /// Maps a box of the network input back to original pixels.
+    pub fn to_original(&self, [x1, y1, x2, y2]: [f32; 4]) -> [f32; 4] {
+        let width = self.resized[1] as f32;
+        let (x1, x2) = match self.flipped {
+            true => (width - x2, width - x1),
+            false => (x1, x2),
+        };
+        let [x, y] = self.scale;
+        [x1 / x, y1 / y, x2 / x, y2 / y]
+    }
+}
+
+/// A batch, ready to become a tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostBatch {
+    /// Number of the batch in its epoch, from 0.
+    pub index: usize,
+    /// `[B, 3, H, W]`, normalised; zeros right of and below each image.
+    pub images: Vec<f32>,
+    /// `[B, 3, H, W]`.
+    pub shape: [usize; 4],
+    /// Ground truth of each image, in pixels of the network input.
+    pub truth: Vec<HostTruth>,
+    /// The way of each image into the batch.
+    pub meta: Vec<ImageMeta>,
+}
+
+impl HostBatch {
+    /// Decodes and transforms image files without annotations, for prediction.
+    ///
+    /// # Errors
+    /// If a file is not a readable image.
+    ///
+    /// # Panics
+    /// If `files` is empty.
+    pub fn from_files(files: &[PathBuf], transform: &TransformConfig) -> Result<Self, DataError> {
+        let prepared: Result<Vec<_>, _> = files
+            .iter()
+            .map(|file| {
+                let image = decode(file)?;
+                let source = Source {
+                    image_id: 0,
+                    file,
+                    truth: &HostTruth::default(),
+                };
+                Ok(prepare(image, source, transform, false))
+            })
+            .collect();
+        Ok(collate(0, prepared?, transform))
+    }
+}
+
+/// What is known about an image before it is decoded.
+pub(crate) struct Source<'a> {
+    pub(crate) image_id: u64,
+    pub(crate) file: &'a Path,
+    pub(crate) truth: &'a HostTruth,
+}
+
+/// A resized image that waits for its batch.
+pub(crate) struct Prepared {
+    /// RGB, interleaved; not flipped yet.
+    pixels: Vec<u8>,
+    truth: HostTruth,
+    meta: ImageMeta,
+}
+
+/// Resizes an image and moves its ground truth along. Flipping the pixels is left to [`collate`],
+/// which writes them once.
+pub(crate) fn prepare(
+    image: DecodedImage,
+    source: Source<'_>,
+    transform: &TransformConfig,
+    flipped: bool,
+) -> Prepared {
+    let original = [image.height, image.width];
+    let resized = transform.resized(original);
+    let scale = [1, 0].map(|side| (resized[side] as f64 / original[side] as f64) as f32);
+    Prepared {
+        pixels: resize::resize(image, resized),
+        truth: transform_truth(source.truth, scale, resized, flipped),
+        meta: ImageMeta {
+            image_id: source.image_id,
+            file: source.file.to_path_buf(),
+            original,
+            resized,
+            scale,
+            flipped,
+        },
+    }
+}
+
+/// Normalises the images into one block of the size of the largest, rounded up.
+///
+/// # Panics
+/// If `prepared` is empty.
+pub(crate) fn collate(
+    index: usize,
+    prepared: Vec<Prepared>,
+    transform: &TransformConfig,
+) -> HostBatch {
+    assert!(!prepared.is_empty(), "a batch needs an image");
+    let side = |side: usize| {
+        prepared
+            .iter()
+            .map(move |image| image.meta.resized[side])
+            .max()
+    };
+    let largest = [0, 1].map(|at| side(at).unwrap_or(0));
+    let [height, width] = transform.padded(largest);
+    let mut images = vec![0.0; prepared.len() * 3 * height * width];
+    let tables = tables(transform);
+    let planes = images.chunks_exact_mut(height * width);
+    let places = prepared
+        .iter()
+        .flat_map(|image| [(image, 0), (image, 1), (image, 2)]);
+    for (plane, (image, channel)) in planes.zip(places) {
+        let source = match transform.channel_order {
+            ChannelOrder::Rgb => channel,
+            ChannelOrder::Bgr => 2 - channel,
+        };
+        write_plane(plane, width, image, source, &tables[channel]);
+    }
+    HostBatch {
+        index,
+        images,
+        shape: [prepared.len(), 3, height, width],
+        meta: prepared.iter().map(|image| image.meta.clone()).collect(),
+        truth: prepared.into_iter().map(|image| image.truth).collect(),
+    }
+}
+
+/// The normalised value of each of the 256 levels of each channel.
+fn tables(transform: &TransformConfig) -> [[f32; 256]; 3] {
+    [0, 1, 2].map(|channel| {
+        let (mean, std) = (transform.mean[channel], transform.std[channel]);
+        std::array::from_fn(|level| (level as f32 - mean) / std)
+    })
+}
+
+/// Writes one channel of an image into its plane of a batch, from the right if it is flipped.
+fn write_plane(
+    plane: &mut [f32],
+    stride: usize,
+    image: &Prepared,
+    channel: usize,
+    table: &[f32; 256],
+) {
+    let [_, width] = image.meta.resized;
+    let rows = image.pixels.chunks_exact(width * 3);
+    for (out, row) in plane.chunks_exact_mut(stride).zip(rows) {
+        let values = row
+            .chunks_exact(3)
+            .map(|pixel| table[usize::from(pixel[channel])]);
+        let out = out[..width].iter_mut();
+        if image.meta.flipped {
+            out.rev().zip(values).for_each(|(out, value)| *out = value);
+        } else {
+            out.zip(values).for_each(|(out, value)| *out = value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An image whose pixel `(y, x)` is `[10 y + x, 100, 200]`.
+    fn image(height: usize, width: usize) -> DecodedImage {
+        let pixel = |y, x| [(10 * y + x) as u8, 100, 200];
+        DecodedImage {
+            height,
+            width,
+            pixels: (0..height)
+                .flat_map(|y| (0..width).flat_map(move |x| pixel(y, x)))
+                .collect(),
+        }
+    }
+
+    fn transform(channel_order: ChannelOrder) -> TransformConfig {
+        TransformConfig {
+            short_edge: 2,
+            long_edge: 3,
+            mean: [1.0, 2.0, 3.0],
+            std: [2.0, 4.0, 8.0],
+            channel_order,
+            size_divisor: 4,
+            ..TransformConfig::default()
+        }
+    }
+
+    fn batch(channel_order: ChannelOrder, flipped: bool) -> HostBatch {
+        let transform = transform(channel_order);
+        let truth = HostTruth {
+            boxes: vec![[0.0, 0.0, 1.0, 2.0]],
+            labels: vec![1],
+            ignore: vec![],
+        };
+        let source = Source {
+            image_id: 5,
+            file: Path::new("a.png"),
+            truth: &truth,
+        };
+        let prepared = prepare(image(2, 3), source, &transform, flipped);
+        collate(4, vec![prepared], &transform)
+    }
+
+    #[test]
+    fn pixels_are_normalised_padded_and_ordered() {
+        let check = |order, flipped, channel: usize, expected: [f32; 8]| {
+            let batch = batch(order, flipped);
+            assert_eq!((batch.index, batch.shape), (4, [1, 3, 4, 4]));
+            let plane = &batch.images[channel * 16..][..16];
+            assert_eq!(plane[..8], expected, "{order:?} {flipped} {channel}");
+            assert_eq!(plane[8..], [0.0; 8]);
+        };
+        let red = [-0.5, 0.0, 0.5, 0.0, 4.5, 5.0, 5.5, 0.0];
+        check(ChannelOrder::Rgb, false, 0, red);
+        let flipped = [0.5, 0.0, -0.5, 0.0, 5.5, 5.0, 4.5, 0.0];
+        check(ChannelOrder::Rgb, true, 0, flipped);
+        let green = [24.5, 24.5, 24.5, 0.0, 24.5, 24.5, 24.5, 0.0];
+        check(ChannelOrder::Bgr, true, 1, green);
+        // Blue comes first, with the first mean and deviation.
+        let blue = [99.5, 99.5, 99.5, 0.0, 99.5, 99.5, 99.5, 0.0];
+        check(ChannelOrder::Bgr, false, 0, blue);
+    }
+
+    #[test]
+    fn boxes_map_back_to_original_pixels() {
+        for flipped in [false, true] {
+            let batch = batch(ChannelOrder::Rgb, flipped);
+            let bbox = batch.truth[0].boxes[0];
+            let expected = if flipped { 2.0 } else { 0.0 };
+            assert_eq!(bbox[0], expected);
+            assert_eq!(batch.meta[0].to_original(bbox), [0.0, 0.0, 1.0, 2.0]);
+        }
+    }
+
+    #[test]
+    fn scale_is_kept_per_axis() {
+        let transform = TransformConfig::default();
+        let source = Source {
+            image_id: 0,
+            file: Path::new(""),
+            truth: &HostTruth::default(),
+        };
+        let prepared = prepare(image(48, 64), source, &transform, false);
+        assert_eq!(prepared.meta.resized, [800, 1067]);
+        let expected = [1067.0 / 64.0, 800.0 / 48.0];
+        assert_eq!(prepared.meta.scale, expected);
+    }
+
+    #[test]
+    fn a_batch_has_the_size_of_its_largest_image() {
+        let transform = transform(ChannelOrder::Rgb);
+        let prepared = [(2, 3), (3, 2)].map(|(height, width)| {
+            let source = Source {
+                image_id: 0,
+                file: Path::new(""),
+                truth: &HostTruth::default(),
+            };
+            prepare(image(height, width), source, &transform, false)
+        });
+        let batch = collate(0, prepared.into(), &transform);
+        assert_eq!(batch.shape, [2, 3, 4, 4]);
+        // Right of the narrow image.
+        assert_eq!(batch.images[48 + 2..48 + 4], [0.0, 0.0]);
+    }
+}

@@ -1,0 +1,170 @@
+//! What can be wrong with a user's files.
+
+use std::io;
+use std::path::PathBuf;
+
+/// An error of a dataset; its message names the file, the place in it and what was expected.
+///
+/// The message is complete: causes are part of it, so printing a chain of sources repeats nothing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// The annotation file cannot be read.
+    #[error("cannot read annotation file {}: {reason}", .path.display())]
+    AnnotationFile {
+        /// The annotation file.
+        path: PathBuf,
+        /// Why.
+        reason: io::Error,
+    },
+    /// The annotation file is not JSON, or not in COCO's layout.
+    #[error("{}:{line}:{column}: not a COCO annotation file: {reason}", .path.display())]
+    Json {
+        /// The annotation file.
+        path: PathBuf,
+        /// Line of the mistake, from 1.
+        line: usize,
+        /// Column of the mistake, from 1.
+        column: usize,
+        /// What was found and what was expected.
+        reason: String,
+    },
+    /// The folder of the images does not exist.
+    #[error("image folder {} does not exist or is not a folder", .path.display())]
+    ImageFolder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Two records of one kind have the same id.
+    #[error("{}: two records in `{list}` have the id {id}; ids must be unique", .path.display())]
+    DuplicateId {
+        /// The annotation file.
+        path: PathBuf,
+        /// `images`, `annotations` or `categories`.
+        list: &'static str,
+        /// The repeated id.
+        id: u64,
+    },
+    /// An annotation refers to an image or a category that the file does not declare.
+    #[error(
+        "{}: annotation {annotation} has {key} {id}, which is not in `{list}`", .path.display()
+    )]
+    UnknownReference {
+        /// The annotation file.
+        path: PathBuf,
+        /// Id of the annotation.
+        annotation: u64,
+        /// `image_id` or `category_id`.
+        key: &'static str,
+        /// The id that is not declared.
+        id: u64,
+        /// `images` or `categories`.
+        list: &'static str,
+    },
+    /// An annotation or an image record has a value that cannot be used.
+    #[error("{}: {record} {id}: {reason}", .path.display())]
+    Record {
+        /// The annotation file.
+        path: PathBuf,
+        /// `annotation` or `image`.
+        record: &'static str,
+        /// Id of the record.
+        id: u64,
+        /// What is wrong and what was expected.
+        reason: String,
+    },
+    /// Nothing to work on is left.
+    #[error("{}: {reason}", .path.display())]
+    Empty {
+        /// The annotation file.
+        path: PathBuf,
+        /// What is missing.
+        reason: String,
+    },
+    /// An image cannot be read.
+    #[error("cannot read image {}: {reason}", .path.display())]
+    ImageFile {
+        /// The image.
+        path: PathBuf,
+        /// Why.
+        reason: io::Error,
+    },
+    /// An image cannot be decoded.
+    #[error("cannot decode image {}: {reason}", .path.display())]
+    Decode {
+        /// The image.
+        path: PathBuf,
+        /// What the decoder says.
+        reason: String,
+    },
+    /// An image does not have the size that its annotation file declares.
+    #[error(
+        "image {} is {}x{} pixels (width x height), but {} declares {}x{}{}",
+        .path.display(), .found[1], .found[0], .annotations.display(), .declared[1], .declared[0],
+        turned(.found, .declared)
+    )]
+    SizeMismatch {
+        /// The image.
+        path: PathBuf,
+        /// The annotation file.
+        annotations: PathBuf,
+        /// Height and width of the image.
+        found: [usize; 2],
+        /// Height and width in the annotation file.
+        declared: [usize; 2],
+    },
+    /// A value in the configuration is impossible.
+    #[error("`{key}`: {reason}")]
+    Config {
+        /// The key of the configuration.
+        key: &'static str,
+        /// What is wrong and what was expected.
+        reason: String,
+    },
+    /// The output of a generator exists already.
+    #[error("{} exists already; remove it or choose another folder", .path.display())]
+    Exists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A file cannot be written.
+    #[error("cannot write {}: {reason}", .path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        reason: io::Error,
+    },
+}
+
+/// The likely cause of exchanged sides: an annotation tool that applied the EXIF orientation.
+fn turned(found: &[usize; 2], declared: &[usize; 2]) -> &'static str {
+    if found[0] == declared[1] && found[1] == declared[0] {
+        " (EXIF orientation is not applied)"
+    } else {
+        ""
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn size_mismatch_names_both_files_and_the_likely_cause() {
+        let message = |declared| {
+            DataError::SizeMismatch {
+                path: "a.jpg".into(),
+                annotations: "b.json".into(),
+                found: [480, 640],
+                declared,
+            }
+            .to_string()
+        };
+        assert_eq!(
+            message([481, 640]),
+            "image a.jpg is 640x480 pixels (width x height), but b.json declares 640x481"
+        );
+        assert!(message([640, 480]).ends_with("(EXIF orientation is not applied)"));
+    }
+}

@@ -1,0 +1,29 @@
+//! COCO datasets, decoding, transforms, batching and the deterministic parallel loader.
+//!
+//! The way of an image: [`CocoDataset`] checks the annotation file, [`Loader`] decodes, resizes,
+//! flips, normalises and pads, and yields [`HostBatch`]es. A batch depends only on the dataset, the
+//! configuration, the seed, the epoch and its number in the epoch: never on the number of workers
+//! or their order. Everything here lives in host memory; no device is involved.
+//!
+//! Boxes are `[x1, y1, x2, y2]` in absolute pixels with continuous coordinates. COCO's
+//! `[x, y, w, h]` exists only in files. Classes are `0..C` in the order of rising category ids.
+
+mod annotations;
+mod batch;
+mod dataset;
+mod decode;
+mod error;
+mod loader;
+mod ordered;
+mod random;
+mod resize;
+mod sampler;
+pub mod synth;
+mod transform;
+
+pub use batch::{HostBatch, HostTruth, ImageMeta};
+pub use dataset::{Category, CocoDataset, DatasetConfig, DatasetStats, ImageRecord, Purpose};
+pub use decode::{DecodedImage, decode};
+pub use error::DataError;
+pub use loader::{Epoch, Loader, LoaderConfig, OnBadImage};
+pub use transform::{ChannelOrder, TransformConfig};

@@ -1,0 +1,265 @@
+//! The deterministic parallel loader.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use crate::batch::{Prepared, Source, collate, prepare};
+use crate::ordered::OrderedMap;
+use crate::random::{Stream, Topic};
+use crate::sampler::{self, Grouping, Order};
+use crate::{CocoDataset, DataError, HostBatch, TransformConfig, decode};
+
+/// What to do about an image that is missing, broken or of another size than declared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnBadImage {
+    /// Stop with an error that names the file.
+    #[default]
+    Error,
+    /// Log a warning and go on without the image.
+    Skip,
+}
+
+/// How batches are formed and how many threads decode them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoaderConfig {
+    /// Images in a batch. Default: 2. The last batch of an epoch can be smaller.
+    pub batch_size: usize,
+    /// Threads that decode; 0 decodes in the thread that asks for the batch. Default: 2.
+    /// The batches are the same for any number.
+    pub workers: usize,
+    /// Decoded batches kept ready beyond the one that each worker makes. Default: 2.
+    /// At most `workers + prefetch` batches are in memory besides the one in use.
+    pub prefetch: usize,
+    /// Seed of everything random. Not a key of its own: it is set from the seed of the experiment.
+    #[serde(skip)]
+    pub seed: u64,
+    /// What to do about a bad image: `error` or `skip`. Default: `error`.
+    pub on_bad_image: OnBadImage,
+    /// In training, put images wider than high, and the others, into batches of their own, which
+    /// saves padding. Default: true.
+    pub aspect_grouping: bool,
+}
+
+impl Default for LoaderConfig {
+    fn default() -> Self {
+        Self {
+            batch_size: 2,
+            workers: 2,
+            prefetch: 2,
+            seed: 0,
+            on_bad_image: OnBadImage::Error,
+            aspect_grouping: true,
+        }
+    }
+}
+
+/// Yields the batches of a dataset, epoch after epoch.
+#[derive(Clone, Debug)]
+pub struct Loader {
+    shared: Arc<Shared>,
+    order: Order,
+    grouping: Grouping,
+}
+
+/// What the workers need.
+#[derive(Debug)]
+struct Shared {
+    dataset: Arc<CocoDataset>,
+    transform: TransformConfig,
+    config: LoaderConfig,
+    flip_prob: f64,
+}
+
+impl Loader {
+    /// A loader for training: shuffled, flipped at random, grouped by aspect ratio if asked to.
+    ///
+    /// # Errors
+    /// If a value of `transform` or `config` is out of range.
+    pub fn train(
+        dataset: Arc<CocoDataset>,
+        transform: TransformConfig,
+        config: LoaderConfig,
+    ) -> Result<Self, DataError> {
+        let order = Order::Shuffled { seed: config.seed };
+        let grouping = match config.aspect_grouping {
+            true => Grouping::AspectRatio,
+            false => Grouping::None,
+        };
+        let flip_prob = transform.flip_prob;
+        let shared = Shared::new(dataset, transform, config, flip_prob)?;
+        Ok(Self {
+            shared,
+            order,
+            grouping,
+        })
+    }
+
+    /// A loader for evaluation: in the order of the annotation file, nothing random.
+    ///
+    /// # Errors
+    /// If a value of `transform` or `config` is out of range.
+    pub fn eval(
+        dataset: Arc<CocoDataset>,
+        transform: TransformConfig,
+        config: LoaderConfig,
+    ) -> Result<Self, DataError> {
+        Ok(Self {
+            shared: Shared::new(dataset, transform, config, 0.0)?,
+            order: Order::Sequential,
+            grouping: Grouping::None,
+        })
+    }
+
+    /// The dataset.
+    pub fn dataset(&self) -> &CocoDataset {
+        &self.shared.dataset
+    }
+
+    /// Batches in an epoch; the same in every epoch.
+    pub fn batches_per_epoch(&self) -> usize {
+        let images = self.shared.dataset.images();
+        sampler::count(images, self.shared.config.batch_size, self.grouping)
+    }
+
+    /// The batches of an epoch from batch `start` on, equal to those of a full epoch.
+    ///
+    /// Workers start at once. A `start` at or beyond the end gives no batches.
+    pub fn epoch(&self, epoch: u64, start: usize) -> Epoch {
+        let shared = Arc::clone(&self.shared);
+        let plan = sampler::batches(
+            shared.dataset.images(),
+            shared.config.batch_size,
+            (self.order, self.grouping),
+            epoch,
+        );
+        let range = start.min(plan.len())..plan.len();
+        let (workers, prefetch) = (shared.config.workers, shared.config.prefetch);
+        let batches = OrderedMap::new(range, workers, prefetch, move |index, stop| {
+            shared.load(index, &plan[index], epoch, stop)
+        });
+        Epoch {
+            batches: Some(batches),
+            skipped: 0,
+        }
+    }
+}
+
+/// The batches of one epoch, in order; dropping it stops the workers.
+///
+/// It ends after the first error. With [`OnBadImage::Skip`] a batch lacks its bad images, and a
+/// batch of nothing but bad images is left out: [`HostBatch::index`] then jumps.
+pub struct Epoch {
+    /// None after an error.
+    batches: Option<OrderedMap<Loaded>>,
+    skipped: usize,
+}
+
+impl Epoch {
+    /// Bad images left out of the batches up to now.
+    pub fn skipped(&self) -> usize {
+        self.skipped
+    }
+
+    /// Counts and logs what a batch lacks. Done here and not in the workers, so that the log does
+    /// not depend on their order.
+    fn report(&mut self, skipped: &[DataError]) {
+        for error in skipped {
+            self.skipped += 1;
+            tracing::warn!("image skipped ({} in this epoch): {error}", self.skipped);
+        }
+    }
+}
+
+impl Iterator for Epoch {
+    type Item = Result<HostBatch, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.batches.as_mut()?.next()? {
+                Ok((batch, skipped)) => {
+                    self.report(&skipped);
+                    if let Some(batch) = batch {
+                        return Some(Ok(batch));
+                    }
+                }
+                Err(error) => {
+                    self.batches = None;
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+}
+
+/// A batch, unless all its images are bad, with the errors of the images that it lacks.
+type Loaded = Result<(Option<HostBatch>, Vec<DataError>), DataError>;
+
+impl Shared {
+    fn new(
+        dataset: Arc<CocoDataset>,
+        transform: TransformConfig,
+        config: LoaderConfig,
+        flip_prob: f64,
+    ) -> Result<Arc<Self>, DataError> {
+        transform.validate()?;
+        if config.batch_size == 0 {
+            return Err(DataError::Config {
+                key: "batch_size",
+                reason: "0; expected at least 1".to_string(),
+            });
+        }
+        Ok(Arc::new(Self {
+            dataset,
+            transform,
+            config,
+            flip_prob,
+        }))
+    }
+
+    /// Makes one batch.
+    fn load(&self, index: usize, places: &[usize], epoch: u64, stop: &AtomicBool) -> Loaded {
+        let mut prepared = Vec::with_capacity(places.len());
+        let mut skipped = Vec::new();
+        for &place in places {
+            if stop.load(Ordering::Relaxed) {
+                return Ok((None, Vec::new()));
+            }
+            match (self.prepare(place, epoch), self.config.on_bad_image) {
+                (Ok(image), _) => prepared.push(image),
+                (Err(error), OnBadImage::Skip) => skipped.push(error),
+                (Err(error), OnBadImage::Error) => return Err(error),
+            }
+        }
+        let batch = (!prepared.is_empty()).then(|| collate(index, prepared, &self.transform));
+        Ok((batch, skipped))
+    }
+
+    /// Decodes and resizes one image; its random draws depend on the epoch and its place only.
+    fn prepare(&self, place: usize, epoch: u64) -> Result<Prepared, DataError> {
+        let record = &self.dataset.images()[place];
+        let file = self.dataset.image_path(place);
+        let image = decode(&file)?;
+        let found = [image.height, image.width];
+        let declared = [record.height as usize, record.width as usize];
+        if found != declared {
+            return Err(DataError::SizeMismatch {
+                path: file,
+                annotations: self.dataset.annotations().to_path_buf(),
+                found,
+                declared,
+            });
+        }
+        let mut random = Stream::new(self.config.seed, Topic::Augment, epoch, place as u64);
+        let flipped = random.unit() < self.flip_prob;
+        let source = Source {
+            image_id: record.id,
+            file: &file,
+            truth: &record.truth,
+        };
+        Ok(prepare(image, source, &self.transform, flipped))
+    }
+}

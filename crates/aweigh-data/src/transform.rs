@@ -1,0 +1,251 @@
+//! The geometry of the transforms: sizes, scales and boxes.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{DataError, HostTruth};
+
+/// Order of the channels of the network input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChannelOrder {
+    /// Red, green, blue: torchvision's weights.
+    #[default]
+    Rgb,
+    /// Blue, green, red: weights in Caffe's style.
+    Bgr,
+}
+
+/// From a decoded image to the network input.
+///
+/// In this order: keep-ratio bilinear resize, horizontal flip, `(x - mean) / std`, zeros at the
+/// right and at the bottom. The defaults are COCO's customary values for torchvision's weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TransformConfig {
+    /// Largest length of the shorter side after resizing, in pixels. Default: 800.
+    pub short_edge: u32,
+    /// Largest length of the longer side after resizing, in pixels. Default: 1333.
+    pub long_edge: u32,
+    /// Probability of a horizontal flip in training. Default: 0.5. Evaluation never flips.
+    pub flip_prob: f64,
+    /// Mean of each channel of 0..255 values, in `channel_order`.
+    /// Default: 123.675, 116.28, 103.53.
+    pub mean: [f32; 3],
+    /// Standard deviation of each channel, in `channel_order`. Default: 58.395, 57.12, 57.375.
+    pub std: [f32; 3],
+    /// Order of the channels. Default: `rgb`.
+    pub channel_order: ChannelOrder,
+    /// Height and width of a batch are multiples of this, in pixels. Default: 32.
+    pub size_divisor: u32,
+    /// Height and width of a batch are also multiples of this, in pixels, so that few distinct
+    /// shapes occur; a multiple of `size_divisor`. 0 switches it off. Default: 0.
+    pub bucket: u32,
+}
+
+impl Default for TransformConfig {
+    fn default() -> Self {
+        Self {
+            short_edge: 800,
+            long_edge: 1333,
+            flip_prob: 0.5,
+            mean: [123.675, 116.28, 103.53],
+            std: [58.395, 57.12, 57.375],
+            channel_order: ChannelOrder::Rgb,
+            size_divisor: 32,
+            bucket: 0,
+        }
+    }
+}
+
+impl TransformConfig {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// If a value is out of range, naming its key.
+    pub fn validate(&self) -> Result<(), DataError> {
+        let fail = |key, reason: String| Err(DataError::Config { key, reason });
+        if self.short_edge == 0 {
+            return fail("short_edge", "0; expected at least 1 pixel".into());
+        }
+        if self.long_edge < self.short_edge {
+            let reason = format!(
+                "{} is less than short_edge = {}",
+                self.long_edge, self.short_edge
+            );
+            return fail("long_edge", reason);
+        }
+        if !(0.0..=1.0).contains(&self.flip_prob) {
+            let reason = format!("{}; expected a probability in 0..=1", self.flip_prob);
+            return fail("flip_prob", reason);
+        }
+        if !self.mean.iter().all(|mean| mean.is_finite()) {
+            return fail("mean", format!("{:?}; expected finite numbers", self.mean));
+        }
+        if !self.std.iter().all(|std| std.is_finite() && *std > 0.0) {
+            return fail("std", format!("{:?}; expected positive numbers", self.std));
+        }
+        if self.size_divisor == 0 {
+            return fail("size_divisor", "0; expected at least 1".into());
+        }
+        if !self.bucket.is_multiple_of(self.size_divisor) {
+            let reason = format!(
+                "{} is not a multiple of size_divisor = {}",
+                self.bucket, self.size_divisor
+            );
+            return fail("bucket", reason);
+        }
+        Ok(())
+    }
+
+    /// Height and width after resizing: `int(side * scale + 0.5)` with
+    /// `scale = min(long_edge / max(h, w), short_edge / min(h, w))` in f64, at least 1 pixel
+    /// (mmcv 2.x `rescale_size`).
+    pub fn resized(&self, [height, width]: [usize; 2]) -> [usize; 2] {
+        let long = f64::from(self.long_edge) / height.max(width) as f64;
+        let short = f64::from(self.short_edge) / height.min(width) as f64;
+        let scale = long.min(short);
+        [height, width].map(|side| ((side as f64 * scale + 0.5) as usize).max(1))
+    }
+
+    /// Height and width of a batch whose largest image has this height and this width.
+    pub fn padded(&self, size: [usize; 2]) -> [usize; 2] {
+        let step = self.size_divisor.max(self.bucket) as usize;
+        size.map(|side| side.next_multiple_of(step))
+    }
+}
+
+/// Scales every box by `[x, y]`, clips it to the resized image and flips it if asked to.
+pub(crate) fn transform_truth(
+    truth: &HostTruth,
+    scale: [f32; 2],
+    [height, width]: [usize; 2],
+    flipped: bool,
+) -> HostTruth {
+    let (width, height) = (width as f32, height as f32);
+    let transform = |&[x1, y1, x2, y2]: &[f32; 4]| {
+        let [x1, x2] = [x1, x2].map(|x| (x * scale[0]).clamp(0.0, width));
+        let [y1, y2] = [y1, y2].map(|y| (y * scale[1]).clamp(0.0, height));
+        if flipped {
+            [width - x2, y1, width - x1, y2]
+        } else {
+            [x1, y1, x2, y2]
+        }
+    };
+    HostTruth {
+        boxes: truth.boxes.iter().map(transform).collect(),
+        labels: truth.labels.clone(),
+        ignore: truth.ignore.iter().map(transform).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(short_edge: u32, long_edge: u32) -> TransformConfig {
+        TransformConfig {
+            short_edge,
+            long_edge,
+            ..TransformConfig::default()
+        }
+    }
+
+    #[test]
+    fn resized_keeps_the_ratio_and_rounds_half_up() {
+        let check = |edges: (u32, u32), size, expected| {
+            assert_eq!(config(edges.0, edges.1).resized(size), expected);
+        };
+        check((800, 1333), [480, 640], [800, 1067]);
+        check((800, 1333), [640, 480], [1067, 800]);
+        // The long edge limits: 1333 / 640 = 2.0828, 333 * 2.0828 = 693.6.
+        check((800, 1333), [333, 640], [694, 1333]);
+        check((192, 256), [480, 640], [192, 256]);
+        check((224, 256), [224, 256], [224, 256]);
+        check((8, 16), [1, 1000], [1, 16]);
+    }
+
+    #[test]
+    fn padded_rounds_up_to_divisor_and_bucket() {
+        let check = |size_divisor, bucket, size, expected| {
+            let config = TransformConfig {
+                size_divisor,
+                bucket,
+                ..TransformConfig::default()
+            };
+            assert_eq!(config.padded(size), expected);
+        };
+        check(32, 0, [800, 1067], [800, 1088]);
+        check(32, 128, [800, 1067], [896, 1152]);
+        check(1, 0, [7, 9], [7, 9]);
+    }
+
+    #[test]
+    fn boxes_are_scaled_clipped_and_flipped() {
+        let check = |bbox, flipped, expected| {
+            let truth = HostTruth {
+                boxes: vec![bbox],
+                labels: vec![2],
+                ignore: vec![bbox],
+            };
+            let truth = transform_truth(&truth, [2.0, 0.5], [50, 200], flipped);
+            assert_eq!(truth.boxes, [expected]);
+            assert_eq!(truth.ignore, [expected]);
+            assert_eq!(truth.labels, [2]);
+        };
+        check([10.0, 20.0, 30.0, 60.0], false, [20.0, 10.0, 60.0, 30.0]);
+        check([10.0, 20.0, 30.0, 60.0], true, [140.0, 10.0, 180.0, 30.0]);
+        check([-5.0, -5.0, 500.0, 500.0], true, [0.0, 0.0, 200.0, 50.0]);
+    }
+
+    #[test]
+    fn impossible_values_name_their_key() {
+        let check = |change: fn(&mut TransformConfig), expected: &str| {
+            let mut config = TransformConfig::default();
+            change(&mut config);
+            let message = config.validate().expect_err(expected).to_string();
+            assert_eq!(message, expected);
+        };
+        assert!(TransformConfig::default().validate().is_ok());
+        check(
+            |c| c.short_edge = 0,
+            "`short_edge`: 0; expected at least 1 pixel",
+        );
+        check(
+            |c| c.long_edge = 700,
+            "`long_edge`: 700 is less than short_edge = 800",
+        );
+        check(
+            |c| c.flip_prob = 1.5,
+            "`flip_prob`: 1.5; expected a probability in 0..=1",
+        );
+        check(
+            |c| c.mean[1] = f32::NAN,
+            "`mean`: [123.675, NaN, 103.53]; expected finite numbers",
+        );
+        check(
+            |c| c.std[2] = 0.0,
+            "`std`: [58.395, 57.12, 0.0]; expected positive numbers",
+        );
+        check(
+            |c| c.size_divisor = 0,
+            "`size_divisor`: 0; expected at least 1",
+        );
+        check(
+            |c| c.bucket = 48,
+            "`bucket`: 48 is not a multiple of size_divisor = 32",
+        );
+    }
+
+    #[test]
+    fn unknown_keys_are_errors() {
+        let parsed = serde_json::from_str::<TransformConfig>(r#"{"short_egde": 600}"#);
+        let message = parsed.expect_err("unknown key").to_string();
+        assert!(message.contains("unknown field `short_egde`"), "{message}");
+        let parsed = serde_json::from_str::<TransformConfig>(r#"{"channel_order": "bgr"}"#);
+        assert_eq!(
+            parsed.expect("known").channel_order,
+            ChannelOrder::Bgr,
+            "lower-case values"
+        );
+    }
+}

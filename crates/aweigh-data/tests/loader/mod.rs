@@ -1,0 +1,254 @@
+//! Batches: determinism, resuming, bad images.
+
+use aweigh_data::{
+    DataError, HostBatch, Loader, LoaderConfig, OnBadImage, Purpose, TransformConfig,
+};
+
+use crate::fixture::Fixture;
+
+fn transform() -> TransformConfig {
+    TransformConfig {
+        short_edge: 16,
+        long_edge: 32,
+        size_divisor: 8,
+        ..TransformConfig::default()
+    }
+}
+
+fn config(workers: usize) -> LoaderConfig {
+    LoaderConfig {
+        batch_size: 3,
+        workers,
+        seed: 11,
+        ..LoaderConfig::default()
+    }
+}
+
+fn train(fixture: &Fixture, config: LoaderConfig) -> Loader {
+    Loader::train(fixture.shared(), transform(), config).expect("valid")
+}
+
+fn collect(loader: &Loader, epoch: u64, start: usize) -> Vec<HostBatch> {
+    let batches: Result<Vec<_>, DataError> = loader.epoch(epoch, start).collect();
+    batches.expect("good images")
+}
+
+#[test]
+fn batches_do_not_depend_on_the_workers() {
+    let fixture = Fixture::with_images();
+    let expected = collect(&train(&fixture, config(0)), 2, 0);
+    for workers in [1, 4] {
+        let loader = train(&fixture, config(workers));
+        assert_eq!(collect(&loader, 2, 0), expected, "{workers} workers");
+    }
+    assert_eq!(
+        expected.len(),
+        train(&fixture, config(0)).batches_per_epoch()
+    );
+}
+
+#[test]
+fn an_epoch_can_start_in_its_middle() {
+    let fixture = Fixture::with_images();
+    let loader = train(&fixture, config(2));
+    let whole = collect(&loader, 5, 0);
+    for start in 0..=whole.len() + 1 {
+        let rest = whole.get(start..).unwrap_or_default();
+        assert_eq!(collect(&loader, 5, start), rest, "from {start}");
+    }
+    assert_eq!(whole[3].index, 3);
+}
+
+#[test]
+fn seed_and_epoch_decide_order_and_flips() {
+    let fixture = Fixture::with_images();
+    let metas = |seed, epoch| {
+        let config = LoaderConfig { seed, ..config(1) };
+        let batches = collect(&train(&fixture, config), epoch, 0);
+        let metas = batches.into_iter().flat_map(|batch| batch.meta);
+        metas
+            .map(|meta| (meta.image_id, meta.flipped))
+            .collect::<Vec<_>>()
+    };
+    let base = metas(1, 0);
+    assert_eq!(base, metas(1, 0));
+    assert_ne!(base, metas(1, 1));
+    assert_ne!(base, metas(2, 0));
+    let flipped = base.iter().filter(|(_, flipped)| *flipped).count();
+    assert!((1..12).contains(&flipped), "{flipped} of 12");
+    // The same image is not flipped in every epoch.
+    let of_image_1 = |epoch| metas(1, epoch).into_iter().find(|meta| meta.0 == 1);
+    let first = of_image_1(0);
+    assert!((1..20).any(|epoch| of_image_1(epoch) != first));
+}
+
+#[test]
+fn training_groups_by_aspect_ratio() {
+    let fixture = Fixture::with_images();
+    let loader = train(
+        &fixture,
+        LoaderConfig {
+            batch_size: 4,
+            ..config(2)
+        },
+    );
+    let batches = collect(&loader, 0, 0);
+    assert_eq!(batches.len(), 3);
+    for batch in &batches {
+        let portraits = batch
+            .meta
+            .iter()
+            .filter(|meta| meta.original[0] > meta.original[1]);
+        assert!([0, 4].contains(&portraits.count()), "a mixed batch");
+    }
+}
+
+#[test]
+fn evaluation_is_plain() {
+    let fixture = Fixture::with_images();
+    let dataset = fixture.open(Purpose::Evaluate).expect("opens").into();
+    let loader = Loader::eval(dataset, transform(), config(2)).expect("valid");
+    let batches = collect(&loader, 0, 0);
+    let metas = batches.iter().flat_map(|batch| &batch.meta);
+    for (meta, id) in metas.clone().zip(1..) {
+        assert_eq!((meta.image_id, meta.flipped), (id, false));
+    }
+    assert_eq!(metas.count(), 12);
+    assert_eq!(batches[0].shape, [3, 3, 24, 24]);
+    // Image 1: 41x30 to 22x16, box [1, 2, 6, 8].
+    let [x, y] = [22.0 / 41.0, 16.0 / 30.0];
+    assert_eq!(batches[0].truth[0].boxes, [[x, 2.0 * y, 6.0 * x, 8.0 * y]]);
+    assert_eq!(collect(&loader, 1, 0), batches);
+}
+
+#[test]
+fn flipped_pixels_and_boxes_agree() {
+    let fixture = Fixture::with_images();
+    let load = |flip_prob| {
+        let transform = TransformConfig {
+            flip_prob,
+            ..transform()
+        };
+        let config = LoaderConfig {
+            batch_size: 1,
+            ..config(0)
+        };
+        let loader = Loader::train(fixture.shared(), transform, config).expect("valid");
+        collect(&loader, 0, 0)
+    };
+    for (plain, flipped) in load(0.0).iter().zip(&load(1.0)) {
+        let [_, _, height, stride] = plain.shape;
+        let [_, width] = plain.meta[0].resized;
+        for row in 0..3 * height {
+            let row = row * stride..row * stride + width;
+            let mut mirrored = flipped.images[row.clone()].to_vec();
+            mirrored.reverse();
+            assert_eq!(plain.images[row], mirrored);
+        }
+        let [x1, _, x2, _] = plain.truth[0].boxes[0];
+        let expected = [width as f32 - x2, width as f32 - x1];
+        let found = flipped.truth[0].boxes[0];
+        assert_eq!([found[0], found[2]], expected);
+    }
+}
+
+/// Breaks three images: one missing, one cut off, one of another size.
+fn break_images(fixture: &Fixture) {
+    std::fs::remove_file(fixture.image(2)).expect("removes");
+    let bytes = std::fs::read(fixture.image(5)).expect("reads");
+    std::fs::write(fixture.image(5), &bytes[..bytes.len() / 2]).expect("writes");
+    image::RgbImage::new(30, 48)
+        .save(fixture.image(8))
+        .expect("writes");
+}
+
+#[test]
+fn a_bad_image_ends_the_epoch_with_its_name() {
+    let check = |keep: u32, expected: &str| {
+        let fixture = Fixture::with_images();
+        break_images(&fixture);
+        for id in [2, 5, 8].into_iter().filter(|id| *id != keep) {
+            image::RgbImage::new(40 + id, 30)
+                .save(fixture.image(id))
+                .expect("writes");
+        }
+        for workers in [0, 2] {
+            let loader = train(&fixture, config(workers));
+            let mut epoch = loader.epoch(0, 0);
+            let error = epoch.find_map(Result::err).expect(expected);
+            let message = fixture.message(&error);
+            assert!(message.starts_with(expected), "{message}");
+            assert!(epoch.next().is_none(), "ends after an error");
+        }
+    };
+    check(2, "cannot read image DIR/2.png: ");
+    check(5, "cannot decode image DIR/5.png: ");
+    check(
+        8,
+        "image DIR/8.png is 30x48 pixels (width x height), but DIR/a.json declares 48x30 \
+         (EXIF orientation is not applied)",
+    );
+}
+
+#[test]
+fn skipped_images_are_counted_and_leave_smaller_batches() {
+    let fixture = Fixture::with_images();
+    break_images(&fixture);
+    for (batch_size, batches) in [(3, 4), (1, 9)] {
+        let config = LoaderConfig {
+            batch_size,
+            on_bad_image: OnBadImage::Skip,
+            ..config(2)
+        };
+        let loader = train(&fixture, config);
+        let mut epoch = loader.epoch(0, 0);
+        let good: Vec<HostBatch> = epoch.by_ref().map(|batch| batch.expect("skips")).collect();
+        assert_eq!((good.len(), epoch.skipped()), (batches, 3));
+        assert!(good.iter().all(|batch| batch.shape[0] == batch.meta.len()));
+        assert_eq!(good.iter().map(|batch| batch.meta.len()).sum::<usize>(), 9);
+    }
+}
+
+#[test]
+fn dropping_an_epoch_early_is_clean() {
+    let fixture = Fixture::with_images();
+    let loader = train(&fixture, config(3));
+    for taken in 0..3 {
+        assert_eq!(loader.epoch(0, 0).take(taken).count(), taken);
+    }
+    assert_eq!(collect(&loader, 0, 0).len(), 4);
+}
+
+#[test]
+fn files_without_annotations_make_a_batch() {
+    let fixture = Fixture::with_images();
+    let files = [fixture.image(1), fixture.image(3)];
+    let batch = HostBatch::from_files(&files, &transform()).expect("reads");
+    assert_eq!(batch.shape, [2, 3, 24, 24]);
+    assert_eq!(batch.meta[1].file, fixture.image(3));
+    assert_eq!(batch.meta[1].original, [32, 24]);
+    let missing = [fixture.image(99)];
+    assert!(HostBatch::from_files(&missing, &transform()).is_err());
+}
+
+#[test]
+fn impossible_configurations() {
+    let fixture = Fixture::with_images();
+    let check = |transform, config, expected: &str| {
+        let error = Loader::train(fixture.shared(), transform, config).expect_err(expected);
+        assert_eq!(error.to_string(), expected);
+    };
+    let empty = LoaderConfig {
+        batch_size: 0,
+        ..config(0)
+    };
+    check(transform(), empty, "`batch_size`: 0; expected at least 1");
+    let odd = TransformConfig {
+        bucket: 12,
+        ..transform()
+    };
+    let expected = "`bucket`: 12 is not a multiple of size_divisor = 8";
+    check(odd, config(0), expected);
+    let seed = serde_json::from_str::<LoaderConfig>(r#"{"seed": 3}"#);
+    assert!(seed.is_err(), "the seed is not a key of the loader");
+}

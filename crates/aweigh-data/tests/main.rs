@@ -1,0 +1,5 @@
+//! Datasets on disk, good and broken, through the public interface.
+
+mod dataset;
+mod fixture;
+mod loader;
