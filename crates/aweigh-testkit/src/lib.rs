@@ -6,6 +6,9 @@
 //! that it runs unchanged on cases it has never seen. Set `AWEIGH_GOLDENS` to a folder of such
 //! files to run the parity tests on it.
 
+// A parity test prints the cases it ran with their largest error.
+#![allow(clippy::print_stdout)]
+
 mod case;
 mod gradient;
 pub mod module;

@@ -1,0 +1,22 @@
+//! Boxes, points, codecs and non-maximum suppression: the home of every coordinate convention.
+//!
+//! - A box is `[x1, y1, x2, y2]` in absolute pixels of the network input, with continuous
+//!   coordinates: its width is `x2 - x1`, without "+1".
+//! - Classes are `0..C`; background is the absence of a class.
+//! - A point is `(x, y)`; the points of a level are in row-major order, those of a pyramid level
+//!   after level.
+//!
+//! Shape letters: B images, P points of all levels, M ground-truth boxes, I ignore regions,
+//! N boxes in general.
+
+pub mod boxes;
+pub mod codec;
+mod detection;
+pub mod nms;
+pub mod points;
+mod truth;
+
+pub use boxes::ImageSize;
+pub use detection::Detection;
+pub use points::{LevelShape, PointOrigin};
+pub use truth::{GroundTruth, TruthHost};

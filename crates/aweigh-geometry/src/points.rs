@@ -1,0 +1,218 @@
+//! Points, square anchors and valid flags of pyramid levels.
+
+use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
+
+/// Where in its cell the point of a cell lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PointOrigin {
+    /// `i * stride`, as FSAF and RepPoints.
+    Corner,
+    /// `(i + 0.5) * stride`, as FCOS and FoveaBox.
+    Center,
+}
+
+impl PointOrigin {
+    /// Distance of the point from the cell's upper left corner, in cells.
+    pub const fn offset(self) -> f32 {
+        match self {
+            Self::Corner => 0.0,
+            Self::Center => 0.5,
+        }
+    }
+}
+
+/// Size of the feature map of one pyramid level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LevelShape {
+    /// Rows of the feature map.
+    pub height: usize,
+    /// Columns of the feature map.
+    pub width: usize,
+    /// Pixels of the network input per cell.
+    pub stride: usize,
+}
+
+impl LevelShape {
+    /// A level of `height` rows and `width` columns.
+    pub const fn new(height: usize, width: usize, stride: usize) -> Self {
+        Self {
+            height,
+            width,
+            stride,
+        }
+    }
+
+    /// Points of the level: `height * width`.
+    pub const fn points(&self) -> usize {
+        self.height * self.width
+    }
+
+    /// Coordinates of every point, row by row.
+    pub fn host_points(&self, origin: PointOrigin) -> impl Iterator<Item = [f32; 2]> {
+        let stride = self.stride as f32;
+        let at = move |i: usize| (i as f32 + origin.offset()) * stride;
+        let width = self.width;
+        (0..self.height).flat_map(move |y| (0..width).map(move |x| [at(x), at(y)]))
+    }
+}
+
+/// Points of all levels together.
+pub fn point_count(levels: &[LevelShape]) -> usize {
+    levels.iter().map(LevelShape::points).sum()
+}
+
+/// Coordinates of the points of one level: `x = (column + offset) * stride`, `y` likewise
+/// (mmdetection 3.x `task_modules/prior_generators/point_generator.py`).
+///
+/// # Shapes
+///
+/// `[H * W, 2]` in row-major order, each `(x, y)` in pixels. Always f32: half precision cannot
+/// tell neighbouring points of a large image apart.
+pub fn level_points(
+    [height, width]: [usize; 2],
+    stride: usize,
+    origin: PointOrigin,
+    device: &Device,
+) -> Tensor<2> {
+    pyramid_points(&[LevelShape::new(height, width, stride)], origin, device)
+}
+
+/// Coordinates of the points of all levels, level after level.
+///
+/// # Shapes
+///
+/// `[P, 2]`, each `(x, y)` in pixels, f32.
+pub fn pyramid_points(levels: &[LevelShape], origin: PointOrigin, device: &Device) -> Tensor<2> {
+    let points = levels.iter().flat_map(|level| level.host_points(origin));
+    rows::<2>(points.collect(), device)
+}
+
+/// Stride of the level of every point.
+///
+/// # Shapes
+///
+/// `[P]`, in pixels, f32.
+pub fn pyramid_strides(levels: &[LevelShape], device: &Device) -> Tensor<1> {
+    let values: Vec<f32> = levels
+        .iter()
+        .flat_map(|level| std::iter::repeat_n(level.stride as f32, level.points()))
+        .collect();
+    let count = values.len();
+    Tensor::from_data(TensorData::new(values, [count]), (device, DType::F32))
+}
+
+/// One square anchor per point, of side `scale * stride` and centred on the point
+/// (mmdetection 3.x `task_modules/prior_generators/anchor_generator.py` with one ratio of 1).
+///
+/// # Shapes
+///
+/// `[P, 4]`, each `[x1, y1, x2, y2]` in pixels, f32.
+pub fn square_anchors(
+    levels: &[LevelShape],
+    scale: f32,
+    origin: PointOrigin,
+    device: &Device,
+) -> Tensor<2> {
+    let anchors = levels.iter().flat_map(|level| {
+        let half = 0.5 * scale * level.stride as f32;
+        level
+            .host_points(origin)
+            .map(move |[x, y]| [x - half, y - half, x + half, y + half])
+    });
+    rows::<4>(anchors.collect(), device)
+}
+
+/// Whether each cell of a level covers a part of an image of `[height, width]` pixels that lies
+/// in a larger batch: row `< ceil(height / stride)` and column `< ceil(width / stride)`
+/// (mmdetection 3.x, `valid_flags` of the prior generators).
+///
+/// Row-major, one flag per point.
+pub fn level_valid(level: LevelShape, [height, width]: [usize; 2]) -> Vec<bool> {
+    let rows = height.div_ceil(level.stride);
+    let columns = width.div_ceil(level.stride);
+    (0..level.height)
+        .flat_map(|y| (0..level.width).map(move |x| y < rows && x < columns))
+        .collect()
+}
+
+/// [`level_valid`] of all levels for every image of a batch.
+///
+/// # Shapes
+///
+/// `sizes` holds `[height, width]` of each padded image; gives `[B, P]`.
+pub fn pyramid_valid(
+    levels: &[LevelShape],
+    sizes: &[[usize; 2]],
+    device: &Device,
+) -> Tensor<2, Bool> {
+    let flags: Vec<bool> = sizes
+        .iter()
+        .flat_map(|size| levels.iter().flat_map(|level| level_valid(*level, *size)))
+        .collect();
+    let shape = [sizes.len(), point_count(levels)];
+    Tensor::from_data(TensorData::new(flags, shape), device)
+}
+
+/// An f32 table `[len, N]`.
+fn rows<const N: usize>(values: Vec<[f32; N]>, device: &Device) -> Tensor<2> {
+    let shape = [values.len(), N];
+    let data = TensorData::new(values.into_flattened(), shape);
+    Tensor::from_data(data, (device, DType::F32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aweigh_testkit::device;
+
+    fn check(origin: PointOrigin, expected: [f32; 12]) {
+        let points = level_points([2, 3], 8, origin, &device());
+        assert_eq!(points.dims(), [6, 2]);
+        let values: Vec<f32> = points.try_into_vec_as().expect("a readable tensor");
+        assert_eq!(values, expected, "{origin:?}");
+    }
+
+    #[test]
+    fn points_are_row_major_x_before_y() {
+        use PointOrigin::{Center, Corner};
+        check(
+            Corner,
+            [0.0, 0.0, 8.0, 0.0, 16.0, 0.0, 0.0, 8.0, 8.0, 8.0, 16.0, 8.0],
+        );
+        check(
+            Center,
+            [
+                4.0, 4.0, 12.0, 4.0, 20.0, 4.0, 4.0, 12.0, 12.0, 12.0, 20.0, 12.0,
+            ],
+        );
+    }
+
+    #[test]
+    fn levels_follow_each_other() {
+        let levels = [LevelShape::new(1, 2, 8), LevelShape::new(1, 1, 16)];
+        let points = pyramid_points(&levels, PointOrigin::Center, &device());
+        let points: Vec<f32> = points.try_into_vec_as().expect("a readable tensor");
+        assert_eq!(points, [4.0, 4.0, 12.0, 4.0, 8.0, 8.0]);
+        let strides = pyramid_strides(&levels, &device());
+        let strides: Vec<f32> = strides.try_into_vec_as().expect("a readable tensor");
+        assert_eq!(strides, [8.0, 8.0, 16.0]);
+    }
+
+    #[test]
+    fn anchors_are_centred_on_their_points() {
+        let levels = [LevelShape::new(1, 2, 8)];
+        let anchors = square_anchors(&levels, 2.0, PointOrigin::Corner, &device());
+        let values: Vec<f32> = anchors.try_into_vec_as().expect("a readable tensor");
+        assert_eq!(values, [-8.0, -8.0, 8.0, 8.0, 0.0, -8.0, 16.0, 8.0]);
+    }
+
+    #[test]
+    fn cells_outside_an_image_are_invalid() {
+        let level = LevelShape::new(2, 3, 8);
+        let started = [true, true, false, false, false, false];
+        assert_eq!(level_valid(level, [8, 9]), started);
+        assert_eq!(level_valid(level, [99, 99]), [true; 6]);
+        let both = pyramid_valid(&[level], &[[8, 9], [99, 99]], &device());
+        assert_eq!(both.dims(), [2, 6]);
+    }
+}

@@ -1,0 +1,3 @@
+//! Parity of points, codecs and suppression with the reference implementation.
+
+mod parity;

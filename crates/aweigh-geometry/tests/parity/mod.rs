@@ -1,0 +1,30 @@
+//! Every golden case of the groups `nms_*` and `priors_*`.
+
+mod nms;
+mod priors;
+
+/// Keys of a note that describe how the case was made and hold no option.
+const DESCRIPTION: [&str; 9] = [
+    "kind",
+    "seed",
+    "source",
+    "note",
+    "name",
+    "file",
+    "versions",
+    "not_finite",
+    "tensors",
+];
+
+/// Keys of a note: its description and the options of the group.
+fn known<'a>(options: &[&'a str]) -> Vec<&'a str> {
+    DESCRIPTION.iter().chain(options).copied().collect()
+}
+
+/// Boxes stored as `[N, 4]`.
+fn boxes(case: &aweigh_testkit::Case, name: &str) -> Vec<[f32; 4]> {
+    let values = case.f32s(name);
+    let (rows, rest) = values.as_chunks::<4>();
+    assert!(rest.is_empty(), "{}: `{name}` holds boxes", case.name);
+    rows.to_vec()
+}

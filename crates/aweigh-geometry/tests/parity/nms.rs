@@ -1,0 +1,99 @@
+//! Suppression against torchvision (`keep_*`) and mmdetection's `multiclass_nms` (`multi_*`).
+//!
+//! Checked are `keep_agnostic`, `keep_batched`, `multi_keep`, `multi_labels` and `multi_dets`.
+//! Outside are `soft_*`, since soft suppression is not offered, and `mmcv_*`: mmcv's sort is not
+//! stable, and where scores differ it keeps what torchvision keeps.
+
+use aweigh_geometry::nms::{MulticlassLimits, batched_nms, multiclass_nms, nms};
+use aweigh_testkit::{Case, Report, Tolerance, cases, understand};
+
+const INPUTS: [&str; 4] = ["boxes", "scores", "idxs", "multi_scores"];
+const CHECKED: [&str; 5] = [
+    "keep_agnostic",
+    "keep_batched",
+    "multi_keep",
+    "multi_labels",
+    "multi_dets",
+];
+const OUTSIDE: [&str; 2] = ["mmcv_", "soft_"];
+/// How the generator draws boxes and scores; the tensors hold the outcome.
+const DRAWING: [&str; 5] = ["n", "cluster", "digits", "degenerate", "special"];
+/// `multiclass_nms` of every case, from the note.
+const SCORE_THRESHOLD: f32 = 0.3;
+const MAX_DETECTIONS: usize = 50;
+
+#[test]
+fn parity_nms() {
+    for case in cases(env!("CARGO_MANIFEST_DIR"), |meta| meta["kind"] == "nms") {
+        understand(&case, &case.meta, &super::known(&["options"]));
+        let options = [&DRAWING[..], &["classes", "thr"]].concat();
+        understand(&case, &case.meta["options"], &options);
+        names_are_understood(&case);
+        let mut report = Report::new(&case);
+        check_keep(&case, &mut report);
+        if case.has("multi_keep") {
+            check_multiclass(&case, &mut report);
+        }
+        report.finish();
+    }
+}
+
+fn names_are_understood(case: &Case) {
+    for name in case.names("") {
+        let named = INPUTS.contains(&name.as_str()) || CHECKED.contains(&name.as_str());
+        let outside = OUTSIDE.iter().any(|prefix| name.starts_with(prefix));
+        assert!(named || outside, "{}: unknown tensor `{name}`", case.name);
+    }
+}
+
+fn threshold(case: &Case) -> f64 {
+    let value = case.meta["options"]["thr"].as_f64();
+    value.unwrap_or_else(|| panic!("{}: options.thr is a number", case.name))
+}
+
+fn check_keep(case: &Case, report: &mut Report) {
+    let boxes = super::boxes(case, "boxes");
+    let scores = case.f32s("scores");
+    let labels: Vec<usize> = case.ints("idxs").iter().map(|l| *l as usize).collect();
+    let agnostic = nms(&boxes, &scores, threshold(case));
+    report.equal(
+        "keep_agnostic",
+        &ints(&agnostic),
+        &case.ints("keep_agnostic"),
+    );
+    let batched = batched_nms(&boxes, &scores, &labels, threshold(case));
+    report.equal("keep_batched", &ints(&batched), &case.ints("keep_batched"));
+}
+
+fn check_multiclass(case: &Case, report: &mut Report) {
+    let boxes = super::boxes(case, "boxes");
+    let columns = case.shape("multi_scores")[1];
+    let classes = columns - 1; // the last column is background
+    let all = case.f32s("multi_scores");
+    let scores: Vec<f32> = all
+        .chunks(columns)
+        .flat_map(|row| &row[..classes])
+        .copied()
+        .collect();
+    let limits = MulticlassLimits {
+        score_threshold: SCORE_THRESHOLD,
+        iou_threshold: threshold(case) as f32,
+        max_detections: Some(MAX_DETECTIONS),
+    };
+    let pairs = multiclass_nms(&boxes, &scores, classes, limits);
+    report.equal("multi_keep", &ints(&pairs), &case.ints("multi_keep"));
+    let labels: Vec<usize> = pairs.iter().map(|i| i % classes).collect();
+    report.equal("multi_labels", &ints(&labels), &case.ints("multi_labels"));
+    let detections: Vec<f64> = pairs
+        .iter()
+        .flat_map(|i| boxes[i / classes].into_iter().chain([scores[*i]]))
+        .map(f64::from)
+        .collect();
+    // Boxes and scores are copied, not computed.
+    let exact = Tolerance::new(0.0, 0.0);
+    report.close("multi_dets", &detections, &case.f64s("multi_dets"), exact);
+}
+
+fn ints(indices: &[usize]) -> Vec<i64> {
+    indices.iter().map(|i| *i as i64).collect()
+}

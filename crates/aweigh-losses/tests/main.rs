@@ -1,0 +1,5 @@
+//! Losses against the reference implementation and against finite differences.
+
+mod gradients;
+mod parity;
+mod support;

@@ -1,0 +1,239 @@
+//! Box losses and binary cross entropy against mmdetection, and the overlap losses against
+//! torchvision (`tv_*`) where the two define the same.
+//!
+//! torchvision adds its epsilon where mmdetection takes a maximum, passes no gradient to boxes
+//! that touch, and gives the aspect term of CIoU to boxes that overlap by less than a half. The
+//! `tv_*` tensors are therefore compared for pairs of at least a tenth of a pixel that do not
+//! touch, those of CIoU for overlaps above a half.
+
+use aweigh_geometry::boxes::iou_host;
+use aweigh_losses::{
+    IouMode, bce_with_logits, bounded_iou_loss, ciou_loss, diou_loss, giou_loss, iou_loss, l1,
+    smooth_l1, weighted_mean,
+};
+use aweigh_testkit::{Case, Report, Tolerance, cases, device, understand};
+use burn::tensor::{DType, Tensor};
+use serde_json::Value;
+
+use super::compare::{close, tolerance};
+use crate::support::{differentiate, tensor, values};
+
+/// Normalisers of the `weighted_*` and `bce/*` tensors, from the note.
+const WEIGHTED_NORMALISER: f32 = 4.0;
+const BCE_NORMALISER: f32 = 7.0;
+/// Epsilon of torchvision's losses, from the note.
+const TORCHVISION_EPS: f64 = 1e-7;
+/// The epsilons differ by 1e-7 of areas that may be as small as 0.01.
+const TORCHVISION: Tolerance = Tolerance::new(2e-5, 2e-5);
+
+/// A loss of boxes `[N, 4]`, as `[N, 1]` or `[N, 4]`.
+type Loss = Box<dyn Fn(Tensor<2>, Tensor<2>) -> Tensor<2>>;
+
+#[test]
+fn parity_boxloss() {
+    let keep = |meta: &Value| meta["kind"] == "box_losses";
+    for case in cases(env!("CARGO_MANIFEST_DIR"), keep) {
+        understand(&case, &case.meta, &super::known(&["configs"]));
+        let configs = case.meta["configs"].as_object().expect("named configs");
+        names_are_understood(&case, configs.keys().map(String::as_str).collect());
+        let mut report = Report::new(&case);
+        for (name, config) in configs {
+            let loss = loss(&case, config);
+            check_elements(&case, &mut report, name, &loss, DType::F32, "");
+            check_elements(&case, &mut report, name, &loss, DType::F64, "_f64");
+            check_weighted(&case, &mut report, name, &loss);
+        }
+        check_torchvision(&case, &mut report);
+        if case.has("bce/value") {
+            check_bce(&case, &mut report);
+        }
+        report.finish();
+    }
+}
+
+fn names_are_understood(case: &Case, configs: Vec<&str>) {
+    let inputs = ["pred", "target", "upstream", "weight"];
+    let groups = ["tv_giou", "tv_diou", "tv_ciou", "bce"];
+    for name in case.names("") {
+        let understood = match name.rsplit_once('/') {
+            Some((group, _)) => configs.contains(&group) || groups.contains(&group),
+            None => inputs.contains(&name.as_str()),
+        };
+        assert!(understood, "{}: unknown tensor `{name}`", case.name);
+    }
+}
+
+/// Builds the loss that a config describes.
+fn loss(case: &Case, config: &Value) -> Loss {
+    let class = config["class"].as_str().expect("a class");
+    let keys: &[&str] = match class {
+        "IoULoss" => &["class", "mode", "eps", "linear"],
+        "GIoULoss" | "DIoULoss" | "CIoULoss" => &["class", "eps"],
+        "BoundedIoULoss" => &["class", "beta", "eps"],
+        "SmoothL1Loss" => &["class", "beta"],
+        "L1Loss" => &["class"],
+        other => panic!("{}: unknown loss {other}", case.name),
+    };
+    understand(case, config, keys);
+    let number = |key: &str, default: f64| config.get(key).map_or(default, |v| v.as_f64().unwrap());
+    // The defaults are those of mmdetection.
+    let eps = number(
+        "eps",
+        if class == "BoundedIoULoss" {
+            1e-3
+        } else {
+            1e-6
+        },
+    );
+    match class {
+        "IoULoss" => {
+            let mode = mode(case, config);
+            Box::new(move |p, t| iou_loss::<2, 1>(p, t, mode, eps).unsqueeze_dim(1))
+        }
+        "GIoULoss" => Box::new(move |p, t| giou_loss::<2, 1>(p, t, eps).unsqueeze_dim(1)),
+        "DIoULoss" => Box::new(move |p, t| diou_loss::<2, 1>(p, t, eps).unsqueeze_dim(1)),
+        "CIoULoss" => Box::new(move |p, t| ciou_loss::<2, 1>(p, t, eps).unsqueeze_dim(1)),
+        "BoundedIoULoss" => {
+            let beta = number("beta", 0.2);
+            Box::new(move |p, t| bounded_iou_loss(p, t, beta, eps))
+        }
+        "SmoothL1Loss" => {
+            let beta = number("beta", 1.0);
+            Box::new(move |p, t| smooth_l1(p, t, beta))
+        }
+        _ => Box::new(l1),
+    }
+}
+
+fn mode(case: &Case, config: &Value) -> IouMode {
+    if config["linear"] == true {
+        return IouMode::Linear;
+    }
+    match config["mode"].as_str().unwrap_or("log") {
+        "log" => IouMode::Log,
+        "linear" => IouMode::Linear,
+        "square" => IouMode::Square,
+        other => panic!("{}: unknown mode {other}", case.name),
+    }
+}
+
+fn boxes(case: &Case, name: &str, dtype: DType) -> Tensor<2> {
+    let rows = case.shape(name)[0];
+    tensor(&case.f64s(name), [rows, 4], dtype)
+}
+
+/// One value per box, as a column.
+fn column(case: &Case, name: &str, dtype: DType) -> Tensor<2> {
+    let rows = case.shape(name)[0];
+    tensor(&case.f64s(name), [rows, 1], dtype)
+}
+
+/// Values without reduction, and the gradient of `sum(value * upstream)`.
+fn check_elements(
+    case: &Case,
+    report: &mut Report,
+    name: &str,
+    loss: &Loss,
+    dtype: DType,
+    suffix: &str,
+) {
+    let stored = |part: &str| format!("{name}/{part}{suffix}");
+    if !case.has(&stored("value")) {
+        return;
+    }
+    let (value, slope) = run(case, loss, dtype);
+    close(case, report, &value, &stored("value"), tolerance(dtype));
+    close(case, report, &slope, &stored("grad"), tolerance(dtype));
+}
+
+fn run(case: &Case, loss: &Loss, dtype: DType) -> (Vec<f64>, Vec<f64>) {
+    let pred = boxes(case, "pred", dtype);
+    let target = boxes(case, "target", dtype);
+    let upstream = column(case, "upstream", dtype);
+    let value = values(loss(pred.clone(), target.clone()));
+    let (_, slope) = differentiate(pred, |p| loss(p, target.clone()) * upstream.clone());
+    (value, slope)
+}
+
+fn check_weighted(case: &Case, report: &mut Report, name: &str, loss: &Loss) {
+    let stored = |part: &str| format!("{name}/weighted_{part}");
+    if !case.has(&stored("value")) {
+        return;
+    }
+    let target = boxes(case, "target", DType::F32);
+    let weight = column(case, "weight", DType::F32);
+    let (value, slope) = differentiate(boxes(case, "pred", DType::F32), |pred| {
+        let normaliser = Tensor::from_data([WEIGHTED_NORMALISER], &device());
+        weighted_mean(loss(pred, target.clone()), Some(weight.clone()), normaliser)
+    });
+    let limits = tolerance(DType::F32);
+    close(case, report, &value, &stored("value"), limits);
+    close(case, report, &slope, &stored("grad"), limits);
+}
+
+fn check_bce(case: &Case, report: &mut Report) {
+    let target = case.tensor::<1>("bce/target", &device());
+    let logits = case.tensor::<1>("bce/logits", &device());
+    let (value, slope) = differentiate(logits, |x| {
+        let normaliser = Tensor::from_data([BCE_NORMALISER], &device());
+        weighted_mean(bce_with_logits(x, target.clone()), None, normaliser)
+    });
+    let limits = tolerance(DType::F32);
+    close(case, report, &value, "bce/value", limits);
+    close(case, report, &slope, "bce/grad", limits);
+}
+
+fn check_torchvision(case: &Case, report: &mut Report) {
+    let eps = TORCHVISION_EPS;
+    let losses: [(&str, Loss, f32); 3] = [
+        (
+            "tv_giou",
+            Box::new(move |p, t| giou_loss::<2, 1>(p, t, eps).unsqueeze_dim(1)),
+            -1.0,
+        ),
+        (
+            "tv_diou",
+            Box::new(move |p, t| diou_loss::<2, 1>(p, t, eps).unsqueeze_dim(1)),
+            -1.0,
+        ),
+        (
+            "tv_ciou",
+            Box::new(move |p, t| ciou_loss::<2, 1>(p, t, eps).unsqueeze_dim(1)),
+            0.5,
+        ),
+    ];
+    for (name, loss, min_iou) in losses {
+        if !case.has(&format!("{name}/value")) {
+            continue;
+        }
+        let rows = ordinary_rows(case, min_iou);
+        let (value, slope) = run(case, &loss, DType::F32);
+        for (part, got, width) in [("value", value, 1), ("grad", slope, 4)] {
+            let stored = format!("{name}/{part}");
+            let pick = |all: &[f64]| -> Vec<f64> {
+                let row = |r: &usize| all[r * width..(r + 1) * width].to_vec();
+                rows.iter().flat_map(row).collect()
+            };
+            let golden = pick(&case.f64s(&stored));
+            report.close(&stored, &pick(&got), &golden, TORCHVISION);
+        }
+    }
+}
+
+/// Pairs on which both libraries agree and whose overlap is greater than `min_iou`.
+fn ordinary_rows(case: &Case, min_iou: f32) -> Vec<usize> {
+    let side = 0.1;
+    let (pred, target) = (case.f32s("pred"), case.f32s("target"));
+    let pairs = pred
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .zip(target.as_chunks::<4>().0);
+    let ordinary = |p: &[f32; 4], t: &[f32; 4]| {
+        let large = |b: &[f32; 4]| b[2] - b[0] >= side && b[3] - b[1] >= side;
+        let meets = |i: usize| p[i + 2].min(t[i + 2]) == p[i].max(t[i]);
+        large(p) && large(t) && !meets(0) && !meets(1) && iou_host(*p, *t) > min_iou
+    };
+    let kept = pairs.enumerate().filter(|(_, (p, t))| ordinary(p, t));
+    kept.map(|(i, _)| i).collect()
+}
