@@ -1,0 +1,25 @@
+//! Backbones and necks: ResNet, feature pyramid network, normalisation, pretrained weights.
+//!
+//! A backbone turns images `[B, 3, H, W]` into maps of falling resolution, a [`Fpn`] turns those
+//! into a pyramid of equal width, and [`FeatureSpec`] says what each map looks like. Parameter
+//! names are those of the reference state dicts (`layer1.0.conv1.weight`, `bn1.running_mean`,
+//! `lateral_convs.0.conv.bias`), so that [`weights`] needs no table of names.
+
+mod activation;
+mod config;
+mod conv_module;
+mod features;
+mod fpn;
+mod layer_info;
+mod norm;
+mod resnet;
+pub mod weights;
+
+pub use activation::relu;
+pub use config::ConfigError;
+pub use conv_module::{Activation, ConvBias, ConvModule, ConvModuleConfig};
+pub use features::FeatureSpec;
+pub use fpn::{ExtraLevels, Fpn, FpnConfig, Upsampling};
+pub use layer_info::{LayerInfo, LayerKind};
+pub use norm::{Affine, Norm, NormConfig, RunningStatistic, conv_norm};
+pub use resnet::{Depth, ResNet, ResNetConfig, Style};

@@ -1,0 +1,200 @@
+//! Normalisation layers with PyTorch's parameter names.
+
+mod config;
+mod running;
+
+use burn::module::{Initializer, Module, Param};
+use burn::nn::conv::Conv2d;
+use burn::tensor::{Device, Tensor, module::batch_norm_train};
+
+pub use config::{Affine, NormConfig};
+pub use running::RunningStatistic;
+
+/// Added to a variance before its square root.
+const EPSILON: f64 = 1e-5;
+/// Share of a new batch in the running statistics.
+const MOMENTUM: f64 = 0.1;
+
+/// A normalisation of one of the kinds of [`NormConfig`].
+///
+/// The fields are named as in PyTorch's state dicts, for every kind.
+#[derive(Module, Debug)]
+pub struct Norm {
+    /// Scale per channel, `[C]`.
+    pub weight: Param<Tensor<1>>,
+    /// Shift per channel, `[C]`.
+    pub bias: Param<Tensor<1>>,
+    /// Running mean per channel, `[C]`; none for group norm.
+    pub running_mean: Option<RunningStatistic>,
+    /// Running variance per channel, `[C]`; none for group norm.
+    pub running_var: Option<RunningStatistic>,
+    #[module(skip)]
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    FrozenBatch,
+    Batch,
+    Group { groups: usize },
+}
+
+/// A normalisation as a map of each channel: `y = scale * x + shift`, both `[C]`.
+struct Folded {
+    scale: Tensor<1>,
+    shift: Tensor<1>,
+}
+
+impl NormConfig {
+    /// A normalisation of `channels` channels with scale 1 and shift 0.
+    ///
+    /// # Panics
+    ///
+    /// When [`check`](Self::check) fails.
+    pub fn init(&self, channels: usize, device: &Device) -> Norm {
+        if let Err(error) = self.check(channels) {
+            panic!("{error}");
+        }
+        let trained = self.affine() == Affine::Trainable;
+        let param = |start: Initializer| start.init([channels], device).set_require_grad(trained);
+        let kind = match *self {
+            Self::FrozenBn { .. } => Kind::FrozenBatch,
+            Self::BatchNorm => Kind::Batch,
+            Self::GroupNorm { groups } => Kind::Group { groups },
+        };
+        let statistic = |start: Tensor<1>| match kind {
+            Kind::Group { .. } => None,
+            Kind::FrozenBatch | Kind::Batch => Some(RunningStatistic::new(start)),
+        };
+        Norm {
+            weight: param(Initializer::Ones),
+            bias: param(Initializer::Zeros),
+            running_mean: statistic(Tensor::zeros([channels], device)),
+            running_var: statistic(Tensor::ones([channels], device)),
+            kind,
+        }
+    }
+
+    /// The normalisation of a frozen part of a network: no gradients, no new statistics.
+    ///
+    /// # Panics
+    ///
+    /// When [`check`](Self::check) fails.
+    pub fn init_frozen(&self, channels: usize, device: &Device) -> Norm {
+        let affine = Affine::Frozen;
+        match self {
+            Self::FrozenBn { .. } | Self::BatchNorm => {
+                Self::FrozenBn { affine }.init(channels, device)
+            }
+            Self::GroupNorm { .. } => self.init(channels, device).no_grad(),
+        }
+    }
+}
+
+impl Norm {
+    /// Normalises a map on its own; [`conv_norm`] is cheaper after a convolution.
+    ///
+    /// Batch norm uses the statistics of the batch, and updates its running ones, while the module
+    /// is on an autodiff device; `module.valid()` ends that.
+    ///
+    /// # Shapes
+    ///
+    /// `[B, C, H, W]` in and out.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        if let Some(Folded { scale, shift }) = self.folded() {
+            return x * per_channel(scale) + per_channel(shift);
+        }
+        match self.kind {
+            Kind::Group { groups } => self.by_group(x, groups),
+            Kind::Batch | Kind::FrozenBatch => self.by_batch(x),
+        }
+    }
+
+    /// `scale = weight / sqrt(running_var + eps)`, `shift = bias - running_mean * scale`, where
+    /// running statistics apply.
+    fn folded(&self) -> Option<Folded> {
+        let training = self.weight.lazy_device().is_autodiff();
+        if training && matches!(self.kind, Kind::Batch) {
+            return None;
+        }
+        let mean = self.running_mean.as_ref()?.value();
+        let inverse = (self.running_var.as_ref()?.value() + EPSILON)
+            .sqrt()
+            .recip();
+        let scale = self.weight.val() * inverse;
+        let shift = self.bias.val() - scale.clone() * mean;
+        Some(Folded { scale, shift })
+    }
+
+    fn by_batch(&self, x: Tensor<4>) -> Tensor<4> {
+        let [batch, channels, height, width] = x.dims();
+        let count = batch * height * width;
+        assert!(
+            count > 1,
+            "training batch norm needs two values per channel, got [B, C, H, W] = {:?}",
+            [batch, channels, height, width]
+        );
+        let result = batch_norm_train(x, self.weight.val(), self.bias.val(), EPSILON);
+        // PyTorch normalises with the biased variance and keeps the unbiased one.
+        let unbiased = result.variance.inner() * (count as f64 / (count - 1) as f64);
+        let updates = [
+            (&self.running_mean, result.mean.inner()),
+            (&self.running_var, unbiased),
+        ];
+        for (statistic, new) in updates {
+            let statistic = statistic.as_ref().expect("batch norm has statistics");
+            statistic.update(statistic.value() * (1.0 - MOMENTUM) + new * MOMENTUM);
+        }
+        result.output
+    }
+
+    /// The centred map is the only one kept for the backward pass: scale and shift are folded into
+    /// one factor per image and channel before they meet it.
+    fn by_group(&self, x: Tensor<4>, groups: usize) -> Tensor<4> {
+        let [batch, channels, height, width] = x.dims();
+        let wide = channels / groups;
+        let x = x.reshape([batch, groups, wide * height * width]);
+        let centred = x.clone() - x.mean_dim(2); // [B, G, C/G * H * W]
+        let variance = (centred.clone() * centred.clone()).mean_dim(2); // [B, G, 1]
+        let weight = self.weight.val().reshape([1, groups, wide]);
+        let scale = (variance + EPSILON).sqrt().recip() * weight; // [B, G, C/G]
+        let y = centred.reshape([batch, channels, height * width])
+            * scale.reshape([batch, channels, 1])
+            + self.bias.val().reshape([1, channels, 1]); // [B, C, H * W]
+        y.reshape([batch, channels, height, width])
+    }
+}
+
+/// `norm(conv(x))`, with running statistics folded into the convolution.
+///
+/// `scale * (w * x + b) + shift = (scale w) * x + (scale b + shift)`, so that frozen batch norm
+/// costs no pass over activations and keeps nothing for the backward pass.
+///
+/// # Shapes
+///
+/// `[B, C_in, H, W]` to `[B, C, H', W']`.
+pub fn conv_norm(conv: &Conv2d, norm: &Norm, x: Tensor<4>) -> Tensor<4> {
+    let Some(Folded { scale, shift }) = norm.folded() else {
+        return norm.forward(conv.forward(x));
+    };
+    let bias = match &conv.bias {
+        Some(bias) => bias.val() * scale.clone() + shift,
+        None => shift,
+    };
+    let channels = scale.dims()[0];
+    let weight = conv.weight.val() * scale.reshape([channels, 1, 1, 1]);
+    let folded = Conv2d {
+        weight: Param::initialized(conv.weight.id, weight),
+        bias: Some(Param::initialized(norm.bias.id, bias)),
+        ..conv.clone()
+    };
+    folded.forward(x)
+}
+
+fn per_channel(values: Tensor<1>) -> Tensor<4> {
+    let channels = values.dims()[0];
+    values.reshape([1, channels, 1, 1])
+}
+
+#[cfg(test)]
+mod tests;

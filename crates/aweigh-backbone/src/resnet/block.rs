@@ -1,0 +1,87 @@
+//! Residual blocks.
+
+use burn::module::{Initializer, Module};
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::tensor::{Device, Tensor};
+
+use super::plan::BlockPlan;
+use crate::{Affine, Norm, NormConfig, conv_norm, relu};
+
+/// A basic block (two 3x3 convolutions) or a bottleneck (1x1, 3x3, 1x1).
+#[derive(Module, Debug)]
+pub(super) struct Block {
+    conv1: Conv2d,
+    bn1: Norm,
+    conv2: Conv2d,
+    bn2: Norm,
+    conv3: Option<Conv2d>,
+    bn3: Option<Norm>,
+    downsample: Option<(Conv2d, Norm)>,
+}
+
+/// How the parts of a stage start.
+pub(super) struct Start<'a> {
+    pub(super) norm: &'a NormConfig,
+    pub(super) frozen: bool,
+    pub(super) zero_residual: bool,
+    pub(super) device: &'a Device,
+}
+
+impl Start<'_> {
+    /// A convolution and its normalisation.
+    pub(super) fn init(&self, conv: &Conv2dConfig) -> (Conv2d, Norm) {
+        let channels = conv.channels[1];
+        let module = conv.init(self.device);
+        match self.frozen {
+            true => (
+                module.no_grad(),
+                self.norm.init_frozen(channels, self.device),
+            ),
+            false => (module, self.norm.init(channels, self.device)),
+        }
+    }
+
+    /// A scale that never trains must not be zero: the block would stay the identity for ever.
+    fn starts_at_zero(&self) -> bool {
+        self.zero_residual && !self.frozen && self.norm.affine() == Affine::Trainable
+    }
+}
+
+impl BlockPlan {
+    pub(super) fn init(&self, start: &Start) -> Block {
+        let mut pairs: Vec<(Conv2d, Norm)> =
+            self.convs().iter().map(|conv| start.init(conv)).collect();
+        if let Some((_, norm)) = pairs.last_mut().filter(|_| start.starts_at_zero()) {
+            norm.weight = Initializer::Zeros.init(norm.weight.lazy_shape(), start.device);
+        }
+        let mut pairs = pairs.into_iter();
+        let mut next = || pairs.next().expect("a block has two convolutions or more");
+        let ((conv1, bn1), (conv2, bn2)) = (next(), next());
+        let (conv3, bn3) = pairs.next().unzip();
+        Block {
+            conv1,
+            bn1,
+            conv2,
+            bn2,
+            conv3,
+            bn3,
+            downsample: self.downsample().map(|conv| start.init(&conv)),
+        }
+    }
+}
+
+impl Block {
+    /// `relu(residual(x) + shortcut(x))`.
+    pub(super) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let shortcut = match &self.downsample {
+            Some((conv, norm)) => conv_norm(conv, norm, x.clone()),
+            None => x.clone(),
+        };
+        let y = relu(conv_norm(&self.conv1, &self.bn1, x));
+        let mut y = conv_norm(&self.conv2, &self.bn2, y);
+        if let (Some(conv), Some(norm)) = (&self.conv3, &self.bn3) {
+            y = conv_norm(conv, norm, relu(y));
+        }
+        relu(y + shortcut)
+    }
+}

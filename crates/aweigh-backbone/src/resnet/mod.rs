@@ -1,0 +1,114 @@
+//! ResNet without its classifier.
+
+mod block;
+mod config;
+mod plan;
+
+use std::path::Path;
+
+use burn::module::Module;
+use burn::nn::conv::Conv2d;
+use burn::tensor::ops::MaxPoolOptions;
+use burn::tensor::{Device, Tensor, module::max_pool2d};
+
+use crate::weights::{Checkpoint, WeightsError};
+use crate::{Norm, conv_norm, relu};
+use block::{Block, Start};
+
+pub use config::{Depth, ResNetConfig, Style};
+
+/// A ResNet that returns the maps of its stages, with torchvision's parameter names.
+///
+/// Should be created using [`ResNetConfig`].
+#[derive(Module, Debug)]
+pub struct ResNet {
+    conv1: Conv2d,
+    bn1: Norm,
+    layer1: Vec<Block>,
+    layer2: Vec<Block>,
+    layer3: Vec<Block>,
+    layer4: Vec<Block>,
+    #[module(skip)]
+    out_indices: Vec<usize>,
+}
+
+impl ResNetConfig {
+    /// Builds the network with fresh weights: normal with variance `2 / fan_out`.
+    ///
+    /// # Panics
+    ///
+    /// When [`check`](Self::check) fails.
+    pub fn init(&self, device: &Device) -> ResNet {
+        if let Err(error) = self.check() {
+            panic!("{error}");
+        }
+        let start = |part: usize| Start {
+            norm: &self.norm,
+            frozen: self.is_frozen(part),
+            zero_residual: self.zero_init_residual,
+            device,
+        };
+        let stage = |i: usize| -> Vec<Block> {
+            let plans = if i < self.num_stages {
+                self.stage(i)
+            } else {
+                Vec::new()
+            };
+            let start = start(i + 1);
+            plans.iter().map(|plan| plan.init(&start)).collect()
+        };
+        let (conv1, bn1) = start(0).init(&self.stem());
+        ResNet {
+            conv1,
+            bn1,
+            layer1: stage(0),
+            layer2: stage(1),
+            layer3: stage(2),
+            layer4: stage(3),
+            out_indices: self.out_indices.clone(),
+        }
+    }
+}
+
+impl ResNet {
+    /// The maps of the chosen stages, finest first.
+    ///
+    /// Frozen stages record nothing for the backward pass unless `images` are tracked themselves.
+    ///
+    /// # Shapes
+    ///
+    /// - `images`: `[B, 3, H, W]`, normalised
+    /// - output `i`: `[B, C_i, H / stride_i, W / stride_i]` rounded up, as
+    ///   [`ResNetConfig::features`] says
+    pub fn forward(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
+        let x = relu(conv_norm(&self.conv1, &self.bn1, images));
+        let pool = MaxPoolOptions::new([3, 3])
+            .with_stride([2, 2])
+            .with_padding([1, 1]);
+        let mut x = max_pool2d(x, pool);
+        let mut maps = Vec::with_capacity(self.out_indices.len());
+        let stages = [&self.layer1, &self.layer2, &self.layer3, &self.layer4];
+        for (i, stage) in stages.into_iter().enumerate() {
+            x = stage.iter().fold(x, |x, block| block.forward(x));
+            if self.out_indices.contains(&i) {
+                maps.push(x.clone());
+            }
+        }
+        maps
+    }
+
+    /// Loads weights from a file: `.safetensors`, or `.pth` / `.pt` of PyTorch.
+    ///
+    /// A state dict of torchvision, one of mmdetection (`state_dict` key), or the `backbone.` part
+    /// of a whole detector. The classifier `fc` is not used.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, or its tensors are not exactly those of this network.
+    pub fn load_weights(self, path: &Path) -> Result<Self, WeightsError> {
+        Checkpoint::open(path)?.backbone().load_into(self)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

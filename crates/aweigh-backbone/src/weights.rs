@@ -1,0 +1,213 @@
+//! Weights from files of other frameworks.
+//!
+//! Loading is strict: a file has exactly the tensors of the module, or an error lists what is
+//! missing, unexpected or of another shape. Nothing is loaded from a file that does not fit.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::store::{
+    ApplyError, ModuleSnapshot, ModuleStore, PytorchStore, SafetensorsStore, bridge,
+};
+use burn::tensor::TensorData;
+use thiserror::Error;
+
+/// Why weights could not be loaded.
+#[derive(Debug, Error)]
+pub enum WeightsError {
+    /// The name says nothing about the format.
+    #[error("{path}: cannot tell the format of the weights, expected a .safetensors, .pth or .pt file", path = .path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is missing, damaged or of another format.
+    #[error("{path}: cannot read the weights: {problem}", path = .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the reader says.
+        problem: String,
+    },
+    /// The file belongs to another network.
+    #[error("{path}: the weights do not fit the model{differences}", path = .path.display())]
+    Mismatch {
+        /// The file.
+        path: PathBuf,
+        /// How they differ.
+        differences: Box<Differences>,
+    },
+}
+
+/// How the tensors of a file differ from those of a module, by module path.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Differences {
+    /// Tensors of the module that the file does not have.
+    pub missing: Vec<String>,
+    /// Tensors of the file that the module does not have.
+    pub unexpected: Vec<String>,
+    /// Tensors of another shape or type, with both.
+    pub mismatched: Vec<String>,
+}
+
+impl fmt::Display for Differences {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Enough to recognise the network, short enough to read.
+        const SHOWN: usize = 8;
+        let groups = [
+            ("missing in the file", &self.missing),
+            ("unknown to the model", &self.unexpected),
+            ("of another shape", &self.mismatched),
+        ];
+        for (what, names) in groups.iter().filter(|(_, names)| !names.is_empty()) {
+            let shown = names[..names.len().min(SHOWN)].join(", ");
+            write!(f, "; {} {what}: {shown}", names.len())?;
+            if names.len() > SHOWN {
+                f.write_str(", ...")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The tensors of a file, by name.
+#[derive(Debug, Clone)]
+pub struct Checkpoint {
+    path: PathBuf,
+    tensors: BTreeMap<String, TensorData>,
+}
+
+impl Checkpoint {
+    /// Reads a `.safetensors` file or a `.pth` / `.pt` file of PyTorch.
+    ///
+    /// Of a dictionary with a `state_dict`, only that is kept; `module.` of data-parallel models
+    /// is removed from names.
+    ///
+    /// # Errors
+    ///
+    /// When the format is unknown or the file cannot be read.
+    pub fn open(path: &Path) -> Result<Self, WeightsError> {
+        let extension = path
+            .extension()
+            .and_then(|e| e.to_str())
+            .unwrap_or_default();
+        let tensors = match extension {
+            "safetensors" => read(path, &mut SafetensorsStore::from_file(path)),
+            "pth" | "pt" => read(
+                path,
+                &mut PytorchStore::from_file(path).map_indices_contiguous(false),
+            ),
+            _ => Err(WeightsError::Format { path: path.into() }),
+        }?;
+        let checkpoint = Self::from_tensors(path, tensors);
+        Ok(checkpoint.part("state_dict.").part("module."))
+    }
+
+    /// Tensors that do not come from a file; `origin` stands for it in messages.
+    pub fn from_tensors(origin: &Path, tensors: BTreeMap<String, TensorData>) -> Self {
+        let path = origin.into();
+        Self { path, tensors }
+    }
+
+    /// The tensors whose names start with `prefix`, without it; all if there are none.
+    pub fn part(mut self, prefix: &str) -> Self {
+        if !self.tensors.keys().any(|name| name.starts_with(prefix)) {
+            return self;
+        }
+        let tensors = std::mem::take(&mut self.tensors);
+        let stripped = tensors.into_iter().filter_map(|(name, tensor)| {
+            let rest = name.strip_prefix(prefix)?.to_owned();
+            Some((rest, tensor))
+        });
+        self.tensors = stripped.collect();
+        self
+    }
+
+    /// The tensors of the backbone: of a whole detector its part, of a classifier all but `fc`.
+    ///
+    /// mmdetection names the group norms of a backbone `gn1`; here they are `bn1`, as every norm.
+    pub fn backbone(self) -> Self {
+        let mut part = self.part("backbone.");
+        let tensors = std::mem::take(&mut part.tensors);
+        let kept = tensors.into_iter().filter(|(n, _)| !n.starts_with("fc."));
+        part.tensors = kept.map(|(n, t)| (group_norm_as_bn(&n), t)).collect();
+        part
+    }
+
+    /// Sets every parameter and running statistic of `module`.
+    ///
+    /// Counters of batches (`num_batches_tracked`) are not used.
+    ///
+    /// # Errors
+    ///
+    /// When the tensors are not exactly those of the module.
+    pub fn load_into<M: Module>(self, module: M) -> Result<M, WeightsError> {
+        let mut module = module;
+        let tensors = self.tensors.into_iter();
+        let used = tensors.filter(|(name, _)| !name.ends_with("num_batches_tracked"));
+        let tensors = used.map(|(name, data)| bridge::from_data(data, name, None));
+        let result = module.apply(tensors.collect(), None, None, true);
+        let differences = Differences {
+            missing: result.missing.into_iter().map(|(name, _)| name).collect(),
+            unexpected: result.unused,
+            mismatched: result.errors.iter().map(mismatch).collect(),
+        };
+        if differences == Differences::default() {
+            return Ok(module);
+        }
+        Err(WeightsError::Mismatch {
+            path: self.path,
+            differences: Box::new(differences),
+        })
+    }
+}
+
+fn read<S: ModuleStore>(
+    path: &Path,
+    store: &mut S,
+) -> Result<BTreeMap<String, TensorData>, WeightsError> {
+    let failed = |problem: String| WeightsError::Read {
+        path: path.into(),
+        problem,
+    };
+    // The readers' own message for a missing file does not say so.
+    std::fs::File::open(path).map_err(|e| failed(e.to_string()))?;
+    let tensors = store.get_all_tensors().map_err(|e| failed(e.to_string()))?;
+    tensors
+        .iter()
+        .map(|(name, tensor)| {
+            let data = bridge::to_data(tensor).map_err(|e| failed(format!("`{name}`: {e}")))?;
+            // Half-precision files would otherwise make half-precision parameters.
+            let data = match data.dtype().is_float() {
+                true => data.convert::<f32>(),
+                false => data,
+            };
+            Ok((name.clone(), data))
+        })
+        .collect()
+}
+
+fn mismatch(error: &ApplyError) -> String {
+    match error {
+        ApplyError::ShapeMismatch {
+            path,
+            expected,
+            found,
+        } => format!("{path} ({found} instead of {expected})"),
+        other => other.to_string(),
+    }
+}
+
+/// `layer1.0.gn2.weight` as `layer1.0.bn2.weight`.
+fn group_norm_as_bn(name: &str) -> String {
+    let parts = name.split('.').map(|part| match part.strip_prefix("gn") {
+        Some(number) if number.parse::<usize>().is_ok() => format!("bn{number}"),
+        _ => part.to_owned(),
+    });
+    parts.collect::<Vec<_>>().join(".")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+use std::fs;
+
+use super::*;
+use crate::resnet::tests::tensors_with_gradient;
+use crate::{Depth, NormConfig, ResNet, ResNetConfig};
+use aweigh_testkit::device;
+use safetensors::{Dtype, tensor::TensorView};
+
+fn config() -> ResNetConfig {
+    ResNetConfig {
+        depth: Depth::D18,
+        base_channels: 1,
+        ..ResNetConfig::default()
+    }
+}
+
+/// Element i of a tensor of the right file.
+fn value(i: usize) -> f32 {
+    (i % 17) as f32 / 8.0 - 1.0
+}
+
+/// Names and shapes of every tensor of a network.
+fn shapes(net: &ResNet) -> BTreeMap<String, Vec<usize>> {
+    let tensors = net.collect(None, None, true).into_iter();
+    tensors.map(|t| (t.name, t.shape.to_vec())).collect()
+}
+
+fn values(net: &ResNet) -> Vec<f32> {
+    let tensors = net.collect(None, None, true);
+    let data = tensors
+        .iter()
+        .map(|t| bridge::to_data(t).expect("resident data"));
+    data.flat_map(|d| d.iter::<f32>().collect::<Vec<_>>())
+        .collect()
+}
+
+fn expected(shapes: &BTreeMap<String, Vec<usize>>, net: &ResNet) -> Vec<f32> {
+    let order = net.collect(None, None, true).into_iter();
+    let count = |name: &str| shapes[name].iter().product::<usize>();
+    order.flat_map(|t| (0..count(&t.name)).map(value)).collect()
+}
+
+/// Writes f32 tensors to `name` in a new folder, after `edit` changed their list.
+fn file(
+    name: &str,
+    edit: impl FnOnce(&mut BTreeMap<String, Vec<usize>>),
+) -> (tempfile::TempDir, PathBuf) {
+    let mut tensors = shapes(&config().init(&device()));
+    edit(&mut tensors);
+    let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
+        .into_iter()
+        .map(|(name, shape)| {
+            let values = (0..shape.iter().product()).map(value);
+            (name, shape, values.flat_map(f32::to_le_bytes).collect())
+        })
+        .collect();
+    let views = bytes.iter().map(|(name, shape, bytes)| {
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytes).expect("a whole tensor");
+        (name.clone(), view)
+    });
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join(name);
+    fs::write(&path, safetensors::serialize(views, None).expect("bytes")).expect("a file");
+    (dir, path)
+}
+
+fn check_right(edit: impl FnOnce(&mut BTreeMap<String, Vec<usize>>)) {
+    let (_dir, path) = file("r18.safetensors", edit);
+    let net = config()
+        .init(&device())
+        .load_weights(&path)
+        .expect("the right file");
+    let shapes = shapes(&net);
+    assert_eq!(values(&net), expected(&shapes, &net));
+}
+
+fn rename(tensors: &mut BTreeMap<String, Vec<usize>>, new: impl Fn(&str) -> String) {
+    let old = std::mem::take(tensors);
+    tensors.extend(old.into_iter().map(|(name, shape)| (new(&name), shape)));
+}
+
+#[test]
+fn a_right_file_sets_every_tensor() {
+    check_right(|_| ());
+    check_right(|tensors| {
+        tensors.insert("fc.weight".into(), vec![10, 8]);
+        tensors.insert("fc.bias".into(), vec![10]);
+        tensors.insert("bn1.num_batches_tracked".into(), vec![1]);
+    });
+    check_right(|tensors| {
+        rename(tensors, |name| format!("backbone.{name}"));
+        tensors.insert("neck.lateral_convs.0.conv.weight".into(), vec![4, 8, 1, 1]);
+    });
+    check_right(|tensors| rename(tensors, |name| format!("module.backbone.{name}")));
+}
+
+#[test]
+fn group_norms_keep_the_names_of_mmdetection() {
+    let norm = NormConfig::GroupNorm { groups: 1 };
+    let config = ResNetConfig { norm, ..config() };
+    let (_dir, path) = file("gn.safetensors", |tensors| {
+        *tensors = shapes(&config.init(&device()));
+        rename(tensors, |name| name.replace("bn", "gn"));
+    });
+    let net = config
+        .init(&device())
+        .load_weights(&path)
+        .expect("the right file");
+    let shapes = shapes(&net);
+    assert_eq!(values(&net), expected(&shapes, &net));
+}
+
+#[test]
+fn an_mmdetection_checkpoint_of_pytorch_is_read() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/detector_r18_w1.pth");
+    let net = config()
+        .init(&device())
+        .load_weights(&path)
+        .expect("the right file");
+    let shapes = shapes(&net);
+    assert_eq!(values(&net), expected(&shapes, &net));
+}
+
+#[test]
+fn a_wrong_file_is_described() {
+    let (_dir, path) = file("wrong.safetensors", |tensors| {
+        tensors.remove("layer1.0.conv1.weight");
+        tensors.insert("layer5.0.conv1.weight".into(), vec![1]);
+        tensors.insert("bn1.weight".into(), vec![2]);
+    });
+    let error = config().init(&device()).load_weights(&path).unwrap_err();
+    let want = format!(
+        "{}: the weights do not fit the model; 1 missing in the file: layer1.0.conv1.weight; \
+         1 unknown to the model: layer5.0.conv1.weight; \
+         1 of another shape: bn1.weight ([2] instead of [1])",
+        path.display()
+    );
+    assert_eq!(error.to_string(), want);
+}
+
+#[test]
+fn long_lists_are_shortened() {
+    let (_dir, path) = file("other.safetensors", |tensors| {
+        rename(tensors, |n| format!("x.{n}"))
+    });
+    let error = config()
+        .init(&device())
+        .load_weights(&path)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("100 missing in the file: bn1.bias, bn1.running_mean"),
+        "{error}"
+    );
+    assert!(
+        error.contains("layer1.0.bn1.running_mean, layer1.0.bn1.running_var, ..."),
+        "{error}"
+    );
+}
+
+fn check_unreadable(name: &str, bytes: Option<&[u8]>, want: &str) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join(name);
+    if let Some(bytes) = bytes {
+        fs::write(&path, bytes).expect("a file");
+    }
+    let error = config()
+        .init(&device())
+        .load_weights(&path)
+        .unwrap_err()
+        .to_string();
+    let start = format!("{}: {want}", path.display());
+    assert!(error.starts_with(&start), "{error}");
+}
+
+#[test]
+fn an_unreadable_file_is_named() {
+    let failed = "cannot read the weights: ";
+    check_unreadable("absent.pth", None, &format!("{failed}No such file"));
+    check_unreadable("absent.safetensors", None, &format!("{failed}No such file"));
+    check_unreadable("damaged.pth", Some(b"PK\x03\x04 and nothing else"), failed);
+    check_unreadable("text.pth", Some(b"not a checkpoint"), failed);
+    check_unreadable("empty.pt", Some(b""), failed);
+    check_unreadable("damaged.safetensors", Some(b"\xff\xff"), failed);
+    check_unreadable(
+        "weights.bin",
+        Some(b""),
+        "cannot tell the format of the weights",
+    );
+}
+
+#[test]
+fn loading_keeps_what_is_frozen() {
+    let (_dir, path) = file("r18.safetensors", |_| ());
+    let device = device().autodiff();
+    let net = config()
+        .init(&device)
+        .load_weights(&path)
+        .expect("the right file");
+    let images = burn::tensor::Tensor::ones([1, 3, 32, 32], &device);
+    let last = net.forward(images).pop().expect("a map");
+    let trained = tensors_with_gradient(&net, last.sum());
+    let frozen = |name: &String| name.starts_with("layer1.") || name.contains("running_");
+    assert_eq!(trained.iter().find(|name| frozen(name)), None);
+}

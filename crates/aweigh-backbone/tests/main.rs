@@ -1,0 +1,3 @@
+//! Integration tests of backbones and necks.
+
+mod parity;

@@ -1,0 +1,164 @@
+//! Comparison with torchvision and mmdetection.
+
+mod formula;
+mod fpn;
+mod options;
+mod stored;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use aweigh_backbone::NormConfig;
+use aweigh_backbone::weights::Checkpoint;
+use aweigh_testkit::{Case, Report, Tolerance};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::store::{ModuleSnapshot, bridge};
+use burn::tensor::{Gradients, Tensor, TensorData};
+
+/// Values by tensor name.
+type Values = BTreeMap<String, Vec<f64>>;
+
+/// Keys of every note that say nothing about the model.
+const NOTE: [&str; 10] = [
+    "kind",
+    "name",
+    "file",
+    "seed",
+    "source",
+    "note",
+    "versions",
+    "tensors",
+    "noise",
+    "max_abs_difference_f32_vs_f64_and_max_abs_value",
+];
+
+/// Fails on a key of the note that neither is in [`NOTE`] nor in `known`.
+fn understand_note(case: &Case, known: &[&str]) {
+    let known: Vec<&str> = NOTE.iter().chain(known).copied().collect();
+    aweigh_testkit::understand(case, &case.meta, &known);
+}
+
+/// Tensors of the case under `param/`, with names of this crate.
+fn parameters(case: &Case, rename: impl Fn(&str) -> String) -> Checkpoint {
+    let tensors = case.names("param/").into_iter().filter_map(|stored| {
+        let name = stored.strip_prefix("param/")?;
+        let float = !name.ends_with("num_batches_tracked");
+        let data = || TensorData::new(case.f32s(&stored), case.shape(&stored));
+        float.then(|| (rename(name), data()))
+    });
+    Checkpoint::from_tensors(Path::new(&case.name), tensors.collect())
+}
+
+/// Gradients of every parameter that has one.
+fn gradients<M: Module>(module: &M, grads: &Gradients) -> Values {
+    let mut visitor = GradientVisitor {
+        grads,
+        path: Vec::new(),
+        found: Values::new(),
+    };
+    module.visit(&mut visitor);
+    visitor.found
+}
+
+struct GradientVisitor<'a> {
+    grads: &'a Gradients,
+    path: Vec<String>,
+    found: Values,
+}
+
+impl ModuleVisitor for GradientVisitor<'_> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(grad) = param.val().grad(self.grads) {
+            let values = grad.into_data().iter::<f64>().collect();
+            self.found.insert(self.path.join("."), values);
+        }
+    }
+}
+
+/// Running statistics of every batch norm.
+fn statistics<M: Module>(module: &M) -> Values {
+    let tensors = module.collect(None, None, true).into_iter();
+    let running = tensors.filter(|t| t.name.contains("running_"));
+    let values = running.map(|t| {
+        let data = bridge::to_data(&t).expect("resident data");
+        (t.name, data.iter::<f64>().collect())
+    });
+    values.collect()
+}
+
+/// Largest accepted errors, each as a share of the largest wanted value of its tensor: sums over
+/// whole maps cancel, so that the error of a small element follows the size of its terms.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    outputs: f64,
+    gradients: f64,
+}
+
+impl Limits {
+    /// About four times the difference between f32 and f64 runs of the same narrow network, since
+    /// the reference rounds as well.
+    fn of(norm: Option<&NormConfig>) -> Self {
+        let (outputs, gradients) = match norm {
+            None | Some(NormConfig::FrozenBn { .. }) => (5e-6, 2e-5),
+            Some(NormConfig::GroupNorm { .. }) => (1e-5, 1e-4),
+            // Variances over as few as 4 values in each of 53 layers; the first layers' gradients
+            // differ by 2e-3 between f32 and f64.
+            Some(NormConfig::BatchNorm) => (4e-4, 8e-3),
+        };
+        Self { outputs, gradients }
+    }
+}
+
+fn of_largest(wanted: &[f64], share: f64) -> Tolerance {
+    let largest = wanted.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
+    Tolerance::new(share * largest.max(1e-3), 0.0)
+}
+
+/// Compares every stored `grad/param/` with the gradient of the parameter it belongs to.
+fn compare_gradients(
+    report: &mut Report,
+    case: &Case,
+    got: &Values,
+    rename: impl Fn(&str) -> String,
+    limits: Limits,
+) {
+    for stored in case.names("grad/param/") {
+        let name = rename(stored.strip_prefix("grad/param/").expect("the prefix"));
+        let wanted = case.f64s(&stored);
+        let got = got
+            .get(&name)
+            .unwrap_or_else(|| panic!("{}: `{name}` has no gradient", case.name));
+        report.close(&stored, got, &wanted, of_largest(&wanted, limits.gradients));
+    }
+}
+
+/// Compares every running statistic: with `after/` where the case stores a change, otherwise with
+/// its start.
+fn compare_statistics(
+    report: &mut Report,
+    case: &Case,
+    got: &Values,
+    rename: impl Fn(&str) -> String,
+    limits: Limits,
+) {
+    for start in case.names("param/") {
+        let stored = start.strip_prefix("param/").expect("the prefix");
+        if !stored.contains("running_") {
+            continue;
+        }
+        let after = format!("after/{stored}");
+        let wanted = if case.has(&after) { &after } else { &start };
+        let got = &got[&rename(stored)];
+        let wanted = case.f64s(wanted);
+        let tolerance = of_largest(&wanted, limits.outputs);
+        report.close(&after, got, &wanted, tolerance);
+    }
+}

@@ -1,0 +1,14 @@
+//! Detection heads: pyramid in, raw predictions out, nothing else.
+//!
+//! One file per method. A head knows neither images nor ground truth; the same head runs on every
+//! level of the pyramid. Parameter names follow the reference state dicts. Shape letters:
+//! B images, C classes, `H_l` x `W_l` the size of level l.
+
+mod init;
+mod scale;
+mod tower;
+
+pub mod fcos;
+
+pub use scale::Scale;
+pub use tower::{Tower, TowerConfig};
