@@ -1,0 +1,168 @@
+//! From raw predictions to detections, on the host.
+//!
+//! Top-k of a thousand and NMS are sequential and data-dependent; the predictions of a batch are
+//! read back once and the rest happens here. Semantics follow mmdetection 3.x
+//! `base_dense_head.py`: threshold on the class score, the `nms_pre` best (point, class) pairs of
+//! each level, boxes clipped to the resized image, class-aware NMS, the best `max_per_image`.
+
+use std::ops::Range;
+
+use aweigh_geometry::{Detection, nms::batched_nms};
+use burn::tensor::{Tensor, TensorData, Transaction};
+use serde::{Deserialize, Serialize};
+
+/// What an image's detections need to return to its original pixels.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ImageFrame {
+    /// Height and width after resizing, before padding, in pixels.
+    pub size: [usize; 2],
+    /// Resized over original size along x and y.
+    pub scale: [f32; 2],
+}
+
+/// How a class score and the location's quality make the score of a detection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Score {
+    /// `class * quality`.
+    Product,
+    /// `sqrt(class * quality)`: the same order inside an image, on the scale of a probability.
+    Sqrt,
+}
+
+/// Thresholds and limits of inference.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct InferenceConfig {
+    /// Smallest class score of a candidate, exclusive. Default: 0.05.
+    pub score_threshold: f32,
+    /// Candidates kept per level. Default: 1000.
+    pub nms_pre: usize,
+    /// Overlap above which the lower of two boxes of one class is dropped. Default: 0.6.
+    pub nms_iou: f32,
+    /// Detections kept per image. Default: 100.
+    pub max_per_image: usize,
+    /// Boxes not wider or not higher than this, in pixels, are dropped. Default: 0.
+    pub min_box_size: f32,
+    /// How class score and quality combine. Default: the product.
+    pub score: Score,
+}
+
+impl Default for InferenceConfig {
+    fn default() -> Self {
+        Self {
+            score_threshold: 0.05,
+            nms_pre: 1000,
+            nms_iou: 0.6,
+            max_per_image: 100,
+            min_box_size: 0.0,
+            score: Score::Product,
+        }
+    }
+}
+
+/// A (point, class) pair that passed the threshold.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Candidate {
+    /// Index of the point among all points of the image.
+    pub(crate) point: usize,
+    pub(crate) label: usize,
+    pub(crate) score: f32,
+}
+
+/// Per-point values of a batch on the host, `[B, channels, P]`.
+pub(crate) struct HostMap {
+    values: Vec<f32>,
+    channels: usize,
+    points: usize,
+}
+
+impl HostMap {
+    /// Reads several maps with one synchronisation.
+    pub(crate) fn read<const N: usize>(maps: [Tensor<3>; N]) -> [Self; N] {
+        let shapes = maps.each_ref().map(|map| map.dims());
+        let transaction = maps
+            .into_iter()
+            .fold(Transaction::default(), |t, map| t.register(map));
+        let mut read = transaction.execute().into_iter();
+        shapes.map(|[_, channels, points]| Self {
+            values: floats(read.next().expect("one result per registered tensor")),
+            channels,
+            points,
+        })
+    }
+
+    /// The values of one channel of one image, `[P]`.
+    pub(crate) fn channel(&self, image: usize, channel: usize) -> &[f32] {
+        let start = (image * self.channels + channel) * self.points;
+        &self.values[start..start + self.points]
+    }
+}
+
+fn floats(data: TensorData) -> Vec<f32> {
+    data.iter::<f32>().collect()
+}
+
+/// `1 / (1 + e^-x)`.
+pub(crate) fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// The candidates of one level of one image, best first; of equal scores the first point, then
+/// the first class.
+pub(crate) fn candidates(
+    logits: &HostMap,
+    image: usize,
+    level: Range<usize>,
+    config: &InferenceConfig,
+) -> Vec<Candidate> {
+    let mut found = Vec::new();
+    for label in 0..logits.channels {
+        let scores = &logits.channel(image, label)[level.clone()];
+        for (i, logit) in scores.iter().enumerate() {
+            let score = sigmoid(*logit);
+            if score > config.score_threshold {
+                let point = level.start + i;
+                found.push(Candidate {
+                    point,
+                    label,
+                    score,
+                });
+            }
+        }
+    }
+    found.sort_by(|a, b| {
+        let order = b.score.total_cmp(&a.score);
+        order.then((a.point, a.label).cmp(&(b.point, b.label)))
+    });
+    found.truncate(config.nms_pre);
+    found
+}
+
+/// Applies class-aware NMS and keeps the best.
+pub(crate) fn suppress(candidates: &[Detection], config: &InferenceConfig) -> Vec<Detection> {
+    let boxes: Vec<[f32; 4]> = candidates.iter().map(|d| d.bbox).collect();
+    let scores: Vec<f32> = candidates.iter().map(|d| d.score).collect();
+    let labels: Vec<usize> = candidates.iter().map(|d| d.label).collect();
+    let mut kept = batched_nms(&boxes, &scores, &labels, config.nms_iou);
+    kept.truncate(config.max_per_image);
+    kept.into_iter().map(|i| candidates[i]).collect()
+}
+
+/// Whether a box is wider and higher than the limit.
+pub(crate) fn is_large([x1, y1, x2, y2]: [f32; 4], config: &InferenceConfig) -> bool {
+    x2 - x1 > config.min_box_size && y2 - y1 > config.min_box_size
+}
+
+/// Clips a box to the resized image and returns it to original pixels.
+pub(crate) fn to_original(bbox: [f32; 4], image: &ImageFrame) -> [f32; 4] {
+    let [height, width] = image.size.map(|side| side as f32);
+    let [sx, sy] = image.scale;
+    let [x1, y1, x2, y2] = bbox;
+    [
+        x1.clamp(0.0, width) / sx,
+        y1.clamp(0.0, height) / sy,
+        x2.clamp(0.0, width) / sx,
+        y2.clamp(0.0, height) / sy,
+    ]
+}

@@ -1,0 +1,4 @@
+//! Tests of whole detectors.
+
+mod behaviour;
+mod parity;

@@ -1,0 +1,3 @@
+//! Parity with the reference implementation, case by case.
+
+mod fcos;
