@@ -7,9 +7,13 @@ use super::canvas::Canvas;
 /// Largest deviation of a texture from its base colour, per channel.
 const AMPLITUDE: i32 = 24;
 
-/// Draws a background: a gradient, smooth noise, stripes or a chequered pattern, in soft contrast.
+/// Largest deviation of a base colour from grey, per channel.
+const SATURATION: i32 = 16;
+
+/// Draws a greyish background: a gradient, smooth noise, stripes or a chequered pattern, in soft contrast.
 pub(super) fn draw(size: [usize; 2], random: &mut Stream) -> Canvas {
-    let base = [(); 3].map(|()| random.integer(40, 215));
+    let grey = random.integer(56, 199);
+    let base = [(); 3].map(|()| grey + random.integer(-SATURATION, SATURATION));
     let tint = [(); 3].map(|()| random.range(0.5, 1.0) * f64::from(AMPLITUDE));
     let texture = texture(size, random);
     Canvas::new(size, |x, y| {

@@ -20,6 +20,9 @@ const VISIBLE: f64 = 0.6;
 const UNCOVERED: usize = 200;
 /// Distance in RGB between an object and what lies below it.
 const CONTRAST: i32 = 100;
+/// Largest deviation of an object's colour from its shape's own, per channel.
+const VARIATION: i32 = 40;
+
 /// Attempts at a place or a colour.
 const ATTEMPTS: usize = 24;
 
@@ -74,7 +77,7 @@ fn draw_objects(canvas: &mut Canvas, random: &mut Stream) -> Vec<Object> {
     for side in sides {
         let shape = Shape::ALL[random.below(Shape::ALL.len())];
         if let Some(mask) = place(canvas, (shape, side), &placed, random) {
-            let color = contrasting(canvas, &mask, random);
+            let color = contrasting(canvas, &mask, shape, random);
             placed.push((shape, mask.solid().count()));
             canvas.paint(&mask, color, owner(placed.len()));
         }
@@ -152,9 +155,9 @@ fn leaves_visible(canvas: &Canvas, mask: &Mask, placed: &[(Shape, usize)]) -> bo
     })
 }
 
-/// A colour that stands out from every pixel below the object; the best of some attempts if none
-/// stands out enough.
-fn contrasting(canvas: &Canvas, mask: &Mask, random: &mut Stream) -> [u8; 3] {
+/// A colour near the shape's own that stands out from every pixel below the object; the best of
+/// some attempts if none stands out enough.
+fn contrasting(canvas: &Canvas, mask: &Mask, shape: Shape, random: &mut Stream) -> [u8; 3] {
     let solid: Vec<usize> = mask.solid().collect();
     let step = (solid.len() / 64).max(1);
     let below: Vec<[u8; 3]> = solid
@@ -164,7 +167,9 @@ fn contrasting(canvas: &Canvas, mask: &Mask, random: &mut Stream) -> [u8; 3] {
         .collect();
     let mut best = ([0; 3], -1);
     for _ in 0..ATTEMPTS {
-        let color = [(); 3].map(|()| random.below(256) as u8);
+        let vary =
+            |value: u8| (i32::from(value) + random.integer(-VARIATION, VARIATION)).clamp(0, 255);
+        let color = shape.color().map(vary).map(|value| value as u8);
         let nearest = below
             .iter()
             .map(|other| distance(color, *other))
@@ -198,7 +203,7 @@ fn draw_crowd(canvas: &mut Canvas, random: &mut Stream) -> Object {
         let x = left + random.range(0.0, region[0] - side);
         let y = top + random.range(0.0, region[1] - side);
         let mask = Mask::new(&Outline::new(shape, 0.0, side, [x, y]), canvas.size());
-        let color = contrasting(canvas, &mask, random);
+        let color = contrasting(canvas, &mask, shape, random);
         canvas.paint(&mask, color, CROWD);
     }
     let (bbox, area) = canvas.extent(CROWD).expect("a crowd has members");
