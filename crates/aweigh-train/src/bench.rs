@@ -1,0 +1,338 @@
+//! Timing of a training step, of inference and of the loader.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use aweigh_data::{CocoDataset, HostBatch, HostTruth, ImageMeta, Loader, Purpose};
+use aweigh_detectors::Detector;
+use burn::module::Module;
+use burn::optim::GradientsParams;
+use burn::tensor::Device;
+use serde::Serialize;
+
+use crate::TrainError;
+use crate::batch::{Batch, image_frames, upload_images};
+use crate::clip::clip_gradients;
+use crate::config::Experiment;
+use crate::model::fresh;
+use crate::optimizer::Optimizer;
+
+/// Classes of a model whose configuration does not say how many: COCO's.
+const DEFAULT_CLASSES: usize = 80;
+/// Boxes of a made-up image.
+const BOXES: usize = 8;
+
+/// What is timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BenchMode {
+    /// A training step on made-up images.
+    Train,
+    /// Inference on made-up images.
+    Infer,
+    /// Loading batches of the training set.
+    Data,
+}
+
+/// How it is timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BenchOptions {
+    /// What is timed.
+    pub mode: BenchMode,
+    /// `[height, width]` of the input in pixels, multiples of 32; not for [`BenchMode::Data`].
+    pub size: [usize; 2],
+    /// Images per step.
+    pub batch: usize,
+    /// Steps before timing starts.
+    pub warmup: usize,
+    /// Timed steps.
+    pub repeats: usize,
+}
+
+/// Milliseconds over the timed steps.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Spread {
+    /// Middle value.
+    pub median: f64,
+    /// Fastest step.
+    pub min: f64,
+    /// Slowest step.
+    pub max: f64,
+}
+
+/// Result of a benchmark; serialised, it is one JSON line.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BenchReport {
+    /// What was timed.
+    pub mode: BenchMode,
+    /// Where.
+    pub device: String,
+    /// Threads of the CPU backend.
+    pub threads: usize,
+    /// `[height, width]` of the input in pixels; of the last batch for [`BenchMode::Data`].
+    pub size: [usize; 2],
+    /// Images per step.
+    pub batch: usize,
+    /// Timed steps.
+    pub repeats: usize,
+    /// The whole step.
+    pub step_ms: Spread,
+    /// Its phases, each ended by waiting for the device.
+    pub phases_ms: BTreeMap<&'static str, Spread>,
+    /// Images per second at the median.
+    pub images_per_s: f64,
+    /// Largest resident memory of the process so far, where the system tells it.
+    pub peak_rss_mib: Option<f64>,
+}
+
+/// Times what `options` ask for.
+///
+/// # Errors
+///
+/// When the detector cannot be built, or the training set cannot be read.
+pub fn bench(
+    experiment: &Experiment,
+    options: &BenchOptions,
+    device: &Device,
+) -> Result<BenchReport, TrainError> {
+    let mut times = Times::default();
+    let mut size = options.size;
+    match options.mode {
+        BenchMode::Train => train(experiment, options, device, &mut times)?,
+        BenchMode::Infer => infer(experiment, options, device, &mut times)?,
+        BenchMode::Data => size = data(experiment, options, &mut times)?,
+    }
+    let step_ms = times.total(options.warmup);
+    Ok(BenchReport {
+        mode: options.mode,
+        device: format!("{device:?}"),
+        threads: rayon::current_num_threads(),
+        size,
+        batch: options.batch,
+        repeats: options.repeats,
+        phases_ms: times.phases(options.warmup),
+        images_per_s: options.batch as f64 / (step_ms.median / 1000.0),
+        step_ms,
+        peak_rss_mib: peak_rss_mib(),
+    })
+}
+
+fn train(
+    experiment: &Experiment,
+    options: &BenchOptions,
+    device: &Device,
+    times: &mut Times,
+) -> Result<(), TrainError> {
+    let mut model = detector(experiment, &device.clone().autodiff())?;
+    let mut optimizer = Optimizer::new(&experiment.train.optimizer);
+    for _ in 0..options.warmup + options.repeats {
+        let mut step = times.step(device);
+        let batch = Batch::upload(made_up(options), device);
+        step.phase("upload");
+        let predictions = model.forward(batch.images);
+        step.phase("forward");
+        let losses = model.losses(predictions, &batch.truth);
+        step.phase("loss");
+        let mut gradients = GradientsParams::from_grads(losses.total.backward(), &model);
+        step.phase("backward");
+        if let Some(max_norm) = experiment.train.clip_norm {
+            gradients = clip_gradients(&model, gradients, max_norm, device).0;
+            step.phase("clip");
+        }
+        model = optimizer.step(experiment.train.lr, model, gradients);
+        step.phase("optimizer");
+    }
+    Ok(())
+}
+
+fn infer(
+    experiment: &Experiment,
+    options: &BenchOptions,
+    device: &Device,
+    times: &mut Times,
+) -> Result<(), TrainError> {
+    let model = detector(experiment, device)?.valid();
+    for _ in 0..options.warmup + options.repeats {
+        let host = made_up(options);
+        let frames = image_frames(&host);
+        let mut step = times.step(device);
+        let images = upload_images(host.images, host.shape, &device.clone().inner());
+        step.phase("upload");
+        let predictions = model.forward(images);
+        step.phase("forward");
+        model.decode(&predictions, &frames);
+        step.phase("postprocess");
+    }
+    Ok(())
+}
+
+fn data(
+    experiment: &Experiment,
+    options: &BenchOptions,
+    times: &mut Times,
+) -> Result<[usize; 2], TrainError> {
+    crate::trainer::make_synthetic(experiment)?;
+    let data = &experiment.data;
+    let dataset = CocoDataset::open(&data.train_set(), Purpose::Train)?;
+    let config = data.loader(options.batch, experiment.seed.into());
+    let loader = Loader::train(Arc::new(dataset), data.transform.clone(), config)?;
+    let mut batches = (0..).flat_map(|epoch| loader.epoch(epoch, 0));
+    let mut size = options.size;
+    let host = Device::flex();
+    for _ in 0..options.warmup + options.repeats {
+        let mut step = times.step(&host);
+        if let Some(batch) = batches.next().transpose()? {
+            size = [batch.shape[2], batch.shape[3]];
+        }
+        step.phase("load");
+    }
+    Ok(size)
+}
+
+fn detector(experiment: &Experiment, device: &Device) -> Result<Detector, TrainError> {
+    let mut config = experiment.detector.clone();
+    config.num_classes.get_or_insert(DEFAULT_CLASSES);
+    Ok(fresh(&config, experiment.seed, device)?)
+}
+
+/// A batch of noise with boxes of several sizes.
+fn made_up(options: &BenchOptions) -> HostBatch {
+    let [height, width] = options.size;
+    let shape = [options.batch, 3, height, width];
+    // Values need no more than to be different and of unit scale.
+    let noise = |i: usize| ((i * 2_654_435_761) % 2048) as f32 / 512.0 - 2.0;
+    let truth = HostTruth {
+        boxes: (0..BOXES)
+            .map(|i| made_up_box(i, [height, width]))
+            .collect(),
+        labels: vec![0; BOXES],
+        ignore: Vec::new(),
+    };
+    let meta = ImageMeta {
+        image_id: 0,
+        file: "made up".into(),
+        original: options.size,
+        resized: options.size,
+        scale: [1.0, 1.0],
+        flipped: false,
+    };
+    HostBatch {
+        index: 0,
+        images: (0..shape.iter().product()).map(noise).collect(),
+        shape,
+        truth: vec![truth; options.batch],
+        meta: vec![meta; options.batch],
+    }
+}
+
+/// Boxes along the diagonal, each larger than the one before.
+fn made_up_box(index: usize, [height, width]: [usize; 2]) -> [f32; 4] {
+    let part = (index + 1) as f32 / (BOXES + 1) as f32;
+    let [height, width] = [height as f32, width as f32];
+    let [x, y] = [part * width / 2.0, part * height / 2.0];
+    [x, y, x + part * width / 2.0, y + part * height / 2.0]
+}
+
+/// Phases of every step, in milliseconds.
+#[derive(Debug, Default)]
+struct Times {
+    steps: Vec<Vec<(&'static str, f64)>>,
+}
+
+struct Step<'a> {
+    phases: &'a mut Vec<(&'static str, f64)>,
+    device: &'a Device,
+    since: Instant,
+}
+
+impl Times {
+    fn step<'a>(&'a mut self, device: &'a Device) -> Step<'a> {
+        self.steps.push(Vec::new());
+        Step {
+            phases: self.steps.last_mut().expect("pushed a moment ago"),
+            device,
+            since: Instant::now(),
+        }
+    }
+
+    fn total(&self, warmup: usize) -> Spread {
+        let steps = self.steps[warmup..].iter();
+        Spread::of(
+            steps
+                .map(|step| step.iter().map(|(_, ms)| ms).sum())
+                .collect(),
+        )
+    }
+
+    fn phases(&self, warmup: usize) -> BTreeMap<&'static str, Spread> {
+        let mut times: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
+        for (name, ms) in self.steps[warmup..].iter().flatten() {
+            times.entry(name).or_default().push(*ms);
+        }
+        times
+            .into_iter()
+            .map(|(name, times)| (name, Spread::of(times)))
+            .collect()
+    }
+}
+
+impl Step<'_> {
+    /// Ends a phase, with all work of it.
+    fn phase(&mut self, name: &'static str) {
+        if let Err(error) = self.device.sync() {
+            tracing::warn!("{name}: {error:?}");
+        }
+        let now = Instant::now();
+        let ms = (now - self.since).as_secs_f64() * 1000.0;
+        self.phases.push((name, ms));
+        self.since = now;
+    }
+}
+
+impl Spread {
+    fn of(mut times: Vec<f64>) -> Self {
+        times.sort_by(f64::total_cmp);
+        let at = |index: usize| times.get(index).copied().unwrap_or(f64::NAN);
+        let middle = times.len() / 2;
+        Self {
+            median: match times.len() % 2 {
+                0 => (at(middle.saturating_sub(1)) + at(middle)) / 2.0,
+                _ => at(middle),
+            },
+            min: at(0),
+            max: at(times.len().saturating_sub(1)),
+        }
+    }
+}
+
+/// Peak resident memory in MiB, from Linux's `/proc`.
+fn peak_rss_mib() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib / 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle() {
+        let check = |times: &[f64], median| assert_eq!(Spread::of(times.into()).median, median);
+        check(&[3.0, 1.0, 2.0], 2.0);
+        check(&[4.0, 1.0, 2.0, 3.0], 2.5);
+        assert!(Spread::of(Vec::new()).median.is_nan());
+    }
+
+    #[test]
+    fn made_up_boxes_lie_in_the_image() {
+        for index in 0..BOXES {
+            let [x1, y1, x2, y2] = made_up_box(index, [64, 96]);
+            assert!(0.0 < x1 && x1 < x2 && x2 <= 96.0 && 0.0 < y1 && y1 < y2 && y2 <= 64.0);
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The smaller tables of an experiment.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use aweigh_data::synth::SynthConfig;
+use aweigh_data::{DatasetConfig, LoaderConfig, OnBadImage, TransformConfig};
+use serde::{Deserialize, Serialize};
+
+use super::check::at_least_one;
+use super::error::Problem;
+
+/// What computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// The processor (Burn's Flex backend); in every build.
+    #[default]
+    Cpu,
+    /// Any adapter that wgpu finds, on the best graphics API of the machine.
+    Wgpu,
+    /// An adapter of wgpu on Vulkan, with SPIR-V.
+    Vulkan,
+    /// An adapter of wgpu on Metal.
+    Metal,
+    /// NVIDIA's CUDA.
+    Cuda,
+    /// AMD's ROCm.
+    Rocm,
+}
+
+impl Backend {
+    /// Every backend, whether or not this build has it.
+    pub const ALL: [Self; 6] = [
+        Self::Cpu,
+        Self::Wgpu,
+        Self::Vulkan,
+        Self::Metal,
+        Self::Cuda,
+        Self::Rocm,
+    ];
+
+    /// Name in configurations and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Wgpu => "wgpu",
+            Self::Vulkan => "vulkan",
+            Self::Metal => "metal",
+            Self::Cuda => "cuda",
+            Self::Rocm => "rocm",
+        }
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Backend {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|backend| backend.name() == text);
+        known.ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            format!("unknown backend `{text}`, expected one of {names}")
+        })
+    }
+}
+
+/// Where a run computes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeviceConfig {
+    /// Default: `cpu`.
+    pub backend: Backend,
+    /// Which of the backend's devices, as listed by `aweigh devices`. Default: 0.
+    pub index: usize,
+    /// Threads of the CPU backend; 0 takes every core. Default: 0.
+    pub threads: usize,
+}
+
+/// An annotation file and its images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SplitConfig {
+    /// COCO annotation file.
+    pub annotations: PathBuf,
+    /// Folder of the images.
+    pub images: PathBuf,
+}
+
+/// The synthetic dataset, made when it is absent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SynthData {
+    /// Folder of the dataset.
+    pub out: PathBuf,
+    /// Images for training. Default: 400.
+    #[serde(default = "synth_train")]
+    pub train: usize,
+    /// Images for validation. Default: 100.
+    #[serde(default = "synth_val")]
+    pub val: usize,
+    /// Seed of the images. Default: 0.
+    #[serde(default)]
+    pub seed: u32,
+}
+
+fn synth_train() -> usize {
+    SynthConfig::default().train
+}
+
+fn synth_val() -> usize {
+    SynthConfig::default().val
+}
+
+impl SynthData {
+    /// What to generate.
+    pub fn config(&self) -> SynthConfig {
+        SynthConfig {
+            train: self.train,
+            val: self.val,
+            seed: self.seed.into(),
+            ..SynthConfig::default()
+        }
+    }
+}
+
+/// What a run learns from and is scored on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// Training images.
+    pub train: SplitConfig,
+    /// Validation images; absent: no evaluation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val: Option<SplitConfig>,
+    /// The synthetic dataset to make when `synth.out` does not exist.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub synth: Option<SynthData>,
+    /// Threads that decode images; 0 decodes in the training thread. Default: 2.
+    #[serde(default = "two")]
+    pub workers: usize,
+    /// Batches decoded ahead, besides one per worker. Default: 2.
+    #[serde(default = "two")]
+    pub prefetch: usize,
+    /// What a missing or corrupt image does. Default: `error`.
+    #[serde(default)]
+    pub on_bad_image: OnBadImage,
+    /// Leave images without boxes out of training. Default: true.
+    #[serde(default = "yes")]
+    pub filter_empty: bool,
+    /// Leave images whose shorter side has fewer pixels out of training. Default: 32.
+    #[serde(default = "min_size")]
+    pub min_size: u32,
+    /// Batches of only wide or only high images. Default: true.
+    #[serde(default = "yes")]
+    pub aspect_grouping: bool,
+    /// From a picture to the network's input.
+    #[serde(default)]
+    pub transform: TransformConfig,
+}
+
+fn two() -> usize {
+    2
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn min_size() -> u32 {
+    32
+}
+
+impl DataConfig {
+    /// The training split as a dataset.
+    pub fn train_set(&self) -> DatasetConfig {
+        self.dataset(&self.train)
+    }
+
+    /// A split as a dataset.
+    pub fn dataset(&self, split: &SplitConfig) -> DatasetConfig {
+        DatasetConfig {
+            filter_empty: self.filter_empty,
+            min_size: self.min_size,
+            ..DatasetConfig::new(&split.annotations, &split.images)
+        }
+    }
+
+    /// How batches of `batch_size` images are loaded.
+    pub fn loader(&self, batch_size: usize, seed: u64) -> LoaderConfig {
+        LoaderConfig {
+            batch_size,
+            workers: self.workers,
+            prefetch: self.prefetch,
+            seed,
+            on_bad_image: self.on_bad_image,
+            aspect_grouping: self.aspect_grouping,
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), Problem> {
+        if let Some(synth) = &self.synth {
+            at_least_one("data.synth.train", synth.train)?;
+            at_least_one("data.synth.val", synth.val)?;
+        }
+        match self.transform.validate() {
+            Err(aweigh_data::DataError::Config { key, reason }) => {
+                Err(Problem::new(&format!("data.transform.{key}"), reason))
+            }
+            Err(other) => Err(Problem::new("data.transform", other.to_string())),
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+/// How a run is scored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvalConfig {
+    /// Images per forward pass. Default: 1.
+    pub batch_size: usize,
+}
+
+impl Default for EvalConfig {
+    fn default() -> Self {
+        Self { batch_size: 1 }
+    }
+}
+
+impl EvalConfig {
+    pub(super) fn check(&self) -> Result<(), Problem> {
+        at_least_one("eval.batch_size", self.batch_size)
+    }
+}
+
+/// Where a run's results go.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunConfig {
+    /// Folder of the run. Default: `runs/` and the name of the configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dir: Option<PathBuf>,
+}

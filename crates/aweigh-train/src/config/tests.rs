@@ -1,0 +1,190 @@
+use super::*;
+
+const SHORT: &str = "\
+[data]
+train = { annotations = \"a.json\", images = \"a\" }
+[detector.fcos]
+";
+
+fn parse(text: &str, overrides: &[&str]) -> Result<Experiment, ConfigError> {
+    let overrides: Vec<String> = overrides.iter().map(|o| (*o).to_owned()).collect();
+    Experiment::parse("x.toml", text, &overrides)
+}
+
+/// The error of `SHORT` followed by `more` starts with `start` and contains every one of `parts`.
+fn refuse(more: &str, overrides: &[&str], start: &str, parts: &[&str]) {
+    let text = format!("{SHORT}{more}");
+    let error = parse(&text, overrides).expect_err(more).to_string();
+    assert!(error.starts_with(start), "{error}");
+    for part in parts {
+        assert!(error.contains(part), "`{part}` is not in: {error}");
+    }
+}
+
+#[test]
+fn a_short_file_is_complete_and_round_trips() {
+    let experiment = parse(SHORT, &[]).unwrap();
+    assert_eq!(experiment.train.length(), Span::Epochs(12));
+    assert_eq!(experiment.train.optimizer.momentum, Some(0.9));
+    let again = parse(&experiment.to_toml(), &[]).unwrap();
+    assert_eq!(again, experiment);
+}
+
+#[test]
+fn unknown_keys_name_place_line_and_valid_keys() {
+    let place = "x.toml:5:1: unknown key `train.lrr`, expected one of ";
+    refuse(
+        "[train]\nlrr = 0.1\n",
+        &[],
+        place,
+        &["`lr`", "`batch_size`", "5 | lrr = 0.1", "| ^^^"],
+    );
+    refuse(
+        "[trian]\nlr = 1\n",
+        &[],
+        "x.toml:4:2: unknown key `trian`",
+        &["`train`", "`detector`"],
+    );
+    refuse(
+        "[train.optimizer]\nkind = \"sgd\"\nmomentumm = 0.9\n",
+        &[],
+        "x.toml:6:1: unknown key `train.optimizer.momentumm`",
+        &["`momentum`"],
+    );
+    refuse(
+        "[data.transform]\nshort_egde = 1\n",
+        &[],
+        "x.toml:5:1: unknown key `data.transform.short_egde`",
+        &["`short_edge`", "5 | short_egde = 1"],
+    );
+}
+
+#[test]
+fn wrong_types_name_place_and_key() {
+    let place = "x.toml:5:6: `train.lr`: invalid type: string \"fast\", expected f64";
+    refuse(
+        "[train]\nlr = \"fast\"\n",
+        &[],
+        place,
+        &["5 | lr = \"fast\""],
+    );
+    refuse(
+        "[train]\nbatch_size = -1\n",
+        &[],
+        "x.toml:5:14: `train.batch_size`: invalid value",
+        &[],
+    );
+    refuse(
+        "[device]\nbackend = \"gpu\"\n",
+        &[],
+        "x.toml:5:11: `device.backend`: unknown variant `gpu`",
+        &["`wgpu`"],
+    );
+    refuse("[train\n", &[], "x.toml:4:7: ", &["4 | [train"]);
+}
+
+#[test]
+fn impossible_combinations_name_both_keys() {
+    refuse(
+        "[train]\nepochs = 1\niterations = 2\n",
+        &[],
+        "x.toml:6:1: `train.iterations`: given together with `train.epochs`",
+        &[],
+    );
+    refuse(
+        "[train.optimizer]\nkind = \"adamw\"\nmomentum = 0.9\n",
+        &[],
+        "x.toml:6:1: `train.optimizer.momentum`: not a key of kind = \"adamw\"",
+        &["`beta1`"],
+    );
+    refuse(
+        "[train.schedule]\nkind = \"multi_step\"\n",
+        &[],
+        "x.toml:4:8: `train.schedule.milestones`: kind = \"multi_step\" needs `milestones`",
+        &[],
+    );
+    refuse(
+        "[train.schedule]\nfinal_ratio = 2.0\n",
+        &[],
+        "x.toml:5:1: `train.schedule.final_ratio`: expected a number in [0, 1], found 2",
+        &[],
+    );
+    refuse(
+        "[train]\nlr = 0.0\n",
+        &[],
+        "x.toml:5:1: `train.lr`: expected a positive number",
+        &[],
+    );
+}
+
+#[test]
+fn missing_tables_are_named() {
+    let error = parse("seed = 1\n", &[]).unwrap_err().to_string();
+    assert!(error.contains("missing key `data`"), "{error}");
+    let error = parse(
+        "[data]\ntrain = { annotations = \"a\", images = \"b\" }\n[detector]\n",
+        &[],
+    );
+    let error = error.unwrap_err().to_string();
+    assert!(error.starts_with("x.toml:3:2: "), "{error}");
+    assert!(error.contains("[detector.fcos]"), "{error}");
+}
+
+#[test]
+fn overrides_go_through_the_same_types() {
+    let overrides = [
+        "train.lr=0.005",
+        "device.backend=wgpu",
+        "train.iterations=7",
+        "seed=3",
+    ];
+    let experiment = parse(SHORT, &overrides).unwrap();
+    assert_eq!(experiment.train.lr, 0.005);
+    assert_eq!(experiment.device.backend, Backend::Wgpu);
+    assert_eq!(experiment.train.length(), Span::Iterations(7));
+    assert_eq!(experiment.seed, 3);
+}
+
+#[test]
+fn wrong_overrides_name_the_argument() {
+    let check = |argument: &str, start: &str, part: &str| {
+        refuse(
+            "",
+            &["seed=1", argument],
+            &format!("--set {argument}: {start}"),
+            &[part],
+        );
+    };
+    check("train.lrr=1", "unknown key `train.lrr`", "`lr`");
+    check("train.lr=fast", "`train.lr`: invalid type", "f64");
+    check("train.lr=-1", "`train.lr`: expected a positive number", "");
+    check("train.lr", "expected key=value", "");
+    check("seed.x=1", "`seed` is integer, not a table", "");
+}
+
+#[test]
+fn a_wrong_file_is_blamed_before_the_overrides() {
+    refuse(
+        "[train]\nlrr = 0.1\n",
+        &["seed=2"],
+        "x.toml:5:1: unknown key `train.lrr`",
+        &[],
+    );
+}
+
+#[test]
+fn an_override_can_complete_a_file() {
+    let text = "[detector.fcos]\n";
+    let overrides = ["data.train.annotations=a.json", "data.train.images=b"];
+    assert!(parse(text, &overrides).is_ok());
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let error = Experiment::load(Path::new("nowhere/none.toml"), &[]).unwrap_err();
+    let message = error.to_string();
+    assert!(
+        message.starts_with("configuration nowhere/none.toml not found"),
+        "{message}"
+    );
+}

@@ -1,0 +1,162 @@
+//! `[train]`.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::check::{at_least_one, one_of, positive};
+use super::error::Problem;
+use super::optimizer::OptimizerConfig;
+use super::schedule::ScheduleConfig;
+
+/// The training loop.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Passes over the dataset. Default: 12, unless `iterations` is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<usize>,
+    /// Optimiser steps, in place of `epochs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iterations: Option<usize>,
+    /// Images per step. Default: 16.
+    pub batch_size: usize,
+    /// Learning rate after warm-up, before the schedule. Default: 0.01.
+    pub lr: f64,
+    /// Steps between two lines of the log. Default: 50.
+    pub log_every: usize,
+    /// Epochs between two evaluations; 0 evaluates at the end only. Default: 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval_every_epochs: Option<usize>,
+    /// Steps between two evaluations, in place of `eval_every_epochs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval_every_iterations: Option<usize>,
+    /// Epochs between two checkpoints; 0 writes one at the end only. Default: 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint_every_epochs: Option<usize>,
+    /// Steps between two checkpoints, in place of `checkpoint_every_epochs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint_every_iterations: Option<usize>,
+    /// Number of latest checkpoints that are kept, besides the best one. Default: 1.
+    pub keep_last: usize,
+    /// Pretrained weights of the backbone, a `.pth` or `.safetensors` file; absent: random ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backbone_weights: Option<PathBuf>,
+    /// Weights of the whole detector to start from, in place of `backbone_weights`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<PathBuf>,
+    /// Largest global norm of the gradients; absent: no clipping.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+    /// The optimiser.
+    pub optimizer: OptimizerConfig,
+    /// The learning rate over time.
+    pub schedule: ScheduleConfig,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            epochs: None,
+            iterations: None,
+            batch_size: 16,
+            lr: 0.01,
+            log_every: 50,
+            eval_every_epochs: None,
+            eval_every_iterations: None,
+            checkpoint_every_epochs: None,
+            checkpoint_every_iterations: None,
+            keep_last: 1,
+            backbone_weights: None,
+            weights: None,
+            clip_norm: None,
+            optimizer: OptimizerConfig::default(),
+            schedule: ScheduleConfig::default(),
+        }
+    }
+}
+
+/// A point in time or a period, in the unit of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Span {
+    /// Passes over the dataset.
+    Epochs(usize),
+    /// Optimiser steps.
+    Iterations(usize),
+}
+
+impl TrainConfig {
+    /// Length of the run.
+    pub fn length(&self) -> Span {
+        span(self.epochs, self.iterations).unwrap_or(Span::Epochs(12))
+    }
+
+    /// Time between two evaluations; zero for none before the end.
+    pub fn eval_every(&self) -> Span {
+        span(self.eval_every_epochs, self.eval_every_iterations).unwrap_or(Span::Epochs(1))
+    }
+
+    /// Time between two checkpoints; zero for none before the end.
+    pub fn checkpoint_every(&self) -> Span {
+        let iterations = self.checkpoint_every_iterations;
+        span(self.checkpoint_every_epochs, iterations).unwrap_or(Span::Epochs(1))
+    }
+
+    /// Writes out every default that depends on which keys are given.
+    pub(crate) fn fill(&mut self) {
+        let (length, eval, save) = (self.length(), self.eval_every(), self.checkpoint_every());
+        fill(&mut self.epochs, &mut self.iterations, length);
+        let (epochs, iterations) = (&mut self.eval_every_epochs, &mut self.eval_every_iterations);
+        fill(epochs, iterations, eval);
+        let epochs = &mut self.checkpoint_every_epochs;
+        fill(epochs, &mut self.checkpoint_every_iterations, save);
+        self.optimizer.fill();
+        self.schedule.fill();
+    }
+
+    /// Checks every value and combination.
+    pub(crate) fn check(&self) -> Result<(), Problem> {
+        one_of("epochs", self.epochs, "iterations", self.iterations)?;
+        let (epochs, iterations) = (self.eval_every_epochs, self.eval_every_iterations);
+        one_of(
+            "eval_every_epochs",
+            epochs,
+            "eval_every_iterations",
+            iterations,
+        )?;
+        let (epochs, iterations) = (
+            self.checkpoint_every_epochs,
+            self.checkpoint_every_iterations,
+        );
+        let names = ("checkpoint_every_epochs", "checkpoint_every_iterations");
+        one_of(names.0, epochs, names.1, iterations)?;
+        let (backbone, whole) = (&self.backbone_weights, &self.weights);
+        one_of(
+            "backbone_weights",
+            backbone.as_ref(),
+            "weights",
+            whole.as_ref(),
+        )?;
+        at_least_one("train.epochs", self.epochs.unwrap_or(1))?;
+        at_least_one("train.iterations", self.iterations.unwrap_or(1))?;
+        at_least_one("train.batch_size", self.batch_size)?;
+        at_least_one("train.log_every", self.log_every)?;
+        at_least_one("train.keep_last", self.keep_last)?;
+        positive("train.lr", self.lr)?;
+        positive("train.clip_norm", self.clip_norm.unwrap_or(1.0))?;
+        self.optimizer.check()?;
+        self.schedule.check()
+    }
+}
+
+fn span(epochs: Option<usize>, iterations: Option<usize>) -> Option<Span> {
+    let iterations = iterations.map(Span::Iterations);
+    iterations.or(epochs.map(Span::Epochs))
+}
+
+fn fill(epochs: &mut Option<usize>, iterations: &mut Option<usize>, value: Span) {
+    match value {
+        Span::Epochs(n) => *epochs = Some(n),
+        Span::Iterations(n) => *iterations = Some(n),
+    }
+}

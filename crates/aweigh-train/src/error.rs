@@ -1,0 +1,90 @@
+//! What can go wrong in a run.
+
+use std::path::PathBuf;
+
+use aweigh_backbone::weights::WeightsError;
+use aweigh_data::DataError;
+use aweigh_detectors::DetectorConfigError;
+use thiserror::Error;
+
+use crate::checkpoint::CheckpointError;
+use crate::config::ConfigError;
+use crate::device::DeviceError;
+use crate::evaluation::EvalError;
+use crate::run_folder::RunError;
+
+/// An error of training, evaluation, prediction or a benchmark.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The device.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The dataset.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The model.
+    #[error(transparent)]
+    Detector(#[from] DetectorConfigError),
+    /// Pretrained weights.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// A checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The run folder.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The evaluation.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    /// `detector.num_classes` and an annotation file contradict each other.
+    #[error(
+        "detector.num_classes is {configured}, but {} has {found} categories", .annotations.display()
+    )]
+    NumClasses {
+        /// The value of the configuration.
+        configured: usize,
+        /// The annotation file.
+        annotations: PathBuf,
+        /// Its number of categories.
+        found: usize,
+    },
+    /// Two annotation files, or a model and an annotation file, have different categories.
+    #[error("{} has the categories {found}, but {trained_on} has {wanted}", .annotations.display())]
+    Categories {
+        /// The annotation file.
+        annotations: PathBuf,
+        /// Its categories.
+        found: String,
+        /// Where the wanted categories come from.
+        trained_on: String,
+        /// The wanted categories.
+        wanted: String,
+    },
+    /// The model needs a dataset that the configuration does not name.
+    #[error("the configuration has no `data.val`, which evaluation needs")]
+    NoValidationSet,
+    /// A loss is infinite or not a number.
+    #[error(
+        "the loss is not finite after iteration {iteration}: {}; try a lower `train.lr`, a longer \
+         `train.schedule.warmup` or `train.clip_norm`", .parts.join(", ")
+    )]
+    NotFinite {
+        /// Completed iterations.
+        iteration: usize,
+        /// The parts that are not finite, with their values.
+        parts: Vec<String>,
+    },
+    /// No batch could be loaded in an epoch.
+    #[error("epoch {epoch} has no usable image in {}", .annotations.display())]
+    NoBatches {
+        /// The epoch.
+        epoch: usize,
+        /// The annotation file.
+        annotations: PathBuf,
+    },
+}

@@ -1,0 +1,123 @@
+//! From a model and a validation set to COCO's figures.
+
+use std::sync::Arc;
+
+use aweigh_data::{CocoDataset, HostBatch, Loader, LoaderConfig, Purpose};
+use aweigh_detectors::Detector;
+use aweigh_geometry::Detection;
+use burn::tensor::Device;
+
+use crate::TrainError;
+use crate::batch::{image_frames, upload_images};
+use crate::checkpoint::Class;
+use crate::config::{Experiment, SplitConfig};
+use crate::evaluation::{Annotations, CocoResult, EvalOptions, Evaluation};
+use crate::model::check_classes;
+use crate::progress::Progress;
+
+/// A validation set, opened once for any number of evaluations.
+#[derive(Debug)]
+pub struct Validation {
+    loader: Loader,
+    annotations: Annotations,
+}
+
+/// Detections of a whole validation set and their figures.
+#[derive(Debug)]
+pub struct Scored {
+    /// In COCO's result format.
+    pub results: Vec<CocoResult>,
+    /// The figures.
+    pub evaluation: Evaluation,
+}
+
+impl Validation {
+    /// Opens the validation set of an experiment for a model with `classes`.
+    ///
+    /// # Errors
+    ///
+    /// When the configuration names none, it cannot be read, or its categories are others.
+    pub fn open(experiment: &Experiment, classes: &[Class]) -> Result<Self, TrainError> {
+        let split = experiment.data.val.as_ref();
+        Self::open_split(
+            experiment,
+            split.ok_or(TrainError::NoValidationSet)?,
+            classes,
+        )
+    }
+
+    /// Opens any split with the options of an experiment.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read or its categories are not `classes`.
+    pub fn open_split(
+        experiment: &Experiment,
+        split: &SplitConfig,
+        classes: &[Class],
+    ) -> Result<Self, TrainError> {
+        let data = &experiment.data;
+        let dataset = CocoDataset::open(&data.dataset(split), Purpose::Evaluate)?;
+        check_classes(&dataset, classes, "the model")?;
+        let annotations = Annotations::open(dataset.annotations())?;
+        let config: LoaderConfig = data.loader(experiment.eval.batch_size, 0);
+        let loader = Loader::eval(Arc::new(dataset), data.transform.clone(), config)?;
+        Ok(Self {
+            loader,
+            annotations,
+        })
+    }
+
+    /// Number of images.
+    pub fn images(&self) -> usize {
+        self.loader.dataset().images().len()
+    }
+
+    /// Runs `detector`, which is without autodiff, on every image and scores its detections.
+    ///
+    /// # Errors
+    ///
+    /// When an image cannot be read.
+    pub fn run(
+        &self,
+        detector: &Detector,
+        device: &Device,
+        progress: &mut dyn Progress,
+    ) -> Result<Scored, TrainError> {
+        progress.on_eval_start(self.images());
+        let mut results = Vec::new();
+        let mut done = 0;
+        for batch in self.loader.epoch(0, 0) {
+            let batch = batch?;
+            done += batch.meta.len();
+            let ids: Vec<u64> = batch.meta.iter().map(|meta| meta.image_id).collect();
+            for (id, detections) in ids.into_iter().zip(detect(detector, batch, device)) {
+                results.extend(detections.iter().map(|d| self.result(id, d)));
+            }
+            progress.on_eval_step(done);
+        }
+        let evaluation = self
+            .annotations
+            .evaluate(&results, &EvalOptions::default())?;
+        Ok(Scored {
+            results,
+            evaluation,
+        })
+    }
+
+    fn result(&self, image: u64, detection: &Detection) -> CocoResult {
+        let category = self.loader.dataset().category_id(detection.label);
+        CocoResult::from_corners(image, category, detection.bbox, detection.score)
+    }
+}
+
+/// Detections of a batch in original pixels, image by image, best first.
+pub(crate) fn detect(
+    detector: &Detector,
+    batch: HostBatch,
+    device: &Device,
+) -> Vec<Vec<Detection>> {
+    let frames = image_frames(&batch);
+    let images = upload_images(batch.images, batch.shape, &device.clone().inner());
+    detector.decode(&detector.forward(images), &frames)
+}

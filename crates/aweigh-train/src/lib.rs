@@ -1,0 +1,35 @@
+//! Experiment configuration, devices, the training loop, checkpoints and evaluation.
+//!
+//! An [`Experiment`](config::Experiment) is read from strict TOML; [`device::select`] opens what
+//! it names; a [`Trainer`](trainer::Trainer) runs it in a [`RunFolder`](run_folder::RunFolder) and
+//! reports to a [`Progress`](progress::Progress). [`evaluate`], [`predict`], [`bench`] and
+//! [`inspect`] are the other uses of a detector.
+//!
+//! Everything random derives from the seed of the experiment and the position in the run, so that
+//! a run repeats and a resumed run equals an uninterrupted one, bit for bit on the CPU.
+
+pub mod batch;
+pub mod bench;
+pub mod checkpoint;
+pub mod clip;
+pub mod config;
+pub mod device;
+pub mod error;
+pub mod evaluate;
+pub mod evaluation;
+pub mod inspect;
+pub mod model;
+pub mod optimizer;
+pub mod predict;
+pub mod progress;
+pub mod run_folder;
+pub mod schedule;
+pub mod trainer;
+
+mod parameters;
+mod window;
+
+pub use config::{ConfigError, Experiment};
+pub use error::TrainError;
+pub use parameters::{Layer, named_tensors};
+pub use window::WindowState;

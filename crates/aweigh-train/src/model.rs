@@ -1,0 +1,202 @@
+//! Detectors with fresh, pretrained or trained weights.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use aweigh_backbone::weights;
+use aweigh_data::{CocoDataset, Purpose};
+use aweigh_detectors::{Detector, DetectorConfig, DetectorConfigError};
+use burn::module::Module;
+use burn::tensor::Device;
+
+use crate::TrainError;
+use crate::checkpoint::{Checkpoint, Class};
+use crate::config::{Experiment, TrainConfig};
+use crate::run_folder::RunFolder;
+
+/// A detector whose random weights depend on the seed alone.
+///
+/// # Errors
+///
+/// When the configuration is not valid or has no number of classes.
+pub fn fresh(
+    config: &DetectorConfig,
+    seed: u32,
+    device: &Device,
+) -> Result<Detector, DetectorConfigError> {
+    // A device has one random generator for the whole process, and parameters are drawn from it
+    // when they are first used: nobody may come between.
+    static GENERATOR: Mutex<()> = Mutex::new(());
+    let _guard = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+    device.seed(seed.into());
+    Ok(config.init(device)?.materialize())
+}
+
+/// Loads the pretrained weights that the configuration names.
+pub(crate) fn load_pretrained(
+    detector: Detector,
+    config: &TrainConfig,
+) -> Result<Detector, TrainError> {
+    let mut detector = detector;
+    if let Some(path) = &config.backbone_weights {
+        let file = weights::Checkpoint::open(path)?.backbone();
+        detector.backbone = file.load_into(detector.backbone)?;
+        tracing::info!("backbone weights from {}", path.display());
+    }
+    if let Some(path) = &config.weights {
+        detector = load(detector, path)?;
+        tracing::info!("weights from {}", path.display());
+    }
+    Ok(detector)
+}
+
+/// Loads every weight of a detector from a file or from the folder of a checkpoint.
+///
+/// # Errors
+///
+/// When the file cannot be read or belongs to another model.
+pub fn load(detector: Detector, path: &Path) -> Result<Detector, TrainError> {
+    let file = match path.is_dir() {
+        true => Checkpoint::open(path)?.model_file(),
+        false => path.to_path_buf(),
+    };
+    Ok(weights::Checkpoint::open(&file)?.load_into(detector)?)
+}
+
+/// Which checkpoint of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Which {
+    /// The one with the best AP; the latest one in a run without evaluations.
+    #[default]
+    Best,
+    /// The latest one.
+    Last,
+}
+
+/// A trained detector, ready for inference.
+#[derive(Debug)]
+pub struct Trained {
+    /// The model, without autodiff.
+    pub detector: Detector,
+    /// Its classes in the order of labels.
+    pub classes: Vec<Class>,
+    /// The file or folder that it was read from.
+    pub source: PathBuf,
+}
+
+impl Trained {
+    /// The model of a run.
+    ///
+    /// # Errors
+    ///
+    /// When the run has no such checkpoint or it is damaged.
+    pub fn from_run(
+        run: &RunFolder,
+        which: Which,
+        experiment: &Experiment,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
+        let checkpoint = match which {
+            Which::Best => run.best_checkpoint(),
+            Which::Last => run.last_checkpoint(),
+        }?;
+        Self::from_checkpoint(&checkpoint, experiment, device)
+    }
+
+    /// The model of a checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// When the checkpoint is damaged or belongs to another configuration.
+    pub fn from_checkpoint(
+        checkpoint: &Checkpoint,
+        experiment: &Experiment,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
+        let classes = checkpoint.state()?.classes;
+        Self::build(experiment, classes, checkpoint.dir(), device)
+    }
+
+    /// The model of a configuration with weights from a file, or from the folder of a checkpoint.
+    ///
+    /// Classes are those of the checkpoint, otherwise those of the configuration's annotations:
+    /// validation or else training.
+    ///
+    /// # Errors
+    ///
+    /// When there are no annotations to take the classes from, or the weights do not fit.
+    pub fn from_weights(
+        experiment: &Experiment,
+        weights: &Path,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
+        let folder = match weights.is_dir() {
+            true => Some(weights),
+            false => weights.parent(),
+        };
+        let checkpoint = folder.map(Checkpoint::open).and_then(Result::ok);
+        let within = |c: &Checkpoint| weights.is_dir() || c.model_file() == weights;
+        if let Some(checkpoint) = checkpoint.filter(within) {
+            return Self::from_checkpoint(&checkpoint, experiment, device);
+        }
+        let split = (experiment.data.val.as_ref()).unwrap_or(&experiment.data.train);
+        let dataset = CocoDataset::open(&experiment.data.dataset(split), Purpose::Evaluate)?;
+        Self::build(experiment, classes(&dataset), weights, device)
+    }
+
+    fn build(
+        experiment: &Experiment,
+        classes: Vec<Class>,
+        weights: &Path,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
+        let mut config = experiment.detector.clone();
+        config.num_classes.get_or_insert(classes.len());
+        let detector = fresh(&config, experiment.seed, &device.clone().inner())?;
+        Ok(Self {
+            detector: load(detector, weights)?,
+            classes,
+            source: weights.into(),
+        })
+    }
+}
+
+/// The classes of a dataset in the order of labels.
+pub fn classes(dataset: &CocoDataset) -> Vec<Class> {
+    let classes = dataset.classes().iter();
+    classes
+        .map(|class| Class {
+            id: class.id,
+            name: class.name.clone(),
+        })
+        .collect()
+}
+
+/// Checks that a dataset has the classes of a model.
+pub(crate) fn check_classes(
+    dataset: &CocoDataset,
+    wanted: &[Class],
+    trained_on: &str,
+) -> Result<(), TrainError> {
+    let ids = |classes: &[Class]| classes.iter().map(|class| class.id).collect::<Vec<_>>();
+    let found = classes(dataset);
+    if ids(&found) == ids(wanted) {
+        return Ok(());
+    }
+    Err(TrainError::Categories {
+        annotations: dataset.annotations().into(),
+        found: describe(&found),
+        trained_on: trained_on.to_owned(),
+        wanted: describe(wanted),
+    })
+}
+
+fn describe(classes: &[Class]) -> String {
+    const SHOWN: usize = 10;
+    let shown = classes.iter().take(SHOWN);
+    let mut text: Vec<String> = shown.map(|c| format!("{} {}", c.id, c.name)).collect();
+    if classes.len() > SHOWN {
+        text.push(format!("... ({} in all)", classes.len()));
+    }
+    text.join(", ")
+}

@@ -1,0 +1,158 @@
+//! Parameters of a module by name, and files of named tensors.
+//!
+//! A name is the path of fields, such as `neck.fpn_convs.0.conv.weight`; the variants of enums are
+//! left out, so that names are those of the reference state dicts.
+
+use std::collections::{BTreeMap, HashMap};
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{DType, Tensor, TensorData};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+/// Follows a visitor or mapper through a module.
+#[derive(Debug, Default)]
+pub(crate) struct Place {
+    path: Vec<String>,
+    containers: Vec<String>,
+}
+
+/// The kind of layer that a parameter belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layer {
+    /// Batch or group normalisation.
+    Norm,
+    /// Anything else.
+    Other,
+}
+
+impl Place {
+    pub(crate) fn enter(&mut self, name: &str, container: &str) {
+        self.path.push(name.to_owned());
+        self.containers.push(container.to_owned());
+    }
+
+    pub(crate) fn exit(&mut self) {
+        self.path.pop();
+        self.containers.pop();
+    }
+
+    /// Name of the parameter that is visited now.
+    pub(crate) fn name(&self) -> String {
+        let fields = self.path.iter().zip(&self.containers);
+        let fields = fields.filter(|(_, container)| !container.starts_with("Enum:"));
+        fields
+            .map(|(name, _)| name.as_str())
+            .collect::<Vec<_>>()
+            .join(".")
+    }
+
+    /// Kind of the layer that holds the parameter.
+    pub(crate) fn layer(&self) -> Layer {
+        match self.containers.last() {
+            Some(container) if container.ends_with("Norm") => Layer::Norm,
+            _ => Layer::Other,
+        }
+    }
+}
+
+/// Tensors on the host by name.
+pub(crate) type Tensors = BTreeMap<String, TensorData>;
+
+/// Every parameter and running statistic of `module`, read back from its device.
+pub fn named_tensors<M: Module>(module: &M) -> BTreeMap<String, TensorData> {
+    struct Collector {
+        place: Place,
+        tensors: Tensors,
+    }
+    impl ModuleVisitor for Collector {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.place.enter(name, container);
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.place.exit();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.tensors
+                .insert(self.place.name(), param.val().into_data());
+        }
+    }
+    let mut collector = Collector {
+        place: Place::default(),
+        tensors: Tensors::new(),
+    };
+    module.visit(&mut collector);
+    collector.tensors
+}
+
+/// The content of a `.safetensors` file.
+pub(crate) fn to_safetensors(tensors: &Tensors) -> Vec<u8> {
+    let views = tensors.iter().map(|(name, data)| {
+        let dtype = match data.dtype() {
+            DType::F32 => Dtype::F32,
+            DType::I64 => Dtype::I64,
+            other => panic!("tensor `{name}` has type {other:?}, expected f32 or i64"),
+        };
+        let view = TensorView::new(dtype, data.shape().to_vec(), data.as_bytes());
+        (
+            name,
+            view.expect("a tensor holds as many bytes as its shape says"),
+        )
+    });
+    // PyTorch's loaders ask for this entry.
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    safetensors::serialize(views, Some(metadata)).expect("the header has a sensible size")
+}
+
+/// The tensors in the content of a `.safetensors` file.
+///
+/// # Errors
+///
+/// When the content is truncated or of another format, or a tensor is neither f32 nor i64.
+pub(crate) fn from_safetensors(bytes: &[u8]) -> Result<Tensors, String> {
+    let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
+    file.iter()
+        .map(|(name, view)| {
+            let dtype = match view.dtype() {
+                Dtype::F32 => DType::F32,
+                Dtype::I64 => DType::I64,
+                other => return Err(format!("tensor `{name}` has type {other:?}")),
+            };
+            let data = TensorData::from_bytes_vec(view.data().to_vec(), view.shape(), dtype);
+            Ok((name.to_owned(), data))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tensors_survive_a_file() {
+        let tensors = Tensors::from([
+            (
+                "a.weight".to_owned(),
+                TensorData::new(vec![1.5_f32, -0.0, 1e-40], [3]),
+            ),
+            ("steps".to_owned(), TensorData::new(vec![7_i64], [1])),
+        ]);
+        let bytes = to_safetensors(&tensors);
+        assert_eq!(from_safetensors(&bytes).unwrap(), tensors);
+        assert!(from_safetensors(&bytes[..bytes.len() - 1]).is_err());
+        assert!(from_safetensors(b"not a file of tensors").is_err());
+    }
+
+    #[test]
+    fn names_leave_out_variants_and_norms_are_known_by_their_type() {
+        let mut place = Place::default();
+        place.enter("bbox_head", "Struct:Detector");
+        place.enter("Fcos", "Enum:Head");
+        place.enter("weight", "Struct:Norm");
+        assert_eq!(
+            (place.name().as_str(), place.layer()),
+            ("bbox_head.weight", Layer::Norm)
+        );
+        place.exit();
+        assert_eq!(place.layer(), Layer::Other);
+    }
+}

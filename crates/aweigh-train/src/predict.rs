@@ -1,0 +1,66 @@
+//! From picture files to detections.
+
+use std::path::{Path, PathBuf};
+
+use aweigh_data::{HostBatch, TransformConfig};
+use aweigh_geometry::Detection;
+use burn::tensor::Device;
+
+use crate::TrainError;
+use crate::checkpoint::Class;
+use crate::config::Experiment;
+use crate::evaluate::detect;
+use crate::model::Trained;
+
+/// Finds objects in picture files.
+#[derive(Debug)]
+pub struct Predictor {
+    trained: Trained,
+    transform: TransformConfig,
+    device: Device,
+}
+
+/// Detections of one picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prediction {
+    /// The file.
+    pub file: PathBuf,
+    /// `[height, width]` in pixels.
+    pub size: [usize; 2],
+    /// In pixels of the file, best first.
+    pub detections: Vec<Detection>,
+}
+
+impl Predictor {
+    /// A predictor with the transform of an experiment.
+    pub fn new(trained: Trained, experiment: &Experiment, device: &Device) -> Self {
+        Self {
+            trained,
+            transform: experiment.data.transform.clone(),
+            device: device.clone(),
+        }
+    }
+
+    /// The classes in the order of labels.
+    pub fn classes(&self) -> &[Class] {
+        &self.trained.classes
+    }
+
+    /// Finds objects with a score of at least `min_score`.
+    ///
+    /// # Errors
+    ///
+    /// When the file is not a readable picture.
+    pub fn predict(&self, file: &Path, min_score: f32) -> Result<Prediction, TrainError> {
+        let batch = HostBatch::from_files(&[file.to_path_buf()], &self.transform)?;
+        let size = batch.meta[0].original;
+        let mut images = detect(&self.trained.detector, batch, &self.device);
+        let mut detections = images.pop().unwrap_or_default();
+        detections.retain(|detection| detection.score >= min_score);
+        Ok(Prediction {
+            file: file.into(),
+            size,
+            detections,
+        })
+    }
+}

@@ -1,0 +1,4 @@
+//! Tests of the training crate as a whole.
+
+mod parity;
+mod run;

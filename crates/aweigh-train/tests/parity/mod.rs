@@ -1,0 +1,5 @@
+//! Against the reference implementations.
+
+mod cocoeval;
+mod mmdet;
+mod trajectory;

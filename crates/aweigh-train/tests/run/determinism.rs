@@ -1,0 +1,137 @@
+//! The same experiment gives the same run, bit for bit, and so does a resumed one.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aweigh_testkit::device;
+use aweigh_train::checkpoint::Checkpoint;
+use aweigh_train::named_tensors;
+use aweigh_train::progress::{Progress, StepLog};
+use aweigh_train::run_folder::RunFolder;
+use aweigh_train::trainer::{Outcome, Trainer};
+
+use super::support::{Place, metrics, train};
+
+/// Asks a run to stop after some iterations.
+struct StopAfter<'a> {
+    iterations: usize,
+    interrupt: &'a AtomicBool,
+}
+
+impl Progress for StopAfter<'_> {
+    fn on_step(&mut self, iteration: usize) {
+        self.interrupt
+            .store(iteration == self.iterations, Ordering::Relaxed);
+    }
+}
+
+/// Equal metrics and equal bytes of every file of the latest checkpoint but the configuration.
+fn assert_same(place: &Place, a: &str, b: &str) {
+    let dirs = [a, b].map(|run| place.run_dir(run));
+    assert_eq!(metrics(&dirs[0]), metrics(&dirs[1]), "{a} and {b}");
+    for file in ["model.safetensors", "optimizer.safetensors", "state.json"] {
+        let read =
+            |run: usize| std::fs::read(dirs[run].join("checkpoints/last").join(file)).unwrap();
+        assert!(read(0) == read(1), "{file} of {a} and {b}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run_for_any_number_of_workers() {
+    let place = Place::new();
+    train(place.experiment("first", &[]));
+    train(place.experiment("again", &[]));
+    assert_same(&place, "first", "again");
+    for workers in ["1", "4"] {
+        train(place.experiment(workers, &[&format!("data.workers={workers}")]));
+        assert_same(&place, "first", workers);
+    }
+    train(place.experiment("other", &["seed=4"]));
+    let dirs = ["first", "other"].map(|run| place.run_dir(run));
+    assert_ne!(metrics(&dirs[0]), metrics(&dirs[1]));
+}
+
+#[test]
+fn a_resumed_run_equals_an_uninterrupted_one() {
+    // Epochs have 4 batches: before, at and after their end, and with a half-full window.
+    let place = Place::new();
+    let changes = ["train.log_every=3"];
+    train(place.experiment("whole", &changes));
+    for stop in [1, 4, 5] {
+        let run = format!("stopped-{stop}");
+        let interrupt = AtomicBool::new(false);
+        let mut trainer = Trainer::new(place.experiment(&run, &changes), &device()).unwrap();
+        let mut progress = StopAfter {
+            iterations: stop,
+            interrupt: &interrupt,
+        };
+        let outcome = trainer.run(&mut progress, &interrupt).unwrap();
+        let Outcome::Interrupted {
+            iteration,
+            checkpoint,
+        } = outcome
+        else {
+            panic!("not interrupted");
+        };
+        assert_eq!(
+            (iteration, checkpoint.state().unwrap().iteration),
+            (stop, stop)
+        );
+        resume(&place, &run);
+        assert_same(&place, "whole", &run);
+    }
+}
+
+#[test]
+fn a_killed_run_is_repeated_from_its_checkpoint() {
+    let place = Place::new();
+    let changes = ["train.checkpoint_every_iterations=3", "train.keep_last=2"];
+    train(place.experiment("whole", &changes));
+    // The checkpoint of iteration 6 is taken away, as if the run had died before it.
+    train(place.experiment("killed", &changes));
+    let checkpoints = place.run_dir("killed").join("checkpoints");
+    std::fs::remove_dir_all(checkpoints.join("last")).unwrap();
+    std::fs::rename(
+        checkpoints.join("iteration-00000006"),
+        checkpoints.join("last"),
+    )
+    .unwrap();
+    resume(&place, "killed");
+    assert_same(&place, "whole", "killed");
+}
+
+fn resume(place: &Place, run: &str) {
+    let folder = RunFolder::open(&place.run_dir(run)).unwrap();
+    let experiment = folder.experiment().unwrap();
+    let mut trainer = Trainer::resume(experiment, folder, &device()).unwrap();
+    let outcome = trainer.run(&mut Silent, &AtomicBool::new(false)).unwrap();
+    assert!(matches!(outcome, Outcome::Finished { .. }), "{outcome:?}");
+}
+
+/// Nothing is shown.
+struct Silent;
+
+impl Progress for Silent {
+    fn on_log(&mut self, log: &StepLog) {
+        assert!(log.means["loss"].is_finite());
+    }
+}
+
+#[test]
+fn a_checkpoint_holds_the_model_under_the_references_names() {
+    let place = Place::new();
+    let trainer = train(place.experiment("run", &["train.iterations=1"]));
+    let names: Vec<String> = named_tensors(trainer.model()).into_keys().collect();
+    for name in [
+        "backbone.layer1.0.bn1.running_var",
+        "neck.lateral_convs.0.conv.weight",
+        "bbox_head.cls_convs.0.gn.bias",
+        "bbox_head.scales.2.scale",
+    ] {
+        assert!(
+            names.contains(&name.to_owned()),
+            "{name} is not in {names:?}"
+        );
+    }
+    let best = Checkpoint::open(&place.run_dir("run").join("checkpoints/best")).unwrap();
+    assert_eq!(best.state().unwrap().classes.len(), 5);
+}

@@ -1,0 +1,8 @@
+//! Whole runs on a tiny dataset.
+
+mod configs;
+mod determinism;
+mod errors;
+mod overfit;
+mod support;
+mod wgpu;

@@ -1,0 +1,90 @@
+//! From images to average precision, end to end.
+
+use aweigh_testkit::device;
+use aweigh_train::bench::{BenchMode, BenchOptions, bench};
+use aweigh_train::inspect::inspect;
+use aweigh_train::model::{Trained, Which};
+use aweigh_train::predict::Predictor;
+use aweigh_train::run_folder::RunFolder;
+
+use super::support::{Place, train};
+
+#[test]
+fn two_images_are_learnt_by_heart() {
+    let place = Place::with_images(2);
+    let annotations = place.data().join("annotations/instances_train.json");
+    let trainer = train(place.experiment(
+        "run",
+        &[
+            &format!("data.val.annotations={annotations:?}"),
+            &format!("data.val.images={:?}", place.data().join("train")),
+            "train.iterations=300",
+            "train.eval_every_iterations=0",
+            "train.optimizer={ kind = \"adamw\" }",
+            "train.lr=0.004",
+            "train.log_every=50",
+            "data.transform.flip_prob=0.0",
+            "detector.backbone.base_channels=8",
+            "detector.backbone.norm={ group_norm = { groups = 4 } }",
+            "detector.neck.out_channels=32",
+            "detector.fcos.feat_channels=32",
+        ],
+    ));
+    let best = trainer.state().best.expect("an evaluation at the end");
+    assert!(best.ap > 0.5, "AP {}", best.ap);
+
+    let folder = RunFolder::open(&place.run_dir("run")).unwrap();
+    let experiment = folder.experiment().unwrap();
+    let trained = Trained::from_run(&folder, Which::Best, &experiment, &device()).unwrap();
+    let predictor = Predictor::new(trained, &experiment, &device());
+    let image = std::fs::read_dir(place.data().join("train"))
+        .unwrap()
+        .next();
+    let prediction = predictor
+        .predict(&image.unwrap().unwrap().path(), 0.3)
+        .unwrap();
+    assert!(!prediction.detections.is_empty());
+    assert_eq!(prediction.size, [64, 96]);
+}
+
+#[test]
+fn benchmarks_report_their_phases() {
+    let place = Place::new();
+    let experiment = place.experiment("run", &[]);
+    let check = |mode, phases: &[&str]| {
+        let options = BenchOptions {
+            mode,
+            size: [64, 96],
+            batch: 2,
+            warmup: 1,
+            repeats: 2,
+        };
+        let report = bench(&experiment, &options, &device()).unwrap();
+        let names: Vec<&str> = report.phases_ms.keys().copied().collect();
+        assert_eq!(names, phases, "{mode:?}");
+        assert!(report.images_per_s > 0.0);
+        assert_eq!(report.size, [64, 96]);
+    };
+    let training = ["backward", "clip", "forward", "loss", "optimizer", "upload"];
+    check(BenchMode::Train, &training);
+    check(BenchMode::Infer, &["forward", "postprocess", "upload"]);
+    check(BenchMode::Data, &["load"]);
+}
+
+#[test]
+fn the_table_of_a_model_counts_what_is_trained() {
+    let place = Place::new();
+    let experiment = place.experiment("run", &["train.iterations=1"]);
+    let inspection = inspect(&experiment, [64, 96]).unwrap();
+    let trainer = train(experiment);
+    let tensors = aweigh_train::named_tensors(trainer.model());
+    let parameters = tensors
+        .iter()
+        .filter(|(name, _)| !name.contains("running_"));
+    let counted: usize = parameters.map(|(_, data)| data.num_elements()).sum();
+    assert_eq!(inspection.classes, 5);
+    assert_eq!(
+        (inspection.parameters, inspection.trainable),
+        (counted, counted)
+    );
+}

@@ -1,0 +1,121 @@
+//! A tiny dataset and a tiny detector that trains in seconds.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use aweigh_data::synth::{Split, SynthConfig, generate};
+use aweigh_testkit::device;
+use aweigh_train::config::Experiment;
+use aweigh_train::progress::{Progress, Silent};
+use aweigh_train::trainer::{Outcome, Trainer};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A folder with a dataset and room for runs.
+pub(crate) struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    /// A dataset of 10 training and 3 validation images.
+    pub(crate) fn new() -> Self {
+        Self::with_images(10)
+    }
+
+    pub(crate) fn with_images(train: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = SynthConfig {
+            train,
+            val: 3,
+            seed: 7,
+            width: 96,
+            height: 64,
+        };
+        generate(&config, &folder.path().join("data")).unwrap();
+        Self { folder }
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub(crate) fn run_dir(&self, name: &str) -> PathBuf {
+        self.folder.path().join("runs").join(name)
+    }
+
+    /// The configuration of a run, with changes as of `--set`.
+    pub(crate) fn experiment(&self, run: &str, changes: &[&str]) -> Experiment {
+        let split = |split: Split| {
+            let (annotations, images) =
+                (split.annotations(&self.data()), split.images(&self.data()));
+            format!("{{ annotations = {annotations:?}, images = {images:?} }}")
+        };
+        let text = format!(
+            "{TINY}\n[data]\ntrain = {}\nval = {}\nworkers = 0\n\
+             [data.transform]\nshort_edge = 64\nlong_edge = 96\n[run]\ndir = {:?}\n",
+            split(Split::Train),
+            split(Split::Val),
+            self.run_dir(run)
+        );
+        let changes: Vec<String> = changes.iter().map(|change| (*change).to_owned()).collect();
+        Experiment::parse("tiny.toml", &text, &changes).unwrap()
+    }
+}
+
+/// Everything that a run can have: frozen and trained norms, clipping, warm-up, groups.
+const TINY: &str = "
+seed = 3
+[detector.backbone]
+depth = 18
+base_channels = 4
+frozen_stages = -1
+norm = \"batch_norm\"
+[detector.neck]
+out_channels = 8
+num_outs = 3
+[detector.fcos]
+feat_channels = 8
+stacked_convs = 1
+norm = { group_norm = { groups = 4 } }
+regress_ranges = [[-1.0, 32.0], [32.0, 64.0], [64.0, 1e8]]
+[train]
+iterations = 7
+batch_size = 3
+lr = 0.01
+log_every = 1
+eval_every_iterations = 4
+checkpoint_every_iterations = 0
+clip_norm = 5.0
+[train.optimizer]
+bias_lr_mult = 2.0
+bias_decay_mult = 0.0
+[train.schedule]
+warmup = { iterations = 3 }
+";
+
+/// Trains to the end.
+pub(crate) fn train(experiment: Experiment) -> Trainer {
+    train_with(experiment, &mut Silent)
+}
+
+pub(crate) fn train_with(experiment: Experiment, progress: &mut dyn Progress) -> Trainer {
+    let mut trainer = Trainer::new(experiment, &device()).unwrap();
+    let outcome = trainer.run(progress, &AtomicBool::new(false)).unwrap();
+    assert!(matches!(outcome, Outcome::Finished { .. }), "{outcome:?}");
+    trainer
+}
+
+/// The metrics of a run without what depends on the clock.
+pub(crate) fn metrics(run: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let mut lines: Vec<Value> = text
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    for line in &mut lines {
+        let line = line.as_object_mut().unwrap();
+        line.remove("images_per_s");
+        line.remove("loading");
+    }
+    lines
+}
