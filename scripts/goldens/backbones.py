@@ -1,0 +1,271 @@
+"""ResNets: torchvision's full ones with weights from a formula, mmdetection's narrow ones with stored weights."""
+
+import mmcv_shim  # noqa: F401  (must come before mmdet)
+import numpy as np
+import torch
+import torchvision
+from mmdet.registry import MODELS
+from mmdet.utils import register_all_modules
+
+from common import OPENMMLAB, TORCHVISION, Case, Group, generator, noise, normal, under
+
+register_all_modules(init_default_scope=True)
+
+LEVELS = ("c2", "c3", "c4", "c5")
+
+FORMULA = (
+    "u(name, i) for element i (row-major) of tensor `name` with seed s: h = FNV-1a-64 of the UTF-8 name (offset basis "
+    "0xcbf29ce484222325, prime 0x100000001b3); state = (h + s*0x9E3779B97F4A7C15 + (i+1)*0x9E3779B97F4A7C15) mod 2^64; "
+    "z = state; z = (z ^ (z>>30))*0xBF58476D1CE4E5B9; z = (z ^ (z>>27))*0x94D049BB133111EB; z = z ^ (z>>31); "
+    "u = (z>>40) / 2^24. Values (computed in f64, rounded to f32): 4-d weights: (2u-1)*sqrt(6/fan_in), fan_in = "
+    "in_channels_per_group*kh*kw; fc.weight: (2u-1)*0.05; 1-d `weight` (norm scale): 0.3+0.6u; `bias`: (2u-1)*0.2; "
+    'running_mean: (2u-1)*0.2; running_var: 0.5+u; input image: tensor name "input", value (2u-1)*2'
+)
+GOLDEN_GAMMA = 0x9E3779B97F4A7C15
+MASK = (1 << 64) - 1
+
+
+def fnv1a(name):
+    value = 0xCBF29CE484222325
+    for byte in name.encode():
+        value = ((value ^ byte) * 0x100000001B3) & MASK
+    return value
+
+
+def unit(name, count, seed):
+    """`u` of FORMULA for the first `count` elements, in f64."""
+    start = np.uint64((fnv1a(name) + seed * GOLDEN_GAMMA) & MASK)
+    with np.errstate(over="ignore"):
+        z = start + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(GOLDEN_GAMMA)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z = z ^ (z >> np.uint64(31))
+    return (z >> np.uint64(40)).astype(np.float64) / 2.0**24
+
+
+def formula_tensor(name, shape, seed):
+    u = torch.from_numpy(unit(name, int(np.prod(shape)), seed)).reshape(shape)
+    if name == "input":
+        value = (2 * u - 1) * 2
+    elif len(shape) == 4:
+        value = (2 * u - 1) * (6 / (shape[1] * shape[2] * shape[3])) ** 0.5
+    elif name == "fc.weight":
+        value = (2 * u - 1) * 0.05
+    elif name.endswith(".weight"):
+        value = 0.3 + 0.6 * u
+    elif name.endswith("running_var"):
+        value = 0.5 + u
+    else:
+        value = (2 * u - 1) * 0.2
+    return value.float()
+
+
+FORMULA_RECIPES = {
+    "resnet18": {"model": "resnet18", "input_shape": [1, 3, 75, 53]},
+    "resnet34": {"model": "resnet34", "input_shape": [2, 3, 64, 64]},
+    "resnet50": {"model": "resnet50", "input_shape": [1, 3, 56, 72]},
+    "resnet101": {"model": "resnet101", "input_shape": [1, 3, 64, 64]},
+}
+PROBES = ("bn1.running_var", "bn1.weight", "conv1.weight", "layer1.0.conv1.weight")
+
+
+def build_formula(name, options, seed):
+    meta = {
+        "model": options["model"],
+        "seed": seed,
+        "input_shape": options["input_shape"],
+        "mode": "eval",
+        "source": f"torchvision.models.{options['model']}",
+        "weights": FORMULA,
+        "note": "names are torchvision state_dict names; probe/* are the first 8 elements of some tensors, to check "
+        "the formula; logits_f64 is the classifier output of the same model in f64",
+    }
+    return Case(name, meta, {})
+
+
+def torchvision_levels(model, x):
+    x = model.maxpool(model.relu(model.bn1(model.conv1(x))))
+    levels = []
+    for stage in (model.layer1, model.layer2, model.layer3, model.layer4):
+        x = stage(x)
+        levels.append(x)
+    return levels
+
+
+def evaluate_formula(case):
+    seed = case.meta["seed"]
+    model = getattr(torchvision.models, case.meta["model"])(weights=None).eval()
+    weights = {
+        name: formula_tensor(name, tuple(value.shape), seed)
+        for name, value in model.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    model.load_state_dict(weights, strict=False)
+    image = formula_tensor("input", tuple(case.meta["input_shape"]), seed)
+    with torch.no_grad():
+        single = torchvision_levels(model, image)
+        model.double()
+        double = torchvision_levels(model, image.double())
+        logits = model(image.double())
+    outputs = {"input": image, "logits_f64": logits, **dict(zip(LEVELS, single))}
+    outputs.update({f"probe/{name}": weights[name].flatten()[:8] for name in PROBES})
+    return outputs, {"noise": level_noise(single, double)}
+
+
+def level_noise(single, double):
+    pairs = zip(LEVELS, map(noise, single, double))
+    return {level: {"f32_vs_f64_max_abs": pair[0], "max_abs": pair[1]} for level, pair in pairs}
+
+
+GN = {"type": "GN", "num_groups": 2, "requires_grad": True}
+
+STORED_RECIPES = {
+    "narrow_r18_train": {"config": {"depth": 18, "base_channels": 6}, "mode": "train"},
+    "narrow_r18_batch_statistics": {
+        "config": {"depth": 18, "base_channels": 6, "norm_eval": False},
+        "mode": "train",
+        "input": [2, 3, 96, 64],
+    },
+    "narrow_r18_gn": {"config": {"depth": 18, "base_channels": 6, "norm_cfg": GN}, "mode": "train"},
+    "narrow_r18_all_frozen": {"config": {"depth": 18, "base_channels": 6, "frozen_stages": 4}, "mode": "train"},
+    "narrow_r34_frozen3_batch_statistics": {
+        "config": {"depth": 34, "base_channels": 3, "frozen_stages": 3, "norm_eval": False},
+        "mode": "train",
+        "input": [3, 3, 75, 107],
+    },
+    "narrow_r34_frozen0": {"config": {"depth": 34, "base_channels": 4, "frozen_stages": 0}, "mode": "train"},
+    "narrow_r34_caffe_eval": {"config": {"depth": 34, "base_channels": 5, "style": "caffe"}, "mode": "eval"},
+    "narrow_r50_pytorch_frozen2": {
+        "config": {"depth": 50, "base_channels": 4, "style": "pytorch", "frozen_stages": 2},
+        "mode": "train",
+        "input": [1, 3, 81, 63],
+    },
+    "narrow_r50_caffe_norm_not_trainable": {
+        "config": {
+            "depth": 50,
+            "base_channels": 4,
+            "style": "caffe",
+            "frozen_stages": 1,
+            "norm_cfg": {"type": "BN", "requires_grad": False},
+            "norm_eval": True,
+        },
+        "mode": "train",
+        "input": [2, 3, 64, 48],
+    },
+    "narrow_r50_gn_frozen1": {
+        "config": {"depth": 50, "base_channels": 4, "frozen_stages": 1, "norm_cfg": GN},
+        "mode": "train",
+        "input": [2, 3, 48, 80],
+    },
+    "narrow_r50_batch_statistics_eval": {
+        "config": {"depth": 50, "base_channels": 4, "norm_eval": False},
+        "mode": "eval",
+        "input": [2, 3, 33, 97],
+    },
+    "narrow_r101_caffe_frozen1": {
+        "config": {"depth": 101, "base_channels": 2, "style": "caffe", "frozen_stages": 1},
+        "mode": "train",
+        "input": [1, 3, 64, 64],
+    },
+    "narrow_r101_pytorch_eval": {"config": {"depth": 101, "base_channels": 2}, "mode": "eval", "input": [1, 3, 64, 48]},
+}
+
+STORED_NOTE = (
+    "grad/* are gradients of sum over levels of sum(c_i * upstream/c_i) (train mode only); after/* are running "
+    "statistics after the forward pass where they changed (momentum 0.1, unbiased variance); mmdet's defaults hold for "
+    "options not named (norm_eval true: running statistics in training too); style pytorch puts stride 2 in the 3x3 "
+    "convolution, caffe in the first 1x1; frozen_stages n freezes the stem and stages 1..n (their norms in eval mode); "
+    "group norms are named gn1, gn2, ... instead of bn1, bn2, ..."
+)
+
+
+def draw_parameter(rng, name, shape):
+    """Weights under which activations keep their size through the depth."""
+    if name.endswith("running_var"):
+        return 0.5 + 0.5 * normal(rng, *shape).abs()
+    if len(shape) == 4:
+        fan_in = shape[1] * shape[2] * shape[3]
+        return normal(rng, *shape, std=(2 / fan_in) ** 0.5)
+    if name.endswith("weight"):
+        return normal(rng, *shape, std=0.1, mean=0.6)
+    return normal(rng, *shape, std=0.2)
+
+
+def build_resnet(meta):
+    return MODELS.build({"type": "ResNet", **meta["mmdet_config"]})
+
+
+def build_stored(name, options, seed):
+    rng = generator(seed)
+    meta = {
+        "seed": seed,
+        "mmdet_config": options["config"],
+        "mode": options["mode"],
+        "source": "mmdet.models.backbones.ResNet",
+        "note": STORED_NOTE,
+    }
+    model = build_resnet(meta)
+    inputs = {"input": normal(rng, *options.get("input", [2, 3, 48, 64]))}
+    for key, value in model.state_dict().items():
+        if not key.endswith("num_batches_tracked"):
+            inputs[f"param/{key}"] = draw_parameter(rng, key, value.shape)
+    if options["mode"] == "train":
+        with torch.no_grad():
+            shapes = [level.shape for level in model(inputs["input"])]
+        inputs.update({f"upstream/{level}": normal(rng, *shape) for level, shape in zip(LEVELS, shapes)})
+    return Case(name, meta, inputs)
+
+
+def stored_gradient(name):
+    """A sample of the parameters, to keep the file small: every block is represented."""
+    first = name.startswith(("conv1.", "bn1.", "gn1.", "layer1.0.", "layer2.0."))
+    return first or name.endswith((".bn2.weight", ".gn2.weight")) or name == "layer4.0.conv1.weight"
+
+
+def run_stored(case, dtype):
+    model = build_resnet(case.meta)
+    start = under(case.inputs, "param")
+    model.load_state_dict(start, strict=False)
+    model.to(dtype).train(case.meta["mode"] == "train")
+    image = case.inputs["input"].to(dtype, copy=True).requires_grad_()
+    levels = model(image)
+    found = dict(zip(LEVELS, levels))
+    if case.meta["mode"] == "train":
+        sum((c * case.inputs[f"upstream/{name}"].to(dtype)).sum() for name, c in found.items()).backward()
+        found["grad/input"] = image.grad
+        for name, parameter in model.named_parameters():
+            if parameter.grad is not None and stored_gradient(name):
+                found[f"grad/param/{name}"] = parameter.grad
+    for name, value in model.named_buffers():
+        if name in start and not torch.equal(value, start[name].to(dtype)):
+            found[f"after/{name}"] = value
+    frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+    return {name: tensor.detach() for name, tensor in found.items()}, frozen
+
+
+def evaluate_stored(case):
+    outputs, frozen = run_stored(case, torch.float32)
+    double, _ = run_stored(case, torch.float64)
+    levels = level_noise([outputs[name] for name in LEVELS], [double[name] for name in LEVELS])
+    return outputs, {"frozen_parameters": frozen, "noise": levels}
+
+
+GROUPS = [
+    Group(
+        kind="resnet_formula",
+        recipes=FORMULA_RECIPES,
+        build=build_formula,
+        evaluate=evaluate_formula,
+        inputs=(),
+        packages=TORCHVISION,
+    ),
+    Group(
+        kind="resnet_stored",
+        recipes=STORED_RECIPES,
+        build=build_stored,
+        evaluate=evaluate_stored,
+        inputs=("param/*", "input", "upstream/*"),
+        packages=OPENMMLAB,
+        owns=lambda meta: "dcn" not in meta["mmdet_config"],
+    ),
+]
