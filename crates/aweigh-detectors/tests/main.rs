@@ -1,4 +1,5 @@
 //! Tests of whole detectors.
 
+mod backends;
 mod behaviour;
 mod parity;

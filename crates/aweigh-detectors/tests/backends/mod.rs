@@ -1,0 +1,137 @@
+//! The same detector on wgpu and on the CPU: forward, losses, gradients, training steps.
+//!
+//! Runs on whatever wgpu finds, such as Mesa's lavapipe; without an adapter there is nothing to
+//! compare and the test says so.
+
+use std::collections::BTreeMap;
+
+use aweigh_backbone::{Depth, FpnConfig, NormConfig, ResNetConfig};
+use aweigh_detectors::fcos::{FcosConfig, TowerNorm};
+use aweigh_detectors::{Detector, DetectorConfig};
+use aweigh_geometry::{GroundTruth, TruthHost};
+use aweigh_testkit::{device, module};
+use burn::module::Module;
+use burn::optim::{GradientsParams, SgdConfig};
+use burn::tensor::{Device, DeviceKind, DeviceType, Tensor, TensorData};
+
+/// Two stages and two levels, few shapes: every shape is a kernel to compile.
+fn tiny() -> DetectorConfig {
+    DetectorConfig {
+        num_classes: Some(3),
+        backbone: ResNetConfig {
+            depth: Depth::D18,
+            base_channels: 8,
+            num_stages: 2,
+            out_indices: vec![0, 1],
+            frozen_stages: -1,
+            norm: NormConfig::default(),
+            ..ResNetConfig::default()
+        },
+        neck: FpnConfig {
+            out_channels: 8,
+            start_level: 0,
+            num_outs: 2,
+            ..FpnConfig::default()
+        },
+        fcos: Some(FcosConfig {
+            feat_channels: 8,
+            stacked_convs: 1,
+            norm: TowerNorm::GroupNorm { groups: 2 },
+            regress_ranges: vec![[-1.0, 12.0], [12.0, 1e8]],
+            ..FcosConfig::default()
+        }),
+    }
+}
+
+/// What a device computed: scalars and gradients by name.
+struct Run {
+    losses: Vec<f32>,
+    gradients: BTreeMap<String, Vec<f64>>,
+    scores: Vec<f32>,
+}
+
+/// Three steps of plain SGD; losses of every step, gradients and raw scores of the first.
+fn run(detector: Detector, device: &Device) -> Run {
+    let image: Vec<f32> = (0..3 * 32 * 32)
+        .map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0)
+        .collect();
+    let image = Tensor::<4>::from_data(TensorData::new(image, [1, 3, 32, 32]), device);
+    let truth = TruthHost {
+        boxes: vec![[2.0, 3.0, 14.0, 12.0], [8.0, 4.0, 31.0, 30.0]],
+        labels: vec![1, 2],
+        ignore: vec![[0.0, 20.0, 8.0, 32.0]],
+    };
+    let truth = GroundTruth::from_host(&[truth], device);
+    let mut optimizer = SgdConfig::new().init();
+    let mut model = detector.to_device(device).train();
+    let mut out = Run {
+        losses: Vec::new(),
+        gradients: BTreeMap::new(),
+        scores: Vec::new(),
+    };
+    for step in 0..3 {
+        let predictions = model.forward(image.clone());
+        if step == 0 {
+            let aweigh_detectors::Predictions::Fcos(p) = &predictions;
+            out.scores = p.cls_score[0].clone().into_data().iter::<f32>().collect();
+        }
+        let losses = model.losses(predictions, &truth);
+        out.losses.extend(
+            losses
+                .parts
+                .iter()
+                .map(|(_, p)| p.clone().into_scalar::<f32>()),
+        );
+        let gradients = losses.total.backward();
+        if step == 0 {
+            out.gradients = module::gradients(&model, &gradients);
+        }
+        let gradients = GradientsParams::from_grads(gradients, &model);
+        model = optimizer.step(0.01, model, gradients);
+    }
+    out
+}
+
+/// Largest difference over the largest value.
+fn relative(a: &[f64], b: &[f64]) -> f64 {
+    let largest = b.iter().fold(1e-6_f64, |m, x| m.max(x.abs()));
+    let worst = a
+        .iter()
+        .zip(b)
+        .fold(0.0_f64, |m, (x, y)| m.max((x - y).abs()));
+    worst / largest
+}
+
+#[test]
+#[allow(clippy::print_stdout)]
+fn wgpu_equals_the_cpu() {
+    if Device::enumerate(DeviceType::Wgpu).into_vec().is_empty() {
+        println!("not run: no wgpu adapter");
+        return;
+    }
+    let cpu = device();
+    let detector = tiny().init(&cpu).expect("a detector");
+    let started = std::time::Instant::now();
+    let gpu = run(detector.clone(), &Device::wgpu(DeviceKind::DefaultDevice));
+    println!("wgpu: {:.0} s", started.elapsed().as_secs_f64());
+    let cpu = run(detector, &cpu);
+
+    let wide = |x: &[f32]| x.iter().map(|v| f64::from(*v)).collect::<Vec<f64>>();
+    // Sums of a few hundred products in another order.
+    assert!(relative(&wide(&gpu.scores), &wide(&cpu.scores)) < 1e-5);
+    assert_eq!(gpu.losses.len(), 9);
+    for (g, c) in gpu.losses.iter().zip(&cpu.losses) {
+        assert!(
+            (g - c).abs() < 1e-4 * c.abs().max(1.0),
+            "{:?} {:?}",
+            gpu.losses,
+            cpu.losses
+        );
+    }
+    assert!(!cpu.gradients.is_empty());
+    assert_eq!(gpu.gradients.len(), cpu.gradients.len());
+    for (name, wanted) in &cpu.gradients {
+        let error = relative(&gpu.gradients[name], wanted);
+        assert!(error < 1e-3, "gradient of {name}: {error}");
+    }
+}
