@@ -1,0 +1,80 @@
+//! `aweigh bench`: timing.
+
+use anyhow::{Context, Result};
+use aweigh_train::bench::{BenchMode, BenchOptions, bench};
+use clap::{Args, ValueEnum};
+
+use crate::options::{ConfigOptions, DeviceOptions, input_size};
+use crate::output::print;
+
+const HELP: &str = "\
+Examples:
+  aweigh bench --config fcos_r50.toml --size 512 --batch 2 --mode train
+  aweigh bench --config quickstart.toml --mode data | jq .images_per_s";
+
+/// Time training, inference or loading; prints one line of JSON
+///
+/// Times are milliseconds over the timed steps; each phase of a step is ended by waiting for the
+/// device. Images and boxes are made up, weights are random, except that 'data' loads the training
+/// set of the configuration.
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub(crate) struct BenchArgs {
+    #[command(flatten)]
+    config: ConfigOptions,
+    /// What is timed
+    #[arg(long, value_name = "MODE", default_value = "train")]
+    mode: Mode,
+    /// Input in pixels: one side, or HEIGHTxWIDTH
+    #[arg(long, value_name = "SIZE", default_value = "512", value_parser = input_size)]
+    size: [usize; 2],
+    /// Images per step
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = at_least_one)]
+    batch: usize,
+    /// Steps before timing starts
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    warmup: usize,
+    /// Timed steps
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least_one)]
+    repeats: usize,
+    #[command(flatten)]
+    device: DeviceOptions,
+}
+
+/// What is timed.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Mode {
+    /// A training step: forward, loss, backward, optimiser
+    Train,
+    /// Inference: forward, post-processing
+    Infer,
+    /// Loading batches of the training set
+    Data,
+}
+
+impl BenchArgs {
+    pub(super) fn run(self) -> Result<()> {
+        let mut experiment = self.config.load()?;
+        let device = self.device.open(&mut experiment)?;
+        let options = BenchOptions {
+            mode: match self.mode {
+                Mode::Train => BenchMode::Train,
+                Mode::Infer => BenchMode::Infer,
+                Mode::Data => BenchMode::Data,
+            },
+            size: self.size,
+            batch: self.batch,
+            warmup: self.warmup,
+            repeats: self.repeats,
+        };
+        let report = bench(&experiment, &options, &device)?;
+        print(serde_json::to_string(&report).context("the report is not JSON")?)
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err("expected a number of at least 1".to_owned()),
+    }
+}

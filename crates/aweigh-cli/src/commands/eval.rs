@@ -1,0 +1,110 @@
+//! `aweigh eval`: COCO's figures of a model, or of detections in a file.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use aweigh_train::evaluate::Validation;
+use aweigh_train::evaluation::{EvalOptions, Evaluation, evaluate, save_results};
+use clap::{ArgGroup, Args};
+
+use crate::options::{Model, ModelOptions};
+use crate::output::{make_folder, print};
+use crate::progress::Bars;
+
+const HELP: &str = "\
+Examples:
+  aweigh eval --run runs/quickstart
+  aweigh eval --config fcos_r50.toml --weights model.safetensors
+  aweigh eval --annotations instances_val2017.json --results detections.json";
+
+/// Score a model or a file of detections on COCO annotations
+///
+/// Prints COCO's twelve figures as pycocotools does, and a table per class.
+/// A model is run on data.val of its configuration. With --run the detections and the figures are
+/// saved in the run's folder eval.
+#[derive(Debug, Args)]
+#[command(
+    after_help = HELP,
+    group(ArgGroup::new("what").required(true).args(["run", "config", "annotations"])),
+)]
+pub(crate) struct EvalArgs {
+    /// COCO annotations to score --results on, in place of a model
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = "Detections",
+        requires = "results",
+        conflicts_with_all = ["run", "config"],
+    )]
+    annotations: Option<PathBuf>,
+    /// Detections in COCO's result format
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = "Detections",
+        requires = "annotations"
+    )]
+    results: Option<PathBuf>,
+    /// Folder for the detections and the figures as JSON
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    model: ModelOptions,
+}
+
+impl EvalArgs {
+    pub(super) fn run(self) -> Result<()> {
+        match (&self.annotations, &self.results) {
+            (Some(annotations), Some(results)) => self.score_file(annotations, results),
+            _ => self.score_model(),
+        }
+    }
+
+    fn score_file(&self, annotations: &Path, results: &Path) -> Result<()> {
+        let evaluation = evaluate(annotations, results, &EvalOptions::default())?;
+        show(&evaluation)?;
+        if let Some(out) = &self.out {
+            let file = make_folder(out)?.join("metrics.json");
+            evaluation.save(&file)?;
+            tracing::info!("figures in {}", file.display());
+        }
+        Ok(())
+    }
+
+    fn score_model(&self) -> Result<()> {
+        let Model {
+            experiment,
+            trained,
+            device,
+            run,
+        } = self.model.open()?;
+        let validation = Validation::open(&experiment, &trained.classes)?;
+        let mut bars = Bars::default();
+        let scored = validation.run(&trained.detector, &device, &mut bars)?;
+        drop(bars);
+        show(&scored.evaluation)?;
+        let (out, suffix) = match (&self.out, &run) {
+            (Some(out), _) => (out.clone(), String::new()),
+            (None, Some((run, checkpoint))) => {
+                (run.evaluations(), format!("-{}", checkpoint.as_str()))
+            }
+            (None, None) => return Ok(()),
+        };
+        let file = |kind: &str| out.join(format!("{kind}{suffix}.json"));
+        make_folder(&out)?;
+        save_results(&file("detections"), &scored.results)?;
+        scored.evaluation.save(&file("metrics"))?;
+        tracing::info!(
+            "detections in {}, figures in {}",
+            file("detections").display(),
+            file("metrics").display()
+        );
+        Ok(())
+    }
+}
+
+/// pycocotools' twelve lines, and the classes where there are several.
+fn show(evaluation: &Evaluation) -> Result<()> {
+    print(evaluation.summary())?;
+    print(format_args!("\n{}", evaluation.class_table()))
+}

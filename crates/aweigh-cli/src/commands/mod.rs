@@ -1,0 +1,45 @@
+//! One file per subcommand.
+
+mod bench;
+mod data;
+mod devices;
+mod eval;
+mod inspect;
+mod predict;
+mod train;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+/// What `aweigh` can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Train(train::TrainArgs),
+    Eval(eval::EvalArgs),
+    Predict(predict::PredictArgs),
+    Inspect(inspect::InspectArgs),
+    Bench(bench::BenchArgs),
+    Devices(devices::DevicesArgs),
+    Data(data::DataArgs),
+}
+
+impl Command {
+    /// Does it.
+    ///
+    /// # Errors
+    /// Whatever stopped the command, in words for its user.
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        match self {
+            Self::Train(args) => return args.run(),
+            Self::Predict(args) => return args.run(),
+            Self::Eval(args) => args.run()?,
+            Self::Inspect(args) => args.run()?,
+            Self::Bench(args) => args.run()?,
+            Self::Devices(args) => args.run()?,
+            Self::Data(args) => args.run()?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

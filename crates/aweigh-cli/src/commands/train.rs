@@ -1,0 +1,141 @@
+//! `aweigh train`: a run from its start, or from where it stopped.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use aweigh_train::Experiment;
+use aweigh_train::checkpoint::Best;
+use aweigh_train::run_folder::RunFolder;
+use aweigh_train::trainer::{Outcome, Trainer};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory};
+
+use crate::options::{DeviceOptions, Overrides};
+use crate::output::{print, shell};
+use crate::progress::Bars;
+use crate::{Cli, interrupt, logging};
+
+const HELP: &str = "\
+Examples:
+  aweigh train --config quickstart.toml
+  aweigh train --config fcos_r50.toml --backend cuda --set train.batch_size=8 --set train.lr=0.005
+  aweigh train --resume runs/fcos_r50
+
+Ctrl-C finishes the step, writes a checkpoint and says how to resume; a second one stops at once.";
+
+/// Train a detector
+///
+/// The run folder holds the configuration with every default, log.txt, metrics.jsonl, the
+/// checkpoints and the evaluations. A resumed run continues exactly where its latest checkpoint
+/// was written.
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub(crate) struct TrainArgs {
+    /// Configuration file, or the name of one in configs/
+    #[arg(long, value_name = "FILE", required_unless_present = "resume")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    overrides: Overrides,
+    /// Folder of the run [default: runs/ and the name of the configuration]
+    #[arg(long, value_name = "FOLDER")]
+    run_dir: Option<PathBuf>,
+    /// Continue the run in this folder, or the run of --config
+    #[arg(long, value_name = "RUN", num_args = 0..=1)]
+    resume: Option<Option<PathBuf>>,
+    #[command(flatten)]
+    device: DeviceOptions,
+}
+
+impl TrainArgs {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let mut trainer = match &self.resume {
+            None => self.start()?,
+            Some(folder) => self.resume(folder.as_deref())?,
+        };
+        logging::log_to(&trainer.folder().log_file())?;
+        // Until here nothing would be lost: Ctrl-C just ends the program.
+        let interrupted = interrupt::install()?;
+        let mut bars = Bars::default();
+        let outcome = trainer.run(&mut bars, interrupted);
+        drop(bars);
+        match outcome? {
+            Outcome::Finished { best } => {
+                report(trainer.folder(), best)?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Outcome::Interrupted {
+                iteration,
+                checkpoint,
+            } => {
+                let run = shell(trainer.folder().dir());
+                tracing::warn!(
+                    "stopped after iteration {iteration}, with a checkpoint in {}; continue with\n  \
+                     aweigh train --resume {run}",
+                    checkpoint.dir().display()
+                );
+                Ok(ExitCode::from(interrupt::EXIT_CODE))
+            }
+        }
+    }
+
+    fn start(&self) -> Result<Trainer> {
+        let mut experiment = self.configured()?;
+        let device = self.device.open(&mut experiment)?;
+        let trainer = Trainer::new(experiment, &device)?;
+        tracing::info!("run folder {}", trainer.folder().dir().display());
+        Ok(trainer)
+    }
+
+    /// The experiment of `--config`.
+    fn configured(&self) -> Result<Experiment> {
+        let Some(config) = &self.config else {
+            wrong_usage(
+                "--resume without a folder continues the run of --config: name one of them",
+            );
+        };
+        let mut experiment = Experiment::load(config, &self.overrides.set)?;
+        if let Some(folder) = &self.run_dir {
+            experiment.run.dir = Some(folder.clone());
+        }
+        Ok(experiment)
+    }
+
+    fn resume(&self, folder: Option<&Path>) -> Result<Trainer> {
+        let folder = match folder {
+            None => RunFolder::open(self.configured()?.run_dir())?,
+            Some(_) if self.config.is_some() || self.run_dir.is_some() => wrong_usage(
+                "a run has its own configuration: give --resume RUN without --config and --run-dir",
+            ),
+            Some(folder) => RunFolder::open(folder)?,
+        };
+        let mut experiment = self.overrides.load_run(&folder)?;
+        let device = self.device.open(&mut experiment)?;
+        if !self.overrides.set.is_empty() {
+            folder.write_config(&experiment)?;
+        }
+        Ok(Trainer::resume(experiment, folder, &device)?)
+    }
+}
+
+/// Ends the program with the exit code of wrong usage.
+fn wrong_usage(message: &str) -> ! {
+    Cli::command()
+        .error(ErrorKind::ArgumentConflict, message)
+        .exit()
+}
+
+/// What came out, where it is, and what to do with it.
+fn report(folder: &RunFolder, best: Option<Best>) -> Result<()> {
+    let run = shell(folder.dir());
+    match best {
+        Some(Best { ap, iteration }) => print(format_args!(
+            "best AP {ap:.3}, after iteration {iteration}\ncheckpoint {}",
+            folder.best().display()
+        ))?,
+        None => print(format_args!("checkpoint {}", folder.last().display()))?,
+    }
+    print(format_args!(
+        "next:\n  aweigh eval --run {run}\n  aweigh predict --run {run} PICTURES --out predictions"
+    ))
+}

@@ -1,0 +1,226 @@
+//! Arguments that several commands share.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use aweigh_train::config::{Backend, Experiment};
+use aweigh_train::device::{self, DeviceOverrides};
+use aweigh_train::model::{Trained, Which};
+use aweigh_train::run_folder::RunFolder;
+use burn::tensor::Device;
+use clap::{Args, ValueEnum};
+
+/// Which experiment.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigOptions {
+    /// Configuration file, or the name of one in configs/
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    #[command(flatten)]
+    overrides: Overrides,
+}
+
+/// Changes to a configuration.
+#[derive(Debug, Args)]
+pub(crate) struct Overrides {
+    /// Change a key of the configuration, such as train.lr=0.005; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+/// Where to compute: the command line goes before the environment, that before the configuration.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Device")]
+pub(crate) struct DeviceOptions {
+    /// cpu, wgpu, vulkan, metal, cuda or rocm
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "AWEIGH_BACKEND",
+        hide_env_values = true
+    )]
+    backend: Option<Backend>,
+    /// Which of the backend's devices; 'aweigh devices' lists them
+    #[arg(long, value_name = "N", env = "AWEIGH_DEVICE", hide_env_values = true)]
+    device: Option<usize>,
+    /// CPU threads, 0 for one per core
+    #[arg(long, value_name = "N", env = "AWEIGH_THREADS", hide_env_values = true)]
+    threads: Option<usize>,
+}
+
+/// A trained model: a run, or a configuration and weights.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct ModelOptions {
+    /// Folder of a run
+    #[arg(long, value_name = "FOLDER")]
+    run: Option<PathBuf>,
+    /// Which checkpoint of the run
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "best",
+        conflicts_with = "config"
+    )]
+    checkpoint: CheckpointName,
+    /// Configuration of the model, in place of a run
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "weights",
+        conflicts_with = "run"
+    )]
+    config: Option<PathBuf>,
+    /// Weights: a .safetensors or .pth file, or the folder of a checkpoint
+    #[arg(long, value_name = "FILE", requires = "config")]
+    weights: Option<PathBuf>,
+    #[command(flatten)]
+    overrides: Overrides,
+    #[command(flatten)]
+    device: DeviceOptions,
+}
+
+/// A checkpoint of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CheckpointName {
+    /// The one with the highest AP
+    Best,
+    /// The latest one
+    Last,
+}
+
+impl CheckpointName {
+    /// The name in file names.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Best => "best",
+            Self::Last => "last",
+        }
+    }
+}
+
+/// A model with all that is needed to use it.
+#[derive(Debug)]
+pub(crate) struct Model {
+    pub(crate) experiment: Experiment,
+    pub(crate) trained: Trained,
+    pub(crate) device: Device,
+    /// The run that it comes from, and which of its checkpoints.
+    pub(crate) run: Option<(RunFolder, CheckpointName)>,
+}
+
+impl ConfigOptions {
+    /// Reads the configuration, with the changes of the command line.
+    ///
+    /// # Errors
+    /// When the file or a change is wrong.
+    pub(crate) fn load(&self) -> Result<Experiment> {
+        Ok(Experiment::load(&self.config, &self.overrides.set)?)
+    }
+}
+
+impl Overrides {
+    /// Reads the configuration of a run, with the changes of the command line.
+    ///
+    /// # Errors
+    /// When somebody broke the file, or a change is wrong.
+    pub(crate) fn load_run(&self, run: &RunFolder) -> Result<Experiment> {
+        let mut experiment = Experiment::load(&run.config_file(), &self.set)?;
+        experiment.run.dir = Some(run.dir().to_owned());
+        Ok(experiment)
+    }
+}
+
+impl DeviceOptions {
+    /// Puts the choice of the command line and the environment into `experiment` and opens it.
+    ///
+    /// # Errors
+    /// When there is no such device; the message lists what there is.
+    pub(crate) fn open(self, experiment: &mut Experiment) -> Result<Device> {
+        let overrides = DeviceOverrides {
+            backend: self.backend,
+            index: self.device,
+            threads: self.threads,
+        };
+        experiment.device = overrides.apply(&experiment.device);
+        Ok(device::select(&experiment.device)?)
+    }
+}
+
+impl ModelOptions {
+    /// Loads the model.
+    ///
+    /// # Errors
+    /// When configuration, device, run or weights cannot be used.
+    pub(crate) fn open(&self) -> Result<Model> {
+        match (&self.run, &self.config, &self.weights) {
+            (Some(run), _, _) => self.open_run(run),
+            (None, Some(config), Some(weights)) => self.open_weights(config, weights),
+            _ => bail!("name a model: --run, or --config and --weights"),
+        }
+    }
+
+    fn open_run(&self, run: &Path) -> Result<Model> {
+        let run = RunFolder::open(run)?;
+        let mut experiment = self.overrides.load_run(&run)?;
+        let device = self.device.open(&mut experiment)?;
+        let which = match self.checkpoint {
+            CheckpointName::Best => Which::Best,
+            CheckpointName::Last => Which::Last,
+        };
+        let trained = Trained::from_run(&run, which, &experiment, &device)?;
+        tracing::info!("model of {}", trained.source.display());
+        Ok(Model {
+            experiment,
+            trained,
+            device,
+            run: Some((run, self.checkpoint)),
+        })
+    }
+
+    fn open_weights(&self, config: &Path, weights: &Path) -> Result<Model> {
+        let mut experiment = Experiment::load(config, &self.overrides.set)?;
+        let device = self.device.open(&mut experiment)?;
+        let trained = Trained::from_weights(&experiment, weights, &device)?;
+        Ok(Model {
+            experiment,
+            trained,
+            device,
+            run: None,
+        })
+    }
+}
+
+/// Height and width of an input: `512` or `800x1333`.
+///
+/// # Errors
+/// What was expected.
+pub(crate) fn input_size(text: &str) -> Result<[usize; 2], String> {
+    /// The coarsest map of a backbone is 32 times smaller than the image.
+    const SMALLEST: usize = 32;
+    let (height, width) = text.split_once('x').unwrap_or((text, text));
+    match (height.parse(), width.parse()) {
+        (Ok(height), Ok(width)) if height >= SMALLEST && width >= SMALLEST => Ok([height, width]),
+        _ => Err(format!(
+            "expected pixels such as 512, or HEIGHTxWIDTH such as 800x1333, of at least {SMALLEST}"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_square_or_height_by_width() {
+        let check = |text: &str, wanted: Option<[usize; 2]>| {
+            assert_eq!(input_size(text).ok(), wanted, "{text}");
+        };
+        check("512", Some([512, 512]));
+        check("800x1333", Some([800, 1333]));
+        check("31", None);
+        check("512x", None);
+        check("big", None);
+        check("1x2x3", None);
+    }
+}

@@ -1,0 +1,77 @@
+//! Help texts and wrong usage.
+
+use std::path::Path;
+
+use crate::support::{aweigh, contains};
+
+fn check(args: &[&str], parts: &[&str]) {
+    contains(&aweigh(Path::new("."), args).ok(), parts);
+}
+
+fn refuse(args: &[&str], parts: &[&str]) {
+    contains(&aweigh(Path::new("."), args).failed(2), parts);
+}
+
+#[test]
+fn every_command_explains_itself_with_an_example() {
+    let commands = [
+        "train", "eval", "predict", "inspect", "bench", "devices", "data",
+    ];
+    check(&["--help"], &commands);
+    check(
+        &["--help"],
+        &["Exit codes", "aweigh train --config quickstart.toml"],
+    );
+    check(
+        &["train", "--help"],
+        &["--config", "--set", "--backend", "--resume", "Examples:"],
+    );
+    check(
+        &["eval", "--help"],
+        &["--run", "--annotations", "--results", "Examples:"],
+    );
+    check(
+        &["predict", "--help"],
+        &["--run", "--score", "--out", "Examples:"],
+    );
+    check(&["inspect", "--help"], &["--config", "--size", "Example"]);
+    check(
+        &["bench", "--help"],
+        &["--mode", "train", "infer", "data", "Example"],
+    );
+    check(&["devices", "--help"], &["Example"]);
+    check(
+        &["data", "synth", "--help"],
+        &["--out", "--seed", "Example"],
+    );
+    check(&["--version"], &["aweigh 0."]);
+}
+
+#[test]
+fn wrong_usage_says_what_is_expected() {
+    refuse(&[], &["Usage: aweigh"]);
+    refuse(&["trian"], &["unrecognized subcommand 'trian'", "'train'"]);
+    refuse(&["train"], &["--config <FILE>"]);
+    refuse(&["train", "--confg", "x.toml"], &["--confg", "'--config'"]);
+    refuse(
+        &["train", "--config", "x", "--backend", "gpu"],
+        &["`gpu`", "cpu, wgpu"],
+    );
+    refuse(
+        &["train", "--config", "x", "--threads", "many"],
+        &["--threads <N>", "many"],
+    );
+    refuse(&["eval"], &["--run", "--config", "--annotations"]);
+    refuse(&["eval", "--config", "x.toml"], &["--weights <FILE>"]);
+    refuse(&["eval", "--annotations", "x.json"], &["--results <FILE>"]);
+    refuse(&["predict", "--run", "x"], &["<INPUT>..."]);
+    refuse(
+        &["bench", "--config", "x", "--mode", "fast"],
+        &["train, infer, data"],
+    );
+}
+
+#[test]
+fn devices_lists_the_processor_and_what_is_not_built_in() {
+    check(&["devices"], &["--backend", "cpu", "cores"]);
+}

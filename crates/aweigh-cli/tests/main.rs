@@ -1,0 +1,8 @@
+//! The program as its users meet it: help, errors, and a whole small project.
+
+mod configs;
+mod errors;
+mod eval;
+mod help;
+mod support;
+mod workflow;
