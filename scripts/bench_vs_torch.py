@@ -6,9 +6,9 @@
 Measures a training step (forward, backward, SGD) of two images and the
 inference of one. Every measurement is a process of its own, and the two systems
 take turns, so that neither profits from a warm cache or suffers from a machine
-that slows down. The figure is the median over the rounds of torchvision's time
-divided by Aweigh's: above 1, Aweigh is faster. Memory is the largest resident
-size of the process (VmHWM).
+that slows down. The figure is the median over the rounds of Aweigh's time
+divided by torchvision's: below 1, Aweigh is faster. Memory is the largest
+resident size of the process (VmHWM), its ratio likewise.
 
 torchvision is set up like configs/fcos_r50.toml: 80 classes, frozen batch norm,
 stem and first stage frozen, SGD with momentum, the same square inputs.
@@ -151,24 +151,27 @@ def compare(options, size, mode):
             milliseconds, mebibytes = run(command, options.threads)
             times[system].append(milliseconds)
             memory[system].append(mebibytes)
-    ratios = [theirs / ours for ours, theirs in zip(times["aweigh"], times["torchvision"])]
+    ratios = [ours / theirs for ours, theirs in zip(times["aweigh"], times["torchvision"])]
+    peaks = {system: max(values) for system, values in memory.items()}
     return {
         "mode": mode,
         "size": size,
         "batch": BATCH[mode],
         "aweigh_ms": statistics.median(times["aweigh"]),
         "torchvision_ms": statistics.median(times["torchvision"]),
-        "speed_ratio": statistics.median(ratios),
-        "ratios": ratios,
-        "aweigh_peak_rss_mib": max(memory["aweigh"]),
-        "torchvision_peak_rss_mib": max(memory["torchvision"]),
+        "time_ratio": statistics.median(ratios),
+        "time_ratios": ratios,
+        "aweigh_peak_rss_mib": peaks["aweigh"],
+        "torchvision_peak_rss_mib": peaks["torchvision"],
+        "memory_ratio": peaks["aweigh"] / peaks["torchvision"],
     }
 
 
 def print_row(row):
     print(
         f"{row['mode']:6} {row['size']:5} {row['batch']:6} {row['aweigh_ms']:11.1f} {row['torchvision_ms']:15.1f} "
-        f"{row['speed_ratio']:7.2f} {row['aweigh_peak_rss_mib']:12.0f} {row['torchvision_peak_rss_mib']:16.0f}",
+        f"{row['time_ratio']:7.2f} {row['aweigh_peak_rss_mib']:12.0f} {row['torchvision_peak_rss_mib']:16.0f} "
+        f"{row['memory_ratio']:7.2f}",
         flush=True,
     )
 
@@ -203,7 +206,7 @@ def main():
         return torch_worker(options)
 
     check_requirements(options)
-    print("mode    size  batch   aweigh ms  torchvision ms   ratio   aweigh MiB  torchvision MiB")
+    print("mode    size  batch   aweigh ms  torchvision ms   ratio   aweigh MiB  torchvision MiB   ratio")
     rows = []
     for mode in options.modes:
         for size in options.sizes:

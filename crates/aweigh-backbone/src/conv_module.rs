@@ -5,7 +5,7 @@ use burn::nn::PaddingConfig2d;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{Device, Tensor};
 
-use crate::{Affine, LayerInfo, Norm, NormConfig, conv_norm, relu};
+use crate::{LayerInfo, Norm, NormConfig, conv_norm, relu};
 
 /// Whether a convolution has a bias.
 ///
@@ -154,9 +154,12 @@ impl ConvModuleConfig {
     /// Its layers for a map of `[height, width]`, under the module path `name`.
     pub fn layers(&self, name: &str, input: [usize; 2]) -> Vec<LayerInfo> {
         let conv = LayerInfo::conv(format!("{name}.conv"), &self.conv(), input);
-        let norm = self.norm.as_ref().map(|norm| LayerInfo {
-            trainable: norm.affine() == Affine::Trainable,
-            ..LayerInfo::norm(format!("{name}.{}", field(norm)), conv.output)
+        let norm = self.norm.as_ref().map(|norm| {
+            LayerInfo::norm(
+                format!("{name}.{}", field(norm)),
+                conv.output,
+                norm.affine(),
+            )
         });
         std::iter::once(conv).chain(norm).collect()
     }

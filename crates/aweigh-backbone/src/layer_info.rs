@@ -5,6 +5,8 @@ use std::fmt;
 use burn::nn::PaddingConfig2d::{Explicit, Same, Valid};
 use burn::nn::conv::Conv2dConfig;
 
+use crate::Affine;
+
 /// What a layer computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LayerKind {
@@ -63,11 +65,13 @@ impl LayerInfo {
         }
     }
 
-    /// A trained normalisation of a map of `[C, H, W]`, with scale and shift per channel.
-    pub fn norm(name: impl Into<String>, map: [usize; 3]) -> Self {
+    /// A normalisation of a map of `[C, H, W]`, with scale and shift per channel. Frozen ones are
+    /// constants, not parameters, as the buffers of torchvision's `FrozenBatchNorm2d`.
+    pub fn norm(name: impl Into<String>, map: [usize; 3], affine: Affine) -> Self {
+        let trainable = affine == Affine::Trainable;
         Self {
-            params: 2 * map[0],
-            trainable: true,
+            params: if trainable { 2 * map[0] } else { 0 },
+            trainable,
             ..Self::without_params(name, LayerKind::Norm, map)
         }
     }

@@ -9,7 +9,7 @@ use aweigh_detectors::Detector;
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::Device;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::TrainError;
 use crate::batch::{Batch, image_frames, upload_images};
@@ -54,10 +54,13 @@ pub struct BenchOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Spread {
     /// Middle value.
+    #[serde(serialize_with = "thousandths")]
     pub median: f64,
     /// Fastest step.
+    #[serde(serialize_with = "thousandths")]
     pub min: f64,
     /// Slowest step.
+    #[serde(serialize_with = "thousandths")]
     pub max: f64,
 }
 
@@ -81,6 +84,7 @@ pub struct BenchReport {
     /// Its phases, each ended by waiting for the device.
     pub phases_ms: BTreeMap<&'static str, Spread>,
     /// Images per second at the median.
+    #[serde(serialize_with = "thousandths")]
     pub images_per_s: f64,
     /// Largest resident memory of the process so far, where the system tells it.
     pub peak_rss_mib: Option<f64>,
@@ -306,6 +310,11 @@ impl Spread {
     }
 }
 
+/// A measured figure without the digits that mean nothing.
+fn thousandths<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((value * 1000.0).round() / 1000.0)
+}
+
 /// Peak resident memory in MiB, from Linux's `/proc`.
 fn peak_rss_mib() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -313,7 +322,7 @@ fn peak_rss_mib() -> Option<f64> {
         .lines()
         .find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib / 1024.0)
+    Some((kib / 1024.0).round())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::BlockPlan;
 use crate::config::need;
-use crate::{Affine, ConfigError, FeatureSpec, LayerInfo, NormConfig};
+use crate::{ConfigError, FeatureSpec, LayerInfo, NormConfig};
 
 /// Number of weighted layers of the ImageNet network.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -200,15 +200,16 @@ impl ResNetConfig {
     ///
     /// When [`check`](Self::check) fails or the image is too small.
     pub fn layers(&self, image: [usize; 2]) -> Vec<LayerInfo> {
+        let affine = self.norm.affine();
         let conv = LayerInfo::conv("conv1", &self.stem(), image);
-        let norm = LayerInfo::norm("bn1", conv.output);
+        let norm = LayerInfo::norm("bn1", conv.output, affine);
         let [channels, height, width] = conv.output;
         let mut size = [height, width].map(pooled);
         let pool = LayerInfo::pool("maxpool", [channels, size[0], size[1]]);
         let mut layers = vec![self.trained(conv, 0), self.trained(norm, 0), pool];
         for stage in 0..self.num_stages {
             for (i, block) in self.stage(stage).into_iter().enumerate() {
-                let own = block.layers(&format!("layer{}.{i}", stage + 1), size);
+                let own = block.layers(&format!("layer{}.{i}", stage + 1), size, affine);
                 layers.extend(own.into_iter().map(|l| self.trained(l, stage + 1)));
                 size = block.output(size);
             }
@@ -217,12 +218,8 @@ impl ResNetConfig {
     }
 
     fn trained(&self, layer: LayerInfo, part: usize) -> LayerInfo {
-        let by_kind = match layer.kind {
-            crate::LayerKind::Norm => self.norm.affine() == Affine::Trainable,
-            _ => true,
-        };
         LayerInfo {
-            trainable: by_kind && !self.is_frozen(part),
+            trainable: layer.trainable && !self.is_frozen(part),
             ..layer
         }
     }

@@ -4,8 +4,8 @@ use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2dConfig;
 
 use super::config::{ResNetConfig, Style};
-use crate::LayerInfo;
 use crate::conv_module::kaiming_fan_out;
+use crate::{Affine, LayerInfo};
 
 /// One residual block.
 #[derive(Debug, Clone, Copy)]
@@ -53,18 +53,18 @@ impl BlockPlan {
     }
 
     /// Layers under the module path `name`, for a map of `[height, width]`.
-    pub(super) fn layers(&self, name: &str, input: [usize; 2]) -> Vec<LayerInfo> {
+    pub(super) fn layers(&self, name: &str, input: [usize; 2], affine: Affine) -> Vec<LayerInfo> {
         let mut layers = Vec::new();
         let mut size = input;
         for (i, conv) in (1..).zip(self.convs()) {
             let conv = LayerInfo::conv(format!("{name}.conv{i}"), &conv, size);
             size = conv.size();
-            let norm = LayerInfo::norm(format!("{name}.bn{i}"), conv.output);
+            let norm = LayerInfo::norm(format!("{name}.bn{i}"), conv.output, affine);
             layers.extend([conv, norm]);
         }
         if let Some(conv) = self.downsample() {
             let conv = LayerInfo::conv(format!("{name}.downsample.0"), &conv, input);
-            let norm = LayerInfo::norm(format!("{name}.downsample.1"), conv.output);
+            let norm = LayerInfo::norm(format!("{name}.downsample.1"), conv.output, affine);
             layers.extend([conv, norm]);
         }
         layers

@@ -1,6 +1,6 @@
 //! What every detector does on awkward input: losses and gradients stay finite.
 
-use aweigh_backbone::{Depth, FpnConfig, NormConfig, ResNetConfig};
+use aweigh_backbone::{Affine, Depth, FpnConfig, NormConfig, ResNetConfig};
 use aweigh_detectors::fcos::{BoxLossKind, FcosConfig, TowerNorm};
 use aweigh_detectors::{Detector, DetectorConfig, ImageFrame};
 use aweigh_geometry::{GroundTruth, TruthHost};
@@ -173,4 +173,26 @@ fn errors_name_the_key() {
     let mut classes = tiny(FcosConfig::default());
     classes.num_classes = Some(0);
     assert!(message(classes).contains("detector.num_classes"));
+}
+
+#[test]
+fn fcos_r50_has_torchvisions_parameters() {
+    let config = DetectorConfig {
+        num_classes: Some(91),
+        backbone: ResNetConfig {
+            norm: NormConfig::FrozenBn {
+                affine: Affine::Frozen,
+            },
+            ..ResNetConfig::default()
+        },
+        neck: FpnConfig::default(),
+        fcos: Some(FcosConfig {
+            conv_bias: Some(true),
+            ..FcosConfig::default()
+        }),
+    };
+    let layers = config.layers([512, 512]).expect("a valid detector");
+    let params: usize = layers.iter().map(|layer| layer.params).sum();
+    // `fcos_resnet50_fpn` has 32,269,600 and no factor per level; ours has one for each of five.
+    assert_eq!(params, 32_269_600 + 5);
 }
