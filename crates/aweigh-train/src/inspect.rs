@@ -35,6 +35,7 @@ pub fn inspect(experiment: &Experiment, input: [usize; 2]) -> Result<Inspection,
     let classes = match config.num_classes {
         Some(classes) => classes,
         None => {
+            crate::trainer::make_synthetic(experiment)?;
             let dataset = experiment.data.train_set();
             CocoDataset::open(&dataset, Purpose::Train)?.classes().len()
         }
