@@ -11,6 +11,8 @@ use aweigh_geometry::{Detection, nms::batched_nms};
 use burn::tensor::{Tensor, TensorData, Transaction};
 use serde::{Deserialize, Serialize};
 
+use crate::DetectorConfigError;
+
 /// What an image's detections need to return to its original pixels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ImageFrame {
@@ -58,6 +60,30 @@ impl Default for InferenceConfig {
             min_box_size: 0.0,
             score: Score::Product,
         }
+    }
+}
+
+impl InferenceConfig {
+    /// Checks every value; `table` is the dotted path of this table.
+    pub(crate) fn validate(&self, table: &str) -> Result<(), DetectorConfigError> {
+        let fraction = |key: &str, value: f32| match (0.0..=1.0).contains(&value) {
+            true => Ok(()),
+            false => Err(DetectorConfigError::value(
+                &format!("{table}.{key}"),
+                format!("expected 0 to 1, found {value}"),
+            )),
+        };
+        let positive = |key: &str, value: usize| match value {
+            0 => Err(DetectorConfigError::value(
+                &format!("{table}.{key}"),
+                "expected at least 1, found 0",
+            )),
+            _ => Ok(()),
+        };
+        fraction("score_threshold", self.score_threshold)?;
+        fraction("nms_iou", self.nms_iou)?;
+        positive("nms_pre", self.nms_pre)?;
+        positive("max_per_image", self.max_per_image)
     }
 }
 

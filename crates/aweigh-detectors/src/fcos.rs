@@ -167,6 +167,14 @@ impl FcosConfig {
                 format!("expected more than 0, found {radius}"),
             );
         }
+        if self.feat_channels == 0 {
+            return bad("feat_channels", "expected at least 1, found 0".to_owned());
+        }
+        if !(self.focal.gamma >= 0.0 && self.focal.gamma.is_finite()) {
+            let gamma = self.focal.gamma;
+            return bad("focal.gamma", format!("expected 0 or more, found {gamma}"));
+        }
+        self.test.validate("detector.fcos.test")?;
         let norm = self
             .norm
             .config()

@@ -170,6 +170,15 @@ fn errors_name_the_key() {
     };
     assert!(message(tiny(radius)).contains("center_sample_radius"));
 
+    let changed = |change: fn(&mut FcosConfig)| {
+        let mut config = tiny(FcosConfig::default());
+        change(config.fcos.as_mut().expect("a table"));
+        message(config)
+    };
+    assert!(changed(|c| c.test.nms_iou = 60.0).contains("detector.fcos.test.nms_iou"));
+    assert!(changed(|c| c.test.nms_pre = 0).contains("detector.fcos.test.nms_pre"));
+    assert!(changed(|c| c.focal.gamma = -1.0).contains("detector.fcos.focal.gamma"));
+
     let mut classes = tiny(FcosConfig::default());
     classes.num_classes = Some(0);
     assert!(message(classes).contains("detector.num_classes"));
