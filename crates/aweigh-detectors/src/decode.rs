@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use aweigh_geometry::{Detection, nms::batched_nms};
+use aweigh_geometry::{Detection, ImageSize, boxes::clip_host, nms::batched_nms};
 use burn::tensor::{Tensor, TensorData, Transaction};
 use serde::{Deserialize, Serialize};
 
@@ -184,11 +184,6 @@ pub(crate) fn is_large([x1, y1, x2, y2]: [f32; 4], config: &InferenceConfig) -> 
 pub(crate) fn to_original(bbox: [f32; 4], image: &ImageFrame) -> [f32; 4] {
     let [height, width] = image.size.map(|side| side as f32);
     let [sx, sy] = image.scale;
-    let [x1, y1, x2, y2] = bbox;
-    [
-        x1.clamp(0.0, width) / sx,
-        y1.clamp(0.0, height) / sy,
-        x2.clamp(0.0, width) / sx,
-        y2.clamp(0.0, height) / sy,
-    ]
+    let [x1, y1, x2, y2] = clip_host(bbox, ImageSize::new(height, width));
+    [x1 / sx, y1 / sy, x2 / sx, y2 / sy]
 }

@@ -6,7 +6,9 @@
 
 use aweigh_assign::fcos::{DistanceUnit, FcosAssigner, FcosTargets, Region};
 use aweigh_backbone::{ConvBias, FeatureSpec, NormConfig};
-use aweigh_geometry::{Detection, GroundTruth, LevelShape, PointOrigin};
+use aweigh_geometry::{
+    Detection, GroundTruth, LevelShape, PointOrigin, codec::decode_distance_host,
+};
 use aweigh_heads::{
     TowerConfig,
     fcos::{CenternessBranch, DistanceActivation, FcosHeadConfig, FcosPredictions},
@@ -327,9 +329,9 @@ impl FcosConfig {
                     1.0
                 };
                 for c in candidates(&logits, image, range, &self.test) {
-                    let [x, y] = points[c.point];
-                    let [l, t, r, b] = sides.map(|side| side[c.point] * unit);
-                    let bbox = to_original([x - l, y - t, x + r, y + b], size);
+                    let distances = sides.map(|side| side[c.point] * unit);
+                    let bbox = decode_distance_host(points[c.point], distances, None);
+                    let bbox = to_original(bbox, size);
                     if is_large(bbox, &self.test) {
                         let score = self.score(c.score, sigmoid(quality[c.point]));
                         let label = c.label;

@@ -177,6 +177,18 @@ impl Case {
         }
     }
 
+    /// Boxes stored as `[N, 4]`.
+    ///
+    /// # Panics
+    ///
+    /// When the tensor does not hold whole boxes.
+    pub fn boxes(&self, name: &str) -> Vec<[f32; 4]> {
+        let values = self.f32s(name);
+        let (rows, rest) = values.as_chunks::<4>();
+        assert!(rest.is_empty(), "{}: `{name}` holds boxes", self.name);
+        rows.to_vec()
+    }
+
     /// A float tensor of rank `D` on `device`, as f32.
     ///
     /// # Panics

@@ -250,7 +250,7 @@ fn pair(value: &Value) -> [f64; 2] {
 fn truth(case: &Case) -> GroundTruth {
     let images: Vec<TruthHost> = (0..images(case))
         .map(|i| TruthHost {
-            boxes: boxes(case, &format!("gt/{i}/bboxes")),
+            boxes: case.boxes(&format!("gt/{i}/bboxes")),
             labels: case
                 .ints(&format!("gt/{i}/labels"))
                 .iter()
@@ -264,10 +264,6 @@ fn truth(case: &Case) -> GroundTruth {
 
 fn images(case: &Case) -> usize {
     case.meta["img_metas"].as_array().expect("images").len()
-}
-
-fn boxes(case: &Case, name: &str) -> Vec<[f32; 4]> {
-    case.f32s(name).as_chunks::<4>().0.to_vec()
 }
 
 fn plain(p: &FcosPredictions) -> FcosPredictions {
@@ -400,7 +396,7 @@ fn compare(report: &mut Report, case: &Case, prefix: &str, got: &[Detection]) {
         return;
     }
     let scores = case.f64s(&format!("{prefix}/scores"));
-    let all = boxes(case, &format!("{prefix}/bboxes"));
+    let all = case.boxes(&format!("{prefix}/bboxes"));
     let labels = case.ints(&format!("{prefix}/labels"));
     let mut wanted: Vec<Detection> = (0..scores.len())
         .map(|i| Detection {

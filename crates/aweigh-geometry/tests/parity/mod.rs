@@ -20,11 +20,3 @@ const DESCRIPTION: [&str; 9] = [
 fn known<'a>(options: &[&'a str]) -> Vec<&'a str> {
     DESCRIPTION.iter().chain(options).copied().collect()
 }
-
-/// Boxes stored as `[N, 4]`.
-fn boxes(case: &aweigh_testkit::Case, name: &str) -> Vec<[f32; 4]> {
-    let values = case.f32s(name);
-    let (rows, rest) = values.as_chunks::<4>();
-    assert!(rest.is_empty(), "{}: `{name}` holds boxes", case.name);
-    rows.to_vec()
-}

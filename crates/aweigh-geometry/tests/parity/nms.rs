@@ -52,7 +52,7 @@ fn threshold(case: &Case) -> f64 {
 }
 
 fn check_keep(case: &Case, report: &mut Report) {
-    let boxes = super::boxes(case, "boxes");
+    let boxes = case.boxes("boxes");
     let scores = case.f32s("scores");
     let labels: Vec<usize> = case.ints("idxs").iter().map(|l| *l as usize).collect();
     let agnostic = nms(&boxes, &scores, threshold(case));
@@ -66,7 +66,7 @@ fn check_keep(case: &Case, report: &mut Report) {
 }
 
 fn check_multiclass(case: &Case, report: &mut Report) {
-    let boxes = super::boxes(case, "boxes");
+    let boxes = case.boxes("boxes");
     let columns = case.shape("multi_scores")[1];
     let classes = columns - 1; // the last column is background
     let all = case.f32s("multi_scores");

@@ -115,7 +115,7 @@ fn check_distance(case: &Case, report: &mut Report, size: ImageSize) {
             .as_chunks::<2>()
             .0
             .iter()
-            .zip(super::boxes(case, "distance/pred"))
+            .zip(case.boxes("distance/pred"))
             .flat_map(|(point, distances)| decode_distance_host(*point, distances, size))
             .map(f64::from)
             .collect();
@@ -134,9 +134,10 @@ fn check_tblr(case: &Case, report: &mut Report, size: ImageSize) {
     for (size, name) in [(None, "tblr/decoded"), (Some(size), "tblr/decoded_clipped")] {
         let decoded = codec.decode(priors.clone(), pred.clone(), size);
         report.tensor(decoded, name, PIXELS);
-        let host: Vec<f64> = super::boxes(case, "tblr/priors")
+        let host: Vec<f64> = case
+            .boxes("tblr/priors")
             .into_iter()
-            .zip(super::boxes(case, "tblr/pred"))
+            .zip(case.boxes("tblr/pred"))
             .flat_map(|(prior, encoded)| codec.decode_host(prior, encoded, size))
             .map(f64::from)
             .collect();
