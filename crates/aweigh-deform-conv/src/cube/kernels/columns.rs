@@ -1,0 +1,62 @@
+//! Columns of the forward pass.
+
+use cubecl::prelude::*;
+use cubecl::std::FastDivmod;
+
+use super::place::{NOT_A_NUMBER, corner_pixel, corner_weight, locate, tile};
+use super::{Chunk, Geometry};
+
+/// Columns of a chunk, `[weight group][position][tap][channel of the group]`.
+#[cube(launch_unchecked, address_type = "dynamic", create_dummy_kernel)]
+pub(crate) fn sample<F: Float, P: Float, N: Size>(
+    x: &Tensor<Vector<F, N>>,
+    offset: &Tensor<F>,
+    mask: ComptimeOption<&Tensor<F>>,
+    columns: &mut Tensor<Vector<F, N>>,
+    weight_group: FastDivmod<usize>,
+    weight_vectors: usize,
+    geometry: &Geometry,
+    chunk: &Chunk,
+    #[comptime] rows: usize,
+    #[define(F, P)] _types: [ElemType; 2],
+) {
+    let tile = tile(geometry, rows);
+    if tile.start >= chunk.count {
+        terminate!();
+    }
+    let places = locate::<F, P>(offset, mask, geometry, chunk, &tile, rows);
+    for row in range_stepped(UNIT_POS_Y as usize, rows, CUBE_DIM_Y as usize) {
+        let position = tile.start + row;
+        if position < chunk.count {
+            let image = (places.image[row] - chunk.first_image) * chunk.image_stride;
+            let mut weights = Sequence::<P>::new();
+            let mut starts = Sequence::<usize>::new();
+            #[unroll]
+            for corner in 0..4usize {
+                let pixel = corner_pixel::<P>(&places, row, geometry.width, corner);
+                weights.push(corner_weight::<P>(&places, row, comptime!(corner as u32)));
+                starts.push(image + pixel * chunk.pixel_stride);
+            }
+            // Nothing, or nothing that is a number.
+            let mut nothing = P::new(0.0);
+            if places.inside[row] == comptime!(NOT_A_NUMBER) {
+                nothing = places.y[row];
+            }
+            for lane in range_stepped(UNIT_POS_X as usize, chunk.vectors, CUBE_DIM_X as usize) {
+                let vector = tile.group * chunk.vectors + lane;
+                let mut value = Vector::<P, N>::new(nothing);
+                #[unroll]
+                for corner in 0..4usize {
+                    let weight = weights[corner];
+                    if weight != P::new(0.0) {
+                        let read = x[starts[corner] + vector * chunk.vector_stride];
+                        value += Vector::new(weight) * Vector::cast_from(read);
+                    }
+                }
+                let (group, within) = weight_group.div_mod(vector);
+                let at = (group * chunk.count + position) * geometry.taps + tile.tap;
+                columns[at * weight_vectors + within] = Vector::cast_from(value);
+            }
+        }
+    }
+}

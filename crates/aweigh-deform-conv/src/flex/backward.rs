@@ -1,0 +1,296 @@
+//! The backward pass.
+
+use rayon::prelude::*;
+
+use super::chunk::{Chunk, Part, chunks};
+use super::forward::{SAMPLE, Scratch, rows, threads};
+use super::gemm::{Layout, Threads, Write, product};
+use super::kernels::{self, Maps};
+use super::plan::{Block, Needs, Plan};
+use super::real::Real;
+use super::weights::BlockWeight;
+use super::{Inputs, TILE, maps};
+use crate::ops::Wanted;
+
+/// Channels of a slice of the input's gradient: at least a cache line, so that threads that add to
+/// neighbouring slices do not share one.
+const MIN_SLICE: usize = 16;
+
+/// The wanted gradients, each of the shape of its tensor.
+pub(super) struct Found<T> {
+    pub(super) x: Option<Vec<T>>,
+    pub(super) offset: Option<Vec<T>>,
+    pub(super) weight: Option<Vec<T>>,
+    pub(super) mask: Option<Vec<T>>,
+}
+
+/// The wanted gradients, given the gradient of the output, `[B, C_out, H', W']`.
+pub(super) fn backward<T: Real>(inputs: &Inputs<'_, T>, grad: &[T], wanted: Wanted) -> Found<T> {
+    let zeros = |wanted: bool, len: usize| wanted.then(|| vec![T::ZERO; len]);
+    let mut found = Found {
+        x: zeros(wanted.x, inputs.x.len()),
+        offset: zeros(wanted.offset, inputs.offset.len()),
+        weight: zeros(wanted.weight, inputs.weight.len()),
+        mask: zeros(wanted.mask, inputs.mask.map_or(0, <[T]>::len)),
+    };
+    if grad.is_empty() {
+        return found;
+    }
+    let sizes = &inputs.sizes;
+    let needs = Needs {
+        maps: 1 + usize::from(wanted.x),
+        columns: 1,
+        weights: 1 + usize::from(wanted.weight),
+        per_sample: SAMPLE + 3 * usize::from(wanted.offset || wanted.mask),
+    };
+    let plan = Plan::new(sizes, &inputs.options, needs, size_of::<T>());
+    let mut pass = Pass {
+        inputs,
+        grad,
+        wanted,
+        scratch: Scratch::new(inputs, &plan),
+        slopes: Vec::new(),
+        x_gradient: Vec::new(),
+    };
+    for block in &plan.blocks {
+        pass.block(block, &plan, &mut found);
+    }
+    found
+}
+
+struct Pass<'a, T> {
+    inputs: &'a Inputs<'a, T>,
+    /// Gradient of the output.
+    grad: &'a [T],
+    wanted: Wanted,
+    scratch: Scratch<T>,
+    /// Gradients of each sample's vertical and horizontal position and mask,
+    /// `[position][offset group][tap]`.
+    slopes: Vec<[T; 3]>,
+    /// Gradient of the maps, `[slice][image][pixels + 1][channel of the slice]`.
+    x_gradient: Vec<T>,
+}
+
+impl<T: Real> Pass<'_, T> {
+    fn block(&mut self, block: &Block, plan: &Plan, found: &mut Found<T>) {
+        let (sizes, options) = (&self.inputs.sizes, &self.inputs.options);
+        let weight = BlockWeight::gather(self.inputs.weight, sizes, options, block);
+        let mut weight_gradient =
+            (self.wanted.weight).then(|| BlockWeight::zeros(sizes, options, block));
+        for first in (0..sizes.batch).step_by(plan.images) {
+            let group = first..(first + plan.images).min(sizes.batch);
+            let needs_maps = self.wanted.offset || self.wanted.mask || self.wanted.weight;
+            if needs_maps {
+                self.scratch.load(self.inputs, block, group.clone());
+            }
+            if self.wanted.x {
+                let maps = group.len() * (sizes.pixels() + 1) * block.channels.len();
+                self.x_gradient.clear();
+                self.x_gradient.resize(maps, T::ZERO);
+            }
+            for chunk in chunks(group.clone(), sizes.positions(), plan.chunk) {
+                self.chunk(block, &chunk, &weight, weight_gradient.as_mut(), found);
+            }
+            if let Some(x) = &mut found.x {
+                self.store_x(block, group, x);
+            }
+        }
+        if let (Some(gradient), Some(whole)) = (weight_gradient, &mut found.weight) {
+            gradient.scatter(whole, block);
+        }
+    }
+
+    fn chunk(
+        &mut self,
+        block: &Block,
+        chunk: &Chunk,
+        weight: &BlockWeight<T>,
+        weight_gradient: Option<&mut BlockWeight<T>>,
+        found: &mut Found<T>,
+    ) {
+        let Wanted {
+            x, offset, mask, ..
+        } = self.wanted;
+        self.scratch.locate(self.inputs, chunk);
+        if x || offset || mask {
+            self.column_gradients(block, chunk, weight);
+        }
+        if offset || mask {
+            self.differentiate(block, chunk);
+            self.store_slopes(chunk, found);
+        }
+        if x {
+            self.scatter(block, chunk);
+        }
+        if let Some(gradient) = weight_gradient {
+            self.scratch.sample(self.inputs, block, chunk);
+            self.accumulate_weight(block, chunk, gradient);
+        }
+    }
+
+    /// The gradient of the output at `part`, `[output channel of the group, position]`.
+    fn output_gradient(&self, chunk: &Chunk, part: &Part, group: usize, outputs: usize) -> Layout {
+        let (sizes, positions) = (&self.inputs.sizes, self.inputs.sizes.positions());
+        let image = chunk.first_image + part.image;
+        let channel = image * sizes.channels_out + group * outputs;
+        let start = channel * positions + part.positions.start;
+        Layout::rows(start, outputs, part.positions.len(), positions)
+    }
+
+    /// `d columns = d out^T x W`.
+    fn column_gradients(&mut self, block: &Block, chunk: &Chunk, weight: &BlockWeight<T>) {
+        let mut columns = std::mem::take(&mut self.scratch.columns);
+        let parts = chunk.parts(self.inputs.sizes.positions());
+        let mut rest = &mut columns[..chunk.len() * block.row];
+        let mut tasks = Vec::new();
+        for part in &parts {
+            let (rows, after) = rest.split_at_mut(part.positions.len() * block.row);
+            tasks.push((part, rows));
+            rest = after;
+        }
+        let threads = threads(parts.len());
+        let one_image = |(part, rows): (&Part, &mut [T])| {
+            for panel in &block.panels {
+                let grad = self.output_gradient(chunk, part, panel.group, weight.outputs);
+                let matrix = weight.matrix(panel);
+                let to = Layout::rows(panel.column, grad.cols, matrix.cols, block.row);
+                let grad = (self.grad, grad.transposed());
+                let weight = (weight.values.as_slice(), matrix);
+                product((rows, to), grad, weight, Write::Overwrite, threads);
+            }
+        };
+        match threads {
+            Threads::One => tasks.into_par_iter().for_each(one_image),
+            Threads::Pool => tasks.into_iter().for_each(one_image),
+        }
+        self.scratch.columns = columns;
+    }
+
+    /// `d W += d out x columns`.
+    fn accumulate_weight(&self, block: &Block, chunk: &Chunk, gradient: &mut BlockWeight<T>) {
+        for part in chunk.parts(self.inputs.sizes.positions()) {
+            for panel in &block.panels {
+                let grad = self.output_gradient(chunk, &part, panel.group, gradient.outputs);
+                let to = gradient.matrix(panel);
+                let start = part.row * block.row + panel.column;
+                let samples = Layout::rows(start, grad.cols, to.cols, block.row);
+                product(
+                    (&mut gradient.values, to),
+                    (self.grad, grad),
+                    (&self.scratch.columns, samples),
+                    Write::Accumulate,
+                    Threads::Pool,
+                );
+            }
+        }
+    }
+
+    fn differentiate(&mut self, block: &Block, chunk: &Chunk) {
+        let per_position = self.inputs.samples_per_position();
+        let samples = chunk.len() * per_position;
+        self.slopes.resize(samples, [T::ZERO; 3]);
+        let maps = Maps {
+            values: &self.scratch.maps,
+            width: block.channels.len(),
+        };
+        self.slopes
+            .par_chunks_mut(TILE * per_position)
+            .zip(self.scratch.table[..samples].par_chunks(TILE * per_position))
+            .zip(self.scratch.columns.par_chunks(TILE * block.row))
+            .for_each(|((slopes, samples), columns)| {
+                kernels::differentiate(&rows(self.inputs, block, samples), maps, columns, slopes);
+            });
+    }
+
+    /// Adds the slopes of a chunk to the gradients of offset and mask.
+    fn store_slopes(&self, chunk: &Chunk, found: &mut Found<T>) {
+        if let Some(offset) = &mut found.offset {
+            self.store_planes(chunk, offset, 2, |slopes, axis| slopes[axis]);
+        }
+        if let Some(mask) = &mut found.mask {
+            self.store_planes(chunk, mask, 1, |slopes, _| slopes[2]);
+        }
+    }
+
+    /// Adds a value of each sample to `planes`, `[B, samples * per_sample, H', W']`.
+    fn store_planes(
+        &self,
+        chunk: &Chunk,
+        planes: &mut [T],
+        per_sample: usize,
+        value: impl Fn(&[T; 3], usize) -> T + Sync,
+    ) {
+        let positions = self.inputs.sizes.positions();
+        let samples = self.inputs.samples_per_position();
+        let image_planes = samples * per_sample;
+        let parts = chunk.parts(positions);
+        let first = (chunk.first_image + parts[0].image) * image_planes;
+        let range = first * positions..(first + parts.len() * image_planes) * positions;
+        planes[range]
+            .par_chunks_mut(positions)
+            .enumerate()
+            .for_each(|(plane, values)| {
+                let part = &parts[plane / image_planes];
+                let channel = plane % image_planes;
+                let (sample, which) = (channel / per_sample, channel % per_sample);
+                let values = &mut values[part.positions.clone()];
+                for (row, out) in (part.row..).zip(values) {
+                    *out += value(&self.slopes[row * samples + sample], which);
+                }
+            });
+    }
+
+    /// Channels of a slice of the input's gradient.
+    fn slice_width(block: &Block) -> usize {
+        let channels = block.channels.len();
+        let equal = channels.div_ceil(rayon::current_num_threads());
+        equal.next_multiple_of(MIN_SLICE).min(channels)
+    }
+
+    /// Adds the columns' gradients to the corners they were sampled from. Threads share out the
+    /// channels and images, so that none adds where another does.
+    fn scatter(&mut self, block: &Block, chunk: &Chunk) {
+        let (inputs, map_rows) = (self.inputs, self.inputs.sizes.pixels() + 1);
+        let per_position = inputs.samples_per_position();
+        let parts = chunk.parts(inputs.sizes.positions());
+        let (width, channels) = (Self::slice_width(block), block.channels.len());
+        let images = self.x_gradient.len() / (map_rows * channels);
+        let (table, columns) = (&self.scratch.table, &self.scratch.columns);
+        self.x_gradient
+            .par_chunks_mut(images * map_rows * width)
+            .enumerate()
+            .for_each(|(index, maps)| {
+                let slice = index * width..((index + 1) * width).min(channels);
+                let maps = maps.par_chunks_exact_mut(map_rows * slice.len());
+                let maps = maps.skip(parts[0].image);
+                maps.zip(&parts).for_each(|(map, part)| {
+                    let positions = part.row..part.row + part.positions.len();
+                    let samples = positions.start * per_position..positions.end * per_position;
+                    let columns = &columns[positions.start * block.row..positions.end * block.row];
+                    let rows = rows(inputs, block, &table[samples]);
+                    let first_row = part.image * map_rows;
+                    kernels::scatter(&rows, columns, map, first_row, slice.clone());
+                });
+            });
+    }
+
+    /// Copies the block's gradient of the images `group` to `x`, `[B, C, H, W]`.
+    fn store_x(&self, block: &Block, group: std::ops::Range<usize>, x: &mut [T]) {
+        let sizes = &self.inputs.sizes;
+        let (pixels, map_rows) = (sizes.pixels(), sizes.pixels() + 1);
+        let (width, channels) = (Self::slice_width(block), block.channels.len());
+        for (index, maps) in self
+            .x_gradient
+            .chunks(group.len() * map_rows * width)
+            .enumerate()
+        {
+            let start = index * width;
+            let width = width.min(channels - start);
+            for (image, rows) in group.clone().zip(maps.chunks_exact(map_rows * width)) {
+                let channel = image * sizes.channels_in + block.channels.start + start;
+                let planes = &mut x[channel * pixels..(channel + width) * pixels];
+                maps::to_planes(&rows[..pixels * width], planes, width);
+            }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Only gradients of tracked inputs are computed.
+
+use aweigh_deform_conv::{
+    DeformConv2dConfig, DeformConvInput, DeformConvOps, Optional, Wanted, deform_conv2d,
+};
+use aweigh_testkit::device;
+use burn::backend::Dispatch;
+use burn::module::Module;
+use burn::tensor::{DType, Tensor, TensorData};
+
+use crate::naive::{Outcome, Problem};
+use crate::support::{Plan, Random, Setup, values_of};
+
+fn problem(mask: bool) -> Problem {
+    let plan = Plan {
+        mask,
+        ..Plan::new(2, [4, 3], [5, 6])
+    };
+    plan.fill(&mut Random::new(3))
+}
+
+/// Every way to choose from five inputs.
+fn choices() -> impl Iterator<Item = [bool; 5]> {
+    (0..32_u8).map(|bits| [0, 1, 2, 3, 4].map(|i| bits & (1 << i) != 0))
+}
+
+/// What an input that is not tracked looks like.
+#[derive(Debug, Clone, Copy)]
+enum Constant {
+    /// A tensor outside of autodiff.
+    Plain,
+    /// A tensor on the autodiff device that requires no gradient.
+    Untracked,
+}
+
+fn leaf<const D: usize>(
+    values: &[f64],
+    shape: [usize; D],
+    tracked: bool,
+    constant: Constant,
+) -> Tensor<D> {
+    let tensor = Setup::cpu(DType::F32).tensor(values, shape);
+    match (tracked, constant) {
+        (true, _) => tensor.autodiff().require_grad(),
+        (false, Constant::Untracked) => tensor.autodiff(),
+        (false, Constant::Plain) => tensor,
+    }
+}
+
+/// Runs with the chosen inputs tracked: input, offset, weight, mask, bias.
+fn check(problem: &Problem, tracked: [bool; 5], constant: Constant, wanted: &Outcome) {
+    let x = leaf(&problem.x, problem.x_shape(), tracked[0], constant);
+    let offset = leaf(
+        &problem.offset,
+        problem.offset_shape(),
+        tracked[1],
+        constant,
+    );
+    let weight = leaf(
+        &problem.weight,
+        problem.weight_shape(),
+        tracked[2],
+        constant,
+    );
+    let mask = problem.mask.as_ref();
+    let mask = mask.map(|mask| leaf(mask, problem.mask_shape(), tracked[3], constant));
+    let bias = problem.bias.as_ref();
+    let bias = bias.map(|bias| leaf(bias, [bias.len()], tracked[4], constant));
+    let input = DeformConvInput {
+        x: x.clone(),
+        offset: offset.clone(),
+        mask: mask.clone(),
+    };
+    let output = deform_conv2d(input, weight.clone(), bias.clone(), problem.options);
+    let grad = Setup::cpu(DType::F32).tensor(&problem.grad, problem.output_shape());
+    let gradients = (output * grad).sum().backward();
+    let found = [
+        x.grad(&gradients).map(values_of),
+        offset.grad(&gradients).map(values_of),
+        weight.grad(&gradients).map(values_of),
+        mask.and_then(|mask| mask.grad(&gradients)).map(values_of),
+        bias.and_then(|bias| bias.grad(&gradients)).map(values_of),
+    ];
+    let all = [
+        Some(wanted.grad_input.clone()),
+        Some(wanted.grad_offset.clone()),
+        Some(wanted.grad_weight.clone()),
+        wanted.grad_mask.clone(),
+        wanted.grad_bias.clone(),
+    ];
+    for (i, (found, all)) in found.into_iter().zip(all).enumerate() {
+        let want = if tracked[i] { all } else { None };
+        assert!(
+            found == want,
+            "gradient {i} with {tracked:?} tracked, others {constant:?}, mask {}",
+            problem.mask.is_some()
+        );
+    }
+}
+
+#[test]
+fn only_tracked_inputs_have_gradients() {
+    for mask in [false, true] {
+        let problem = problem(mask);
+        let all = Setup::cpu(DType::F32).run(&problem);
+        for tracked in choices() {
+            let any = tracked[0] || tracked[1] || tracked[2] || (mask && tracked[3]) || tracked[4];
+            if any {
+                check(&problem, tracked, Constant::Untracked, &all);
+                check(&problem, tracked, Constant::Plain, &all);
+            }
+        }
+    }
+}
+
+/// The gradient that an operator gives back, if it does.
+fn given(gradient: Optional<Dispatch>) -> Option<Vec<f64>> {
+    match gradient {
+        Optional::Present(gradient) => Some(values_of(Tensor::<4>::from_dispatch(gradient))),
+        Optional::Absent => None,
+    }
+}
+
+#[test]
+fn operator_computes_only_what_is_wanted() {
+    for mask in [false, true] {
+        let problem = problem(mask);
+        let all = Setup::cpu(DType::F32).run(&problem);
+        for [x, offset, weight, with_mask, skip] in choices() {
+            if skip || (with_mask && !mask) {
+                continue;
+            }
+            let wanted = Wanted {
+                x,
+                offset,
+                weight,
+                mask: with_mask,
+            };
+            let found = backward(&problem, wanted);
+            let pick = |wanted: bool, all: &Vec<f64>| wanted.then(|| all.clone());
+            let expected = [
+                pick(x, &all.grad_input),
+                pick(offset, &all.grad_offset),
+                pick(weight, &all.grad_weight),
+                all.grad_mask.as_ref().and_then(|all| pick(with_mask, all)),
+            ];
+            assert!(found == expected, "{wanted:?}, mask {mask}");
+        }
+    }
+}
+
+fn backward(problem: &Problem, wanted: Wanted) -> [Option<Vec<f64>>; 4] {
+    let setup = Setup::cpu(DType::F32);
+    let tensor = |values: &[f64], shape| setup.tensor::<4>(values, shape).into_dispatch();
+    let mask = match &problem.mask {
+        Some(mask) => Optional::Present(tensor(mask, problem.mask_shape())),
+        None => Optional::Absent,
+    };
+    let found = <Dispatch as DeformConvOps>::deform_conv_backward(
+        tensor(&problem.x, problem.x_shape()),
+        tensor(&problem.offset, problem.offset_shape()),
+        tensor(&problem.weight, problem.weight_shape()),
+        mask,
+        tensor(&problem.grad, problem.output_shape()),
+        problem.options,
+        wanted,
+    );
+    [found.x, found.offset, found.weight, found.mask].map(given)
+}
+
+#[test]
+fn frozen_layers_pass_gradients_on() {
+    let device = device().autodiff();
+    let layer = DeformConv2dConfig::new([2, 3], [1, 1])
+        .init(&device)
+        .no_grad();
+    let x = Tensor::<4>::ones([1, 2, 4, 4], &device).require_grad();
+    let offset = Tensor::zeros([1, 2, 4, 4], &device);
+    let gradients = layer.forward(x.clone(), offset, None).sum().backward();
+    let bias = layer.bias.as_ref().expect("a bias");
+    let found = [
+        x.grad(&gradients).is_some(),
+        layer.weight.val().grad(&gradients).is_some(),
+        bias.val().grad(&gradients).is_some(),
+    ];
+    assert_eq!(found, [true, false, false]);
+}
+
+#[test]
+fn checkpointed_graphs_have_the_same_gradients() {
+    let problem = problem(true);
+    let device = device().autodiff().gradient_checkpointing();
+    let leaf = |values: &[f64], shape: [usize; 4]| {
+        let data = TensorData::new(values.to_vec(), shape);
+        Tensor::<4>::from_data(data, (&device, DType::F32)).require_grad()
+    };
+    let x = leaf(&problem.x, problem.x_shape());
+    let mask = problem.mask.as_ref().expect("a mask");
+    // The input is itself computed, so that it may be computed again in the backward pass.
+    let input = DeformConvInput {
+        x: x.clone() * 2.0,
+        offset: leaf(&problem.offset, problem.offset_shape()),
+        mask: Some(leaf(mask, problem.mask_shape())),
+    };
+    let weight = leaf(&problem.weight, problem.weight_shape()) / 2.0;
+    let output = deform_conv2d(input, weight, None, problem.options);
+    let grad = leaf(&problem.grad, problem.output_shape());
+    let gradients = (output * grad).sum().backward();
+    let found = values_of(x.grad(&gradients).expect("a gradient"));
+    assert_eq!(found, Setup::cpu(DType::F32).run(&problem).grad_input);
+}
