@@ -6,7 +6,7 @@ use burn_cubecl::{CubeBackend, tensor::CubeTensor};
 
 use super::kernels::ColumnsAfter;
 use super::launch::{self, Adds, Gradients, Sampling};
-use super::layout::{PixelStrides, Reading, as_map, view};
+use super::layout::{PixelStrides, Pixels, Reading, as_map, view};
 use super::optional;
 use super::plan::{Plan, Scratch, granule, most_parts};
 use super::product::{self, GradientRows};
@@ -39,12 +39,15 @@ struct WeightGradient {
 /// Rows of the accumulated input gradient, and the image that they start with.
 type Accumulated = (CubeTensor, usize);
 
-/// How the output gradient is read.
-enum Source {
-    /// Where it is, as rows of channels at a distance.
-    Direct { row: usize },
-    /// From a copy as rows of channels in weight groups, made for every chunk.
-    Copied(CubeTensor),
+/// Scratch memory of a call.
+struct Memory {
+    weight: CubeTensor,
+    /// Column gradients of a chunk, and then its columns.
+    columns: CubeTensor,
+    /// Distance between rows of the output gradient as products read it.
+    row: usize,
+    /// A chunk's rows of it, if they are not read where they are.
+    copy: Option<CubeTensor>,
 }
 
 impl Backward<'_> {
@@ -122,12 +125,7 @@ impl Backward<'_> {
             _ => None,
         };
         let plan = self.plan(reading, row);
-        let source = match row.filter(|_| !plan.copied) {
-            Some(row) => Source::Direct { row },
-            None => Source::Copied(call.buffer(plan.chunk * call.sizes.channels_out, call.dtype)),
-        };
-        let weight = product::channels_last(weight);
-        let columns = call.buffer(plan.chunk * call.column_len(), call.dtype);
+        let memory = self.memory(weight, row, &plan);
         for images in plan.images() {
             let pixels = reading.pixels(self.x, &images, call);
             let accumulated = self.accumulated(results, &images);
@@ -137,26 +135,11 @@ impl Backward<'_> {
                 mask: results.mask.as_ref(),
             };
             for chunk in plan.chunks(&images) {
-                let rows = self.gradient_rows(&source, &chunk);
-                if self.through_columns() {
-                    product::column_gradients(call, &rows, &weight, &columns, &chunk);
-                    let after = match self.wanted.weight {
-                        true => ColumnsAfter::Samples,
-                        false => ColumnsAfter::Gradient,
-                    };
-                    launch::backward(
-                        self.sampling,
-                        &pixels,
-                        (&columns, after),
-                        &chunk,
-                        &gradients,
-                        self.adds,
-                    );
-                } else {
-                    launch::sample(self.sampling, &pixels, &columns, &chunk);
-                }
+                let rows = self.gradient_rows(&memory, &chunk);
+                self.differentiate(&memory, &pixels, &rows, &gradients, &chunk);
                 if let Some(WeightGradient { sum, parts }) = &results.weight {
-                    let number = product::weight_gradient(call, &rows, &columns, parts, &chunk);
+                    let columns = &memory.columns;
+                    let number = product::weight_gradient(call, &rows, columns, parts, &chunk);
                     launch::add_parts(call, parts, sum, number);
                 }
             }
@@ -166,6 +149,49 @@ impl Backward<'_> {
                 launch::convert(call, rows, x, image * call.map_len());
             }
         }
+    }
+
+    fn memory(&self, weight: CubeTensor, row: Option<usize>, plan: &Plan) -> Memory {
+        let call = self.sampling.call;
+        let buffer = |len: usize| call.buffer(plan.chunk * len, call.dtype);
+        let (row, copy) = match row {
+            Some(row) if !plan.copied => (row, None),
+            _ => (call.group_outputs(), Some(buffer(call.sizes.channels_out))),
+        };
+        Memory {
+            weight: product::channels_last(weight),
+            columns: buffer(call.column_len()),
+            row,
+            copy,
+        }
+    }
+
+    /// Everything of a chunk but the weight gradient, and the columns that one needs.
+    fn differentiate(
+        &self,
+        memory: &Memory,
+        pixels: &Pixels,
+        rows: &GradientRows,
+        gradients: &Gradients,
+        chunk: &Range<usize>,
+    ) {
+        let columns = &memory.columns;
+        if !self.through_columns() {
+            return launch::sample(self.sampling, pixels, columns, chunk);
+        }
+        let after = match self.wanted.weight {
+            true => ColumnsAfter::Samples,
+            false => ColumnsAfter::Gradient,
+        };
+        product::column_gradients(self.sampling.call, rows, &memory.weight, columns, chunk);
+        launch::backward(
+            self.sampling,
+            pixels,
+            (columns, after),
+            chunk,
+            gradients,
+            self.adds,
+        );
     }
 
     /// Memory that the input gradient of some images is added up in.
@@ -181,23 +207,20 @@ impl Backward<'_> {
         })
     }
 
-    fn gradient_rows(&self, source: &Source, chunk: &Range<usize>) -> GradientRows {
+    /// The output gradient of a chunk: where it is, or in a copy in weight groups.
+    fn gradient_rows(&self, memory: &Memory, chunk: &Range<usize>) -> GradientRows {
         let call = self.sampling.call;
-        match source {
-            Source::Direct { row } => GradientRows {
-                tensor: self.grad.clone(),
-                first: chunk.start * row,
-                row: *row,
-            },
-            Source::Copied(copy) => {
-                let channels = call.group_outputs();
-                launch::to_rows(call, self.grad, copy, chunk.clone(), channels);
-                GradientRows {
-                    tensor: copy.clone(),
-                    first: 0,
-                    row: channels,
-                }
+        let (tensor, first) = match &memory.copy {
+            None => (self.grad.clone(), chunk.start * memory.row),
+            Some(copy) => {
+                launch::to_rows(call, self.grad, copy, chunk.clone(), call.group_outputs());
+                (copy.clone(), 0)
             }
+        };
+        GradientRows {
+            tensor,
+            first,
+            row: memory.row,
         }
     }
 

@@ -3,7 +3,7 @@
 use cubecl::prelude::*;
 use cubecl::std::FastDivmod;
 
-use super::place::{NOT_A_NUMBER, corner_pixel, corner_weight, locate, tile};
+use super::place::{NOT_A_NUMBER, corners, locate, starts, tile};
 use super::{Chunk, Geometry};
 
 /// Columns of a chunk, `[weight group][position][tap][channel of the group]`.
@@ -28,15 +28,9 @@ pub(crate) fn sample<F: Float, P: Float, N: Size>(
     for row in range_stepped(UNIT_POS_Y as usize, rows, CUBE_DIM_Y as usize) {
         let position = tile.start + row;
         if position < chunk.count {
-            let image = (places.image[row] - chunk.first_image) * chunk.image_stride;
-            let mut weights = Sequence::<P>::new();
-            let mut starts = Sequence::<usize>::new();
-            #[unroll]
-            for corner in 0..4usize {
-                let pixel = corner_pixel::<P>(&places, row, geometry.width, corner);
-                weights.push(corner_weight::<P>(&places, row, comptime!(corner as u32)));
-                starts.push(image + pixel * chunk.pixel_stride);
-            }
+            let corners = corners::<P>(&places, row, geometry);
+            let image = (corners.image - chunk.first_image) * chunk.image_stride;
+            let starts = starts::<P>(&corners, image, chunk.pixel_stride);
             // Nothing, or nothing that is a number.
             let mut nothing = P::new(0.0);
             if places.inside[row] == comptime!(NOT_A_NUMBER) {
@@ -47,7 +41,7 @@ pub(crate) fn sample<F: Float, P: Float, N: Size>(
                 let mut value = Vector::<P, N>::new(nothing);
                 #[unroll]
                 for corner in 0..4usize {
-                    let weight = weights[corner];
+                    let weight = corners.weights[corner];
                     if weight != P::new(0.0) {
                         let read = x[starts[corner] + vector * chunk.vector_stride];
                         value += Vector::new(weight) * Vector::cast_from(read);

@@ -3,7 +3,7 @@
 use cubecl::prelude::*;
 use cubecl::std::FastDivmod;
 
-use super::place::{Tile, corner_pixel, corner_weight, index, is_inside, locate, tile};
+use super::place::{Corners, Tile, corners, index, locate, starts, tile};
 use super::{Chunk, Geometry};
 
 /// How a value is added to memory that other units add to.
@@ -48,7 +48,8 @@ impl AtomicAdd for ExchangeAdd {
     }
 }
 
-type Cell<Add, A, N> = <Add as AtomicAdd>::Cell<A, N>;
+/// Memory that values are added to.
+type Sums<Add, A, N> = Tensor<Atomic<<Add as AtomicAdd>::Cell<A, N>>>;
 
 /// Value of a corner; 0 outside.
 #[cube]
@@ -75,6 +76,45 @@ fn total<P: Float, N: Size>(vector: Vector<P, N>) -> P {
     sum
 }
 
+/// What a lane adds up over its channels of a row: with respect to the vertical and the horizontal
+/// position and to the mask.
+#[derive(CubeType)]
+struct LaneSums<P: Float, N: Size> {
+    y: Vector<P, N>,
+    x: Vector<P, N>,
+    mask: Vector<P, N>,
+}
+
+/// Reads the corners of a row at one vector, adds to the sums, and gives the sampled value.
+#[cube]
+fn differentiate<F: Float, P: Float, N: Size>(
+    map: &Tensor<Vector<F, N>>,
+    corners: &Corners<P>,
+    starts: &Sequence<usize>,
+    step: usize,
+    y: P,
+    x: P,
+    gradient: Vector<P, N>,
+    sums: &mut LaneSums<P, N>,
+) -> Vector<P, N> {
+    let upper_left = corner_value::<F, P, N>(map, starts[0] + step, corners.inside[0]);
+    let upper_right = corner_value::<F, P, N>(map, starts[1] + step, corners.inside[1]);
+    let lower_left = corner_value::<F, P, N>(map, starts[2] + step, corners.inside[2]);
+    let lower_right = corner_value::<F, P, N>(map, starts[3] + step, corners.inside[3]);
+    let one = P::new(1.0);
+    let (above, before) = (Vector::new(one - y), Vector::new(one - x));
+    let (below, after) = (Vector::new(y), Vector::new(x));
+    let upper = upper_left * before + upper_right * after;
+    let lower = lower_left * before + lower_right * after;
+    let left = upper_left * above + lower_left * below;
+    let right = upper_right * above + lower_right * below;
+    let value = upper * above + lower * below;
+    sums.y += gradient * (lower - upper);
+    sums.x += gradient * (right - left);
+    sums.mask += gradient * value;
+    value
+}
+
 /// What the backward pass of a chunk leaves in the columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum ColumnsAfter {
@@ -87,13 +127,16 @@ pub(crate) enum ColumnsAfter {
 /// One pass over the column gradients of a chunk: adds to the input gradient `[image][pixel]
 /// [channel]`, writes the offset and mask gradients, and replaces the column gradients by the
 /// columns themselves. Does only what it is given memory for.
+///
+/// Offset and mask gradients are sums over the channels of a row. Each lane leaves its share in
+/// shared memory; after a barrier one unit per sum adds them up, always in the same order.
 #[cube(launch_unchecked, address_type = "dynamic", create_dummy_kernel)]
 pub(crate) fn backward<F: Float, P: Float, A: Float, N: Size, Add: AtomicAdd>(
     x: &Tensor<Vector<F, N>>,
     offset: &Tensor<F>,
     mask: ComptimeOption<&Tensor<F>>,
     columns: &mut Tensor<Vector<F, N>>,
-    grad_x: ComptimeOption<&mut Tensor<Atomic<Cell<Add, A, N>>>>,
+    grad_x: ComptimeOption<&mut Sums<Add, A, N>>,
     grad_offset: ComptimeOption<&mut Tensor<F>>,
     grad_mask: ComptimeOption<&mut Tensor<F>>,
     weight_group: FastDivmod<usize>,
@@ -112,7 +155,7 @@ pub(crate) fn backward<F: Float, P: Float, A: Float, N: Size, Add: AtomicAdd>(
     let samples = comptime!(after == ColumnsAfter::Samples);
     let along = grad_offset.is_some();
     let product = grad_mask.is_some();
-    // One row of partial sums per quantity and position; the odd length spreads shared memory's
+    // Lanes' sums, one row per quantity and position; the odd length spreads shared memory's
     // banks over the units that add them up.
     let quantities = comptime!(2 * along as usize + product as usize);
     let pitch = comptime!(lanes + 1);
@@ -122,29 +165,20 @@ pub(crate) fn backward<F: Float, P: Float, A: Float, N: Size, Add: AtomicAdd>(
     for row in range_stepped(UNIT_POS_Y as usize, rows, CUBE_DIM_Y as usize) {
         let position = tile.start + row;
         if position < chunk.count {
-            let image = (places.image[row] - chunk.first_image) * chunk.image_stride;
-            let gradient_image =
-                (places.image[row] - chunk.first_gradient_image) * geometry.height * geometry.width;
+            let corners = corners::<P>(&places, row, geometry);
             let vectors = geometry.offset_groups * chunk.vectors;
-            let mut inside = Sequence::<bool>::new();
-            let mut weights = Sequence::<P>::new();
-            let mut starts = Sequence::<usize>::new();
-            let mut gradient_starts = Sequence::<usize>::new();
-            #[unroll]
-            for corner in 0..4usize {
-                let pixel = corner_pixel::<P>(&places, row, geometry.width, corner);
-                inside.push(is_inside::<P>(&places, row, comptime!(corner as u32)));
-                weights.push(corner_weight::<P>(&places, row, comptime!(corner as u32)));
-                starts.push(image + pixel * chunk.pixel_stride);
-                gradient_starts.push((gradient_image + pixel) * vectors);
-            }
-            let y = Vector::<P, N>::new(places.y[row]);
-            let x_distance = Vector::<P, N>::new(places.x[row]);
-            let modulation = Vector::<P, N>::new(places.mask[row]);
-            let one = Vector::<P, N>::new(P::new(1.0));
-            let mut sum_y = Vector::<P, N>::new(P::new(0.0));
-            let mut sum_x = Vector::<P, N>::new(P::new(0.0));
-            let mut sum_mask = Vector::<P, N>::new(P::new(0.0));
+            let image = (corners.image - chunk.first_image) * chunk.image_stride;
+            let reads = starts::<P>(&corners, image, chunk.pixel_stride);
+            let image = corners.image - chunk.first_gradient_image;
+            let image = image * geometry.height * geometry.width * vectors;
+            let writes = starts::<P>(&corners, image, vectors);
+            let modulation = places.mask[row];
+            let zero = Vector::<P, N>::new(P::new(0.0));
+            let mut lane_sums = LaneSums::<P, N> {
+                y: zero,
+                x: zero,
+                mask: zero,
+            };
 
             for lane in range_stepped(UNIT_POS_X as usize, chunk.vectors, CUBE_DIM_X as usize) {
                 let vector = tile.group * chunk.vectors + lane;
@@ -152,42 +186,31 @@ pub(crate) fn backward<F: Float, P: Float, A: Float, N: Size, Add: AtomicAdd>(
                 let at = (group * chunk.count + position) * geometry.taps + tile.tap;
                 let at = at * weight_vectors + within;
                 let gradient = Vector::<P, N>::cast_from(columns[at]);
-
                 if comptime!(samples || along || product) {
-                    let step = vector * chunk.vector_stride;
-                    let upper_left = corner_value::<F, P, N>(x, starts[0] + step, inside[0]);
-                    let upper_right = corner_value::<F, P, N>(x, starts[1] + step, inside[1]);
-                    let lower_left = corner_value::<F, P, N>(x, starts[2] + step, inside[2]);
-                    let lower_right = corner_value::<F, P, N>(x, starts[3] + step, inside[3]);
-                    let upper = upper_left * (one - x_distance) + upper_right * x_distance;
-                    let lower = lower_left * (one - x_distance) + lower_right * x_distance;
-                    if comptime!(along) {
-                        let right = upper_right * (one - y) + lower_right * y;
-                        let left = upper_left * (one - y) + lower_left * y;
-                        sum_y += gradient * (lower - upper);
-                        sum_x += gradient * (right - left);
-                    }
-                    let value = upper * (one - y) + lower * y;
-                    if comptime!(product) {
-                        sum_mask += gradient * value;
-                    }
+                    let value = differentiate::<F, P, N>(
+                        x,
+                        &corners,
+                        &reads,
+                        vector * chunk.vector_stride,
+                        places.y[row],
+                        places.x[row],
+                        gradient,
+                        &mut lane_sums,
+                    );
                     if comptime!(samples) {
-                        columns[at] = Vector::cast_from(value * modulation);
+                        columns[at] = Vector::cast_from(value * Vector::new(modulation));
                     }
                 }
-
                 #[comptime]
                 match &grad_x {
-                    ComptimeOption::Some(grad_x) =>
+                    ComptimeOption::Some(grad) =>
                     {
                         #[unroll]
                         for corner in 0..4usize {
-                            if weights[corner] != P::new(0.0) {
-                                let share = gradient * Vector::new(weights[corner]);
-                                Add::add::<A, N>(
-                                    &grad_x[gradient_starts[corner] + vector],
-                                    Vector::cast_from(share),
-                                );
+                            let weight = corners.weights[corner];
+                            if weight != P::new(0.0) {
+                                let share = Vector::cast_from(gradient * Vector::new(weight));
+                                Add::add::<A, N>(&grad[writes[corner] + vector], share);
                             }
                         }
                     }
@@ -197,12 +220,12 @@ pub(crate) fn backward<F: Float, P: Float, A: Float, N: Size, Add: AtomicAdd>(
 
             let at = row * pitch + UNIT_POS_X as usize;
             if comptime!(along) {
-                sums[at] = total::<P, N>(sum_y * modulation);
-                sums[rows * pitch + at] = total::<P, N>(sum_x * modulation);
+                sums[at] = modulation * total::<P, N>(lane_sums.y);
+                sums[rows * pitch + at] = modulation * total::<P, N>(lane_sums.x);
             }
             if comptime!(product) {
                 let first = comptime!((quantities - 1) * rows * pitch);
-                sums[first + at] = total::<P, N>(sum_mask);
+                sums[first + at] = total::<P, N>(lane_sums.mask);
             }
         }
     }

@@ -154,15 +154,15 @@ pub(crate) fn locate<F: Float, P: Float>(
     }
 }
 
-/// Whether a corner (upper left, upper right, lower left, lower right) lies inside.
+/// Whether a corner lies inside.
 #[cube]
-pub(crate) fn is_inside<P: Float>(places: &Places<P>, row: usize, #[comptime] corner: u32) -> bool {
+fn is_inside<P: Float>(places: &Places<P>, row: usize, #[comptime] corner: u32) -> bool {
     places.inside[row] & comptime!(1u32 << corner) != 0
 }
 
 /// Index of a corner in its image.
 #[cube]
-pub(crate) fn corner_pixel<P: Float>(
+fn corner_pixel<P: Float>(
     places: &Places<P>,
     row: usize,
     width: usize,
@@ -175,11 +175,7 @@ pub(crate) fn corner_pixel<P: Float>(
 
 /// Modulated bilinear weight of a corner; 0 outside.
 #[cube]
-pub(crate) fn corner_weight<P: Float>(
-    places: &Places<P>,
-    row: usize,
-    #[comptime] corner: u32,
-) -> P {
+fn corner_weight<P: Float>(places: &Places<P>, row: usize, #[comptime] corner: u32) -> P {
     let one = P::new(1.0);
     let y = if comptime!(corner / 2 == 1) {
         places.y[row]
@@ -196,4 +192,49 @@ pub(crate) fn corner_weight<P: Float>(
         y * x * places.mask[row],
         P::new(0.0),
     )
+}
+
+/// What a lane needs to know of the place of its row.
+#[derive(CubeType)]
+pub(crate) struct Corners<P: Float> {
+    pub(crate) image: usize,
+    /// Of each corner (upper left, upper right, lower left, lower right): whether it lies inside,
+    /// its modulated weight, and its index in its image.
+    pub(crate) inside: Sequence<bool>,
+    pub(crate) weights: Sequence<P>,
+    pub(crate) pixels: Sequence<usize>,
+}
+
+#[cube]
+pub(crate) fn corners<P: Float>(places: &Places<P>, row: usize, geometry: &Geometry) -> Corners<P> {
+    let mut inside = Sequence::<bool>::new();
+    let mut weights = Sequence::<P>::new();
+    let mut pixels = Sequence::<usize>::new();
+    #[unroll]
+    for corner in 0..4usize {
+        inside.push(is_inside::<P>(places, row, comptime!(corner as u32)));
+        weights.push(corner_weight::<P>(places, row, comptime!(corner as u32)));
+        pixels.push(corner_pixel::<P>(places, row, geometry.width, corner));
+    }
+    Corners::<P> {
+        image: places.image[row],
+        inside,
+        weights,
+        pixels,
+    }
+}
+
+/// Index of each corner's first vector in a map of pixels at equal distances.
+#[cube]
+pub(crate) fn starts<P: Float>(
+    corners: &Corners<P>,
+    image: usize,
+    stride: usize,
+) -> Sequence<usize> {
+    let mut starts = Sequence::<usize>::new();
+    #[unroll]
+    for corner in 0..4usize {
+        starts.push(image + corners.pixels[corner] * stride);
+    }
+    starts
 }
