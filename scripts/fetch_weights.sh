@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Fetches ImageNet weights of ResNets:
+# Fetches ImageNet weights of ResNets and ResNeXts:
 #
 #   scripts/fetch_weights.sh [NAME ...]
 #
-# NAME is resnet18, resnet34, resnet50 or resnet101 (torchvision; RGB, mean and
-# standard deviation of ImageNet), or resnet50_caffe or resnet50_msra (OpenMMLab's
-# conversions of Detectron's and Detectron2's weights; BGR in 0..255, style caffe).
+# NAME is resnet18, resnet34, resnet50, resnet101, resnext50_32x4d or
+# resnext101_32x8d (torchvision) or resnext101_32x4d or resnext101_64x4d (OpenMMLab):
+# RGB, mean and standard deviation of ImageNet; or resnet50_caffe, resnet50_msra,
+# resnet101_caffe or resnet101_msra (OpenMMLab's conversions of Detectron's and
+# Detectron2's weights; BGR in 0..255, style caffe).
 # Without arguments resnet50. They go to weights/NAME.pth, or to $WEIGHTS_DIR.
 #
 # The file name on the server ends in the first 8 hexadecimal digits of the file's
@@ -22,12 +24,18 @@ url_of() {
         resnet34) echo "$torchvision/resnet34-b627a593.pth" ;;
         resnet50) echo "$torchvision/resnet50-0676ba61.pth" ;;
         resnet101) echo "$torchvision/resnet101-63fe2227.pth" ;;
+        resnext50_32x4d) echo "$torchvision/resnext50_32x4d-7cdf4587.pth" ;;
+        resnext101_32x8d) echo "$torchvision/resnext101_32x8d-8ba56ff5.pth" ;;
+        resnext101_32x4d) echo "$openmmlab/resnext101_32x4d-a5af3160.pth" ;;
+        resnext101_64x4d) echo "$openmmlab/resnext101_64x4d-ee2c6f71.pth" ;;
         # mean [102.9801, 115.9465, 122.7717]
         resnet50_caffe) echo "$openmmlab/resnet50_caffe-788b5fa3.pth" ;;
+        resnet101_caffe) echo "$openmmlab/resnet101_caffe-3ad79236.pth" ;;
         # mean [103.53, 116.28, 123.675]
         resnet50_msra) echo "$openmmlab/resnet50_msra-5891d200.pth" ;;
+        resnet101_msra) echo "$openmmlab/resnet101_msra-6cc46731.pth" ;;
         *)
-            echo "unknown weights '$1': resnet18, resnet34, resnet50, resnet101, resnet50_caffe or resnet50_msra" >&2
+            echo "unknown weights '$1'; $0 lists the known ones at its beginning" >&2
             return 2 ;;
     esac
 }

@@ -1,4 +1,6 @@
-"""ResNets: torchvision's full ones with weights from a formula, mmdetection's narrow ones with stored weights."""
+"""ResNets and ResNeXts: torchvision's full ones with weights from a formula, mmdetection's narrow ones with stored weights."""
+
+from copy import deepcopy
 
 import mmcv_shim  # noqa: F401  (must come before mmdet)
 import numpy as np
@@ -7,7 +9,7 @@ import torchvision
 from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
 
-from common import OPENMMLAB, TORCHVISION, Case, Group, generator, noise, normal, under
+from common import OPENMMLAB, TORCHVISION, Ambiguous, Case, Group, generator, noise, normal, under
 
 register_all_modules(init_default_scope=True)
 
@@ -65,6 +67,9 @@ FORMULA_RECIPES = {
     "resnet34": {"model": "resnet34", "input_shape": [2, 3, 64, 64]},
     "resnet50": {"model": "resnet50", "input_shape": [1, 3, 56, 72]},
     "resnet101": {"model": "resnet101", "input_shape": [1, 3, 64, 64]},
+    "resnext50_32x4d": {"model": "resnext50_32x4d", "input_shape": [1, 3, 56, 40]},
+    "resnext101_32x8d": {"model": "resnext101_32x8d", "input_shape": [1, 3, 40, 56]},
+    "resnext101_64x4d": {"model": "resnext101_64x4d", "input_shape": [1, 3, 40, 40]},
 }
 PROBES = ("bn1.running_var", "bn1.weight", "conv1.weight", "layer1.0.conv1.weight")
 
@@ -118,6 +123,12 @@ def level_noise(single, double):
 
 
 GN = {"type": "GN", "num_groups": 2, "requires_grad": True}
+C3_TO_C5 = [False, True, True, True]
+
+
+def dcn(version, deform_groups=1, **options):
+    return {"type": version, "deform_groups": deform_groups, **options}
+
 
 STORED_RECIPES = {
     "narrow_r18_train": {"config": {"depth": 18, "base_channels": 6}, "mode": "train"},
@@ -168,14 +179,119 @@ STORED_RECIPES = {
         "input": [1, 3, 64, 64],
     },
     "narrow_r101_pytorch_eval": {"config": {"depth": 101, "base_channels": 2}, "mode": "eval", "input": [1, 3, 64, 48]},
+    "narrow_resnext50": {
+        "config": {
+            "type": "ResNeXt",
+            "depth": 50,
+            "base_channels": 4,
+            "groups": 4,
+            "base_width": 1,
+            "frozen_stages": 1,
+        },
+        "mode": "train",
+    },
+    "narrow_resnext50_batch_statistics": {
+        "config": {
+            "type": "ResNeXt",
+            "depth": 50,
+            "base_channels": 4,
+            "groups": 2,
+            "base_width": 2,
+            "norm_eval": False,
+        },
+        "mode": "train",
+        "input": [2, 3, 64, 48],
+    },
+    "narrow_resnext101_caffe_eval": {
+        "config": {
+            "type": "ResNeXt",
+            "depth": 101,
+            "base_channels": 2,
+            "groups": 4,
+            "base_width": 1,
+            "style": "caffe",
+        },
+        "mode": "eval",
+        "input": [1, 3, 64, 48],
+    },
+    "narrow_r50_dcnv1": {
+        "config": {"depth": 50, "base_channels": 4, "dcn": dcn("DCN"), "stage_with_dcn": C3_TO_C5},
+        "mode": "train",
+        "input": [1, 3, 96, 96],
+    },
+    "narrow_r50_dcnv2": {
+        "config": {
+            "depth": 50,
+            "base_channels": 4,
+            "frozen_stages": 1,
+            "dcn": dcn("DCNv2", fallback_on_stride=False),
+            "stage_with_dcn": C3_TO_C5,
+        },
+        "mode": "train",
+        "input": [2, 3, 48, 64],
+    },
+    "narrow_r50_dcnv2_groups_caffe": {
+        "config": {
+            "depth": 50,
+            "base_channels": 2,
+            "style": "caffe",
+            "dcn": dcn("DCNv2", deform_groups=2),
+            "stage_with_dcn": [True, False, True, False],
+        },
+        "mode": "train",
+        "input": [2, 3, 96, 96],
+    },
+    "narrow_r50_dcnv1_fallback": {
+        "config": {
+            "depth": 50,
+            "base_channels": 2,
+            "dcn": dcn("DCN", deform_groups=4, fallback_on_stride=True),
+            "stage_with_dcn": C3_TO_C5,
+        },
+        "mode": "train",
+        "input": [1, 3, 96, 96],
+    },
+    "narrow_r50_dcnv1_frozen2_dilated": {
+        "config": {
+            "depth": 50,
+            "base_channels": 4,
+            "frozen_stages": 2,
+            "strides": [1, 2, 2, 1],
+            "dilations": [1, 1, 1, 2],
+            "dcn": dcn("DCN"),
+            "stage_with_dcn": C3_TO_C5,
+        },
+        "mode": "train",
+        "input": [1, 3, 59, 75],
+    },
+    "narrow_resnext50_dcnv2": {
+        "config": {
+            "type": "ResNeXt",
+            "depth": 50,
+            "base_channels": 2,
+            "groups": 4,
+            "base_width": 1,
+            "dcn": dcn("DCNv2", fallback_on_stride=True),
+            "stage_with_dcn": C3_TO_C5,
+        },
+        "mode": "train",
+        "input": [1, 3, 96, 64],
+    },
 }
+
+# Around a whole pixel the slope of a bilinear sample jumps: where f32 and f64 fall on different sides of one, their
+# gradients differ by more than rounding. (Batch statistics of few values amplify rounding so much that this happens in
+# most cases; the recipes with deformable convolution have running statistics.)
+LARGEST_GRADIENT_NOISE = 5e-6
 
 STORED_NOTE = (
     "grad/* are gradients of sum over levels of sum(c_i * upstream/c_i) (train mode only); after/* are running "
     "statistics after the forward pass where they changed (momentum 0.1, unbiased variance); mmdet's defaults hold for "
     "options not named (norm_eval true: running statistics in training too); style pytorch puts stride 2 in the 3x3 "
     "convolution, caffe in the first 1x1; frozen_stages n freezes the stem and stages 1..n (their norms in eval mode); "
-    "group norms are named gn1, gn2, ... instead of bn1, bn2, ..."
+    "group norms are named gn1, gn2, ... instead of bn1, bn2, ...; dcn makes the 3x3 convolutions of the stages in "
+    "stage_with_dcn deformable; its fallback_on_stride true leaves the first of them plain (ResNet) or changes nothing "
+    "(ResNeXt)"
 )
 
 
@@ -183,6 +299,9 @@ def draw_parameter(rng, name, shape):
     """Weights under which activations keep their size through the depth."""
     if name.endswith("running_var"):
         return 0.5 + 0.5 * normal(rng, *shape).abs()
+    if "conv_offset" in name:
+        # Offsets of up to a few pixels.
+        return normal(rng, *shape, std=0.5 if len(shape) == 1 else (0.2 / (shape[1] * shape[2] * shape[3])) ** 0.5)
     if len(shape) == 4:
         fan_in = shape[1] * shape[2] * shape[3]
         return normal(rng, *shape, std=(2 / fan_in) ** 0.5)
@@ -192,7 +311,8 @@ def draw_parameter(rng, name, shape):
 
 
 def build_resnet(meta):
-    return MODELS.build({"type": "ResNet", **meta["mmdet_config"]})
+    # mmdet takes keys out of the dictionary of `dcn`.
+    return MODELS.build({"type": "ResNet", **deepcopy(meta["mmdet_config"])})
 
 
 def build_stored(name, options, seed):
@@ -201,7 +321,7 @@ def build_stored(name, options, seed):
         "seed": seed,
         "mmdet_config": options["config"],
         "mode": options["mode"],
-        "source": "mmdet.models.backbones.ResNet",
+        "source": f"mmdet.models.backbones.{options['config'].get('type', 'ResNet')}",
         "note": STORED_NOTE,
     }
     model = build_resnet(meta)
@@ -219,7 +339,8 @@ def build_stored(name, options, seed):
 def stored_gradient(name):
     """A sample of the parameters, to keep the file small: every block is represented."""
     first = name.startswith(("conv1.", "bn1.", "gn1.", "layer1.0.", "layer2.0."))
-    return first or name.endswith((".bn2.weight", ".gn2.weight")) or name == "layer4.0.conv1.weight"
+    every_block = (".bn2.weight", ".gn2.weight", ".conv2.conv_offset.weight")
+    return first or name.endswith(every_block) or name in ("layer3.1.conv2.weight", "layer4.0.conv1.weight")
 
 
 def run_stored(case, dtype):
@@ -250,6 +371,16 @@ def evaluate_stored(case):
     return outputs, {"frozen_parameters": frozen, "noise": levels}
 
 
+def check_stored(case, outputs):
+    if "dcn" not in case.meta["mmdet_config"]:
+        return
+    double, _ = run_stored(case, torch.float64)
+    for name in (name for name in outputs if name.startswith("grad/")):
+        difference, largest = noise(outputs[name], double[name])
+        if difference > LARGEST_GRADIENT_NOISE * largest:
+            raise Ambiguous(f"{name} differs by {difference:.1e} of {largest:.1e} between f32 and f64")
+
+
 GROUPS = [
     Group(
         kind="resnet_formula",
@@ -266,6 +397,6 @@ GROUPS = [
         evaluate=evaluate_stored,
         inputs=("param/*", "input", "upstream/*"),
         packages=OPENMMLAB,
-        owns=lambda meta: "dcn" not in meta["mmdet_config"],
+        check=check_stored,
     ),
 ]

@@ -1,4 +1,4 @@
-"""Whole FCOS detectors of mmdetection: preprocessing and a few SGD steps."""
+"""Whole FCOS, RepPoints, FSAF and RetinaNet detectors of mmdetection: preprocessing and a few SGD steps."""
 
 import copy
 
@@ -11,6 +11,8 @@ from mmengine.structures import InstanceData
 
 import backbones
 import head_recipes
+import reppoints
+import retina
 from common import OPENMMLAB, Ambiguous, Case, Group, generator, integers, listed, normal, random_boxes, under
 
 LAYOUT = (
@@ -85,19 +87,39 @@ def neck(backbone, **changes):
     }
 
 
+DETECTORS = {"FCOSHead": "FCOS", "RepPointsHead": "RepPointsDetector", "FSAFHead": "FSAF", "RetinaHead": "RetinaNet"}
+
+
 def model(backbone, head=None, pixels=CAFFE_PIXELS, **neck_changes):
-    """A detector; the head's test_cfg moves to the detector, as in mmdet's configs."""
+    """A detector; the head's train_cfg and test_cfg move to the detector, as in mmdet's configs."""
     head = copy.deepcopy(head or head_recipes.config())
-    test = head.pop("test_cfg")
+    train, test = head.pop("train_cfg", None), head.pop("test_cfg")
     return {
-        "type": "FCOS",
+        "type": DETECTORS[head["type"]],
         "data_preprocessor": pixels,
         "backbone": backbone,
         "neck": neck(backbone, **neck_changes),
         "bbox_head": head,
-        "train_cfg": None,
+        "train_cfg": train,
         "test_cfg": test,
     }
+
+
+def reppoints_model(head, **neck_changes):
+    """P6 from C5, and GroupNorm in the neck as in the head."""
+    neck = {
+        "add_extra_convs": "on_input",
+        "relu_before_extra_convs": False,
+        "norm_cfg": head["norm_cfg"],
+        **neck_changes,
+    }
+    return model(backbone(style="pytorch", norm_trainable=True), head, IMAGENET_PIXELS, **neck)
+
+
+def retina_model(head, **neck_changes):
+    """P6 from C5, no norm in neck and head."""
+    neck = {"add_extra_convs": "on_input", "relu_before_extra_convs": False, **neck_changes}
+    return model(backbone(style="pytorch", norm_trainable=True), head, IMAGENET_PIXELS, **neck)
 
 
 RECIPES = {
@@ -113,6 +135,16 @@ RECIPES = {
     "detector_fcos_r50_on_input": {
         "model": model(backbone(50, 2), head_recipes.config(num_classes=3), add_extra_convs="on_input"),
         "sgd": {**SGD, "clip": 5.0},
+    },
+    "detector_fcos_improved_dcn": {
+        "model": model(
+            backbone(50, 2, dcn=backbones.dcn("DCNv2"), stage_with_dcn=backbones.C3_TO_C5),
+            head_recipes.config(**{**head_recipes.IMPROVED, "dcn_on_last_conv": True}, num_classes=3),
+        ),
+        # Few and small steps: the slope of a sample jumps at whole pixels, which offsets cross.
+        "sgd": {**SGD, "lr": 0.0001, "clip": 5.0},
+        "steps": 2,
+        "images": [[64, 64], [60, 64]],
     },
     "detector_fcos_unfrozen_no_clip": {
         "model": model(backbone(frozen_stages=-1, norm_trainable=True), relu_before_extra_convs=False),
@@ -139,14 +171,43 @@ RECIPES = {
         "sgd": {**SGD, "lr": 0.001, "momentum": 0.8, "weight_decay": 0.01},
         "steps": 3,
     },
+    "detector_reppoints": {"model": reppoints_model(reppoints.config())},
+    "detector_reppoints_minmax_one_empty": {
+        "model": reppoints_model(reppoints.config(transform_method="minmax", center_init=False)),
+        "empty": [0],
+        "images": [[64, 90], [96, 120]],
+    },
+    "detector_reppoints_grid": {"model": reppoints_model(reppoints.grid()), "sgd": {**SGD, "lr": 0.001}},
+    "detector_reppoints_25_points": {
+        "model": reppoints_model(reppoints.config(num_points=25, norm_cfg=None), norm_cfg=None),
+        "sgd": {**SGD, "clip": 1.0},
+        "steps": 3,
+    },
+    "detector_fsaf": {"model": retina_model(retina.fsaf()), "sgd": {**SGD, "clip": 10.0}},
+    "detector_fsaf_paper_one_empty": {
+        "model": retina_model(retina.fsaf(**retina.regions(neg_scale=0.5))),
+        "empty": [1],
+        "images": [[96, 128], [64, 70]],
+    },
+    "detector_retina": {"model": retina_model(retina.retina(stacked_convs=1)), "sgd": {**SGD, "lr": 0.001}},
+    "detector_retina_gn": {
+        "model": retina_model(retina.retina(norm_cfg=retina.GROUPS_OF_4, num_classes=3)),
+        "sgd": {**SGD, "bias_lr_mult": 1.0, "bias_decay_mult": 1.0},
+        "empty": [0],
+        "images": [[64, 90], [96, 120]],
+    },
 }
 
 
 def draw_parameter(rng, name, shape):
     """Backbone with ordinary activations, neck and head as at the start of a training."""
-    if name.startswith("backbone."):
+    if name.startswith("backbone.") or ".conv_offset." in name:
         return backbones.draw_parameter(rng, name, shape)
-    if name.endswith("conv_cls.bias"):
+    if name.endswith("moment_transfer"):
+        return normal(rng, *shape, std=0.1)
+    if name.endswith("retina_reg.bias"):
+        return normal(rng, *shape, std=0.02, mean=0.25)
+    if name.endswith(("conv_cls.bias", "reppoints_cls_out.bias", "retina_cls.bias")):
         return torch.full(shape, FOREGROUND_PRIOR).logit()
     if name.endswith((".gn.weight", ".scale")):
         return torch.ones(shape)
@@ -217,9 +278,9 @@ def optimizer(detector, sgd):
 
 
 def stored_gradient(name):
-    return (
-        name.startswith(("bbox_head.conv_", "bbox_head.scales.", "neck.")) or name == "backbone.layer2.0.conv1.weight"
-    )
+    head = ("conv_", "scales.", "reppoints_", "moment_", "retina_")
+    prefixes = ("neck.", *(f"bbox_head.{part}" for part in head))
+    return name.startswith(prefixes) or name == "backbone.layer2.0.conv1.weight"
 
 
 def stored_final(name):
@@ -247,6 +308,10 @@ def train(case, perturbation=0.0):
         found.setdefault("batch", data["inputs"])
         check_metas(meta["img_metas"], data["data_samples"])
         losses = detector.loss(data["inputs"], data["data_samples"])
+        # Some heads give a term for every level, and figures that are no losses.
+        losses = {
+            key: sum(value) if isinstance(value, list) else value for key, value in losses.items() if "loss" in key
+        }
         total = sum(losses.values())
         steps.zero_grad()
         total.backward()
@@ -316,7 +381,7 @@ GROUPS = [
         evaluate=evaluate,
         inputs=("param/*", "image/*", "gt/*"),
         packages=OPENMMLAB,
-        owns=lambda meta: meta["model"]["type"] == "FCOS",
+        owns=lambda meta: meta["model"]["type"] in DETECTORS.values(),
         check=check,
     )
 ]

@@ -44,6 +44,11 @@ IMPROVED = {
 RECIPES = {
     "head_fcos_default": {"head": config()},
     "head_fcos_improved": {"head": config(**IMPROVED)},
+    "head_fcos_improved_dcn": {"head": config(**{**IMPROVED, "dcn_on_last_conv": True}), "image": [96, 128]},
+    "head_fcos_dcn_no_norm": {
+        "head": config(dcn_on_last_conv=True, norm_cfg=None, stacked_convs=1, in_channels=12, feat_channels=8),
+        "image": [96, 112],
+    },
     "head_fcos_no_norm": {"head": config(norm_cfg=None, num_classes=3, stacked_convs=1)},
     "head_fcos_improved_no_norm_no_bias": {
         "head": config(**{**IMPROVED, "conv_bias": False}, norm_cfg=None, in_channels=12, feat_channels=8),

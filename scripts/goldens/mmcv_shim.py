@@ -2,9 +2,10 @@
 
 `mmcv-lite` ships the Python half of `mmcv.ops` but not the extension module
 `mmcv._ext` behind it. mmdet imports every operator when it is imported, while
-the heads, backbones and necks used here call only two of them on a CPU:
-non-maximum suppression and its soft variant. Importing this module registers
-an `mmcv._ext` with those two; any other operator raises when it is *called*.
+the heads, backbones and necks used here call only these of them on a CPU:
+non-maximum suppression and its soft variant, deformable convolution v1 and v2.
+Importing this module registers an `mmcv._ext` with those; any other operator
+raises when it is *called*.
 
 It must be imported before mmdet or mmcv.ops.
 """
@@ -77,6 +78,73 @@ def softnms(boxes, scores, dets, iou_threshold, sigma, min_score, method, offset
     return order[:live]
 
 
+def _deform(x, offset, mask, weight, keywords):
+    """Deformable convolution by torchvision, whose layout of offsets and masks is mmcv's."""
+    version1 = "dH" in keywords
+    pairs = (("dH", "dW"), ("padH", "padW"), ("dilationH", "dilationW"))
+    if not version1:
+        pairs = (("stride_h", "stride_w"), ("pad_h", "pad_w"), ("dilation_h", "dilation_w"))
+    stride, padding, dilation = (tuple(keywords[key] for key in pair) for pair in pairs)
+    return torchvision.ops.deform_conv2d(x, offset, weight, None, stride, padding, dilation, mask)
+
+
+def _deform_gradients(x, offset, mask, weight, upstream, keywords):
+    """Gradients of x, offset, weight and, with a mask, the mask.
+
+    At whole-pixel sample positions torchvision's gradient of the offset is
+    another one-sided derivative than mmcv's.
+    """
+    tensors = [x, offset, weight] + ([] if mask is None else [mask])
+    with torch.enable_grad():
+        tensors = [tensor.detach().requires_grad_() for tensor in tensors]
+        x, offset, weight, *masks = tensors
+        out = _deform(x, offset, masks[0] if masks else None, weight, keywords)
+        return torch.autograd.grad(out, tensors, upstream)
+
+
+def deform_conv_forward(x, weight, offset, output, columns, ones, **keywords):
+    output.copy_(_deform(x, offset, None, weight, keywords))
+
+
+def deform_conv_backward_input(x, offset, upstream, grad_x, grad_offset, weight, columns, **keywords):
+    found = _deform_gradients(x, offset, None, weight, upstream, keywords)
+    grad_x.copy_(found[0])
+    grad_offset.copy_(found[1])
+
+
+def deform_conv_backward_parameters(x, offset, upstream, grad_weight, columns, ones, **keywords):
+    # The convolution is linear in its weight, whose value does not matter here.
+    weight = torch.zeros_like(grad_weight)
+    grad_weight.copy_(_deform_gradients(x, offset, None, weight, upstream, keywords)[2])
+
+
+def modulated_deform_conv_forward(x, weight, bias, ones, offset, mask, output, columns, **keywords):
+    out = _deform(x, offset, mask, weight, keywords)
+    output.copy_(out + bias.reshape(1, -1, 1, 1) if keywords["with_bias"] else out)
+
+
+def modulated_deform_conv_backward(
+    x, weight, bias, ones, offset, mask, columns, grad_x, grad_weight, grad_bias, grad_offset, grad_mask, upstream,
+    **keywords,
+):  # fmt: skip
+    found = _deform_gradients(x, offset, mask, weight, upstream, keywords)
+    for gradient, value in zip((grad_x, grad_offset, grad_weight, grad_mask), found):
+        gradient.copy_(value)
+    if keywords["with_bias"]:
+        grad_bias.copy_(upstream.sum(dim=(0, 2, 3)))
+
+
+OPERATORS = (
+    nms,
+    softnms,
+    deform_conv_forward,
+    deform_conv_backward_input,
+    deform_conv_backward_parameters,
+    modulated_deform_conv_forward,
+    modulated_deform_conv_backward,
+)
+
+
 def _missing(name):
     def operator(*_args, **_kwargs):
         raise NotImplementedError(f"mmcv operator '{name}' needs a compiled mmcv")
@@ -97,7 +165,8 @@ def install():
         import mmcv._ext  # noqa: F401
     except ImportError:
         extension = _Extension("mmcv._ext")
-        extension.nms, extension.softnms = nms, softnms
+        for operator in OPERATORS:
+            setattr(extension, operator.__name__, operator)
         sys.modules["mmcv._ext"] = extension
 
 
