@@ -55,6 +55,8 @@ pub struct FcosAssigner {
 /// What every point of a batch should predict.
 #[derive(Debug, Clone)]
 pub struct FcosTargets {
+    /// `[B, P]`: slot of the point's box in the ground truth; only meaningful where positive.
+    pub slot: Tensor<2, Int>,
     /// `[B, P]`: class of the point's box; only meaningful where positive.
     pub labels: Tensor<2, Int>,
     /// `[B, P]`: the point has a box.
@@ -196,14 +198,11 @@ impl FcosAssigner {
         positive: Tensor<3, Bool>,
     ) -> FcosTargets {
         let [batch, num_points, _] = slot.dims();
-        let labels = truth
-            .labels
-            .clone()
-            .gather(1, slot.clone().reshape([batch, num_points]));
         let boxes = truth
             .boxes
             .clone()
-            .gather(1, slot.expand([batch, num_points, 4])); // [B, P, 4]
+            .gather(1, slot.clone().expand([batch, num_points, 4])); // [B, P, 4]
+        let slot = slot.squeeze_dim::<2>(2);
         let side = |i: usize| boxes.clone().narrow(2, i, 1); // [B, P, 1]
         let [left, top] = [table.x.clone() - side(0), table.y.clone() - side(1)];
         let [right, bottom] = [side(2) - table.x.clone(), side(3) - table.y.clone()];
@@ -217,7 +216,8 @@ impl FcosAssigner {
         };
         let positive = positive.squeeze_dim::<2>(2);
         FcosTargets {
-            labels,
+            labels: truth.labels.clone().gather(1, slot.clone()),
+            slot,
             ignored: inside_any(&table.points, truth).bool_and(positive.clone().bool_not()),
             positive,
             distances,

@@ -10,5 +10,10 @@
 mod ignore;
 
 pub mod fcos;
+pub mod fovea;
+pub mod fsaf;
+pub mod max_iou;
+pub mod reppoints;
+pub mod retina;
 
 pub use ignore::inside_any;

@@ -1,11 +1,10 @@
 //! A convolution with optional normalisation and activation.
 
 use burn::module::{Initializer, Module};
-use burn::nn::PaddingConfig2d;
-use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{Device, Tensor};
 
-use crate::{LayerInfo, Norm, NormConfig, conv_norm, relu};
+use crate::convolution::ConvolutionConfig;
+use crate::{Convolution, Deformation, LayerInfo, Norm, NormConfig, conv_norm, relu};
 
 /// Whether a convolution has a bias.
 ///
@@ -54,6 +53,8 @@ pub struct ConvModuleConfig {
     pub norm: Option<NormConfig>,
     /// Whether the convolution has a bias.
     pub bias: ConvBias,
+    /// How its taps move, if they do.
+    pub deformation: Option<Deformation>,
     /// Activation at the end.
     pub activation: Activation,
     /// Start of the convolution's weight; its bias starts at 0.
@@ -64,7 +65,7 @@ pub struct ConvModuleConfig {
 #[derive(Module, Debug)]
 pub struct ConvModule {
     /// The convolution.
-    pub conv: Conv2d,
+    pub conv: Convolution,
     /// Its batch norm.
     pub bn: Option<Norm>,
     /// Its group norm.
@@ -90,6 +91,7 @@ impl ConvModuleConfig {
             stride: 1,
             norm: None,
             bias: ConvBias::Auto,
+            deformation: None,
             activation: Activation::Relu,
             initializer: kaiming_fan_out(),
         }
@@ -113,6 +115,12 @@ impl ConvModuleConfig {
         self
     }
 
+    /// Sets how the taps move.
+    pub fn with_deformation(mut self, deformation: Option<Deformation>) -> Self {
+        self.deformation = deformation;
+        self
+    }
+
     /// Sets the activation.
     pub fn with_activation(mut self, activation: Activation) -> Self {
         self.activation = activation;
@@ -132,11 +140,7 @@ impl ConvModuleConfig {
     /// When the normalisation does not fit the channels.
     pub fn init(&self, device: &Device) -> ConvModule {
         let [_, channels] = self.channels;
-        let shape = self.conv();
-        let mut conv = shape.clone().with_bias(false).init(device);
-        conv.bias = shape
-            .bias
-            .then(|| Initializer::Zeros.init([channels], device));
+        let conv = self.conv().init(device);
         let norm = self.norm.as_ref().map(|norm| norm.init(channels, device));
         let (gn, bn) = match self.norm {
             Some(NormConfig::GroupNorm { .. }) => (norm, None),
@@ -153,29 +157,24 @@ impl ConvModuleConfig {
 
     /// Its layers for a map of `[height, width]`, under the module path `name`.
     pub fn layers(&self, name: &str, input: [usize; 2]) -> Vec<LayerInfo> {
-        let conv = LayerInfo::conv(format!("{name}.conv"), &self.conv(), input);
-        let norm = self.norm.as_ref().map(|norm| {
-            LayerInfo::norm(
-                format!("{name}.{}", field(norm)),
-                conv.output,
-                norm.affine(),
-            )
-        });
-        std::iter::once(conv).chain(norm).collect()
+        let mut layers = self.conv().layers(&format!("{name}.conv"), input);
+        if let Some(norm) = &self.norm {
+            let (name, map) = (format!("{name}.{}", field(norm)), layers[0].output);
+            layers.push(LayerInfo::norm(name, map, norm.affine()));
+        }
+        layers
     }
 
-    fn conv(&self) -> Conv2dConfig {
-        let [top, left] = self.kernel.map(|side| side / 2);
+    fn conv(&self) -> ConvolutionConfig {
         let bias = match self.bias {
             ConvBias::Auto => self.norm.is_none(),
             ConvBias::On => true,
             ConvBias::Off => false,
         };
-        Conv2dConfig::new(self.channels, self.kernel)
-            .with_stride([self.stride; 2])
-            .with_padding(PaddingConfig2d::Explicit(top, left, top, left))
+        ConvolutionConfig::new(self.channels, self.kernel, self.initializer.clone())
+            .with_stride(self.stride)
             .with_bias(bias)
-            .with_initializer(self.initializer.clone())
+            .with_deformation(self.deformation)
     }
 }
 
@@ -212,6 +211,7 @@ impl ConvModule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::DcnKind;
     use aweigh_testkit::device;
     use burn::store::ModuleSnapshot;
 
@@ -243,6 +243,21 @@ mod tests {
             &biased,
             &["conv.weight", "conv.bias", "gn.weight", "gn.bias"],
         );
+    }
+
+    #[test]
+    fn taps_that_move_have_parameters_of_their_own() {
+        let plain = ConvModuleConfig::new([4, 8], [3, 3]);
+        let names = [
+            "conv.weight",
+            "conv.bias",
+            "conv.conv_offset.weight",
+            "conv.conv_offset.bias",
+        ];
+        for kind in [DcnKind::V1, DcnKind::V2] {
+            let deformation = Some(Deformation { kind, groups: 2 });
+            check(&plain.clone().with_deformation(deformation), &names);
+        }
     }
 
     #[test]

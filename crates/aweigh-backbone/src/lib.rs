@@ -1,4 +1,4 @@
-//! Backbones and necks: ResNet, feature pyramid network, normalisation, pretrained weights.
+//! Backbones and necks: ResNet, ResNeXt, feature pyramid network, normalisation, pretrained weights.
 //!
 //! A backbone turns images `[B, 3, H, W]` into maps of falling resolution, a [`Fpn`] turns those
 //! into a pyramid of equal width, and [`FeatureSpec`] says what each map looks like. Parameter
@@ -8,6 +8,7 @@
 mod activation;
 mod config;
 mod conv_module;
+mod convolution;
 mod features;
 mod fpn;
 mod layer_info;
@@ -18,8 +19,9 @@ pub mod weights;
 pub use activation::relu;
 pub use config::ConfigError;
 pub use conv_module::{Activation, ConvBias, ConvModule, ConvModuleConfig};
+pub use convolution::{Convolution, DcnKind, Deformation};
 pub use features::FeatureSpec;
 pub use fpn::{ExtraLevels, Fpn, FpnConfig, Upsampling};
 pub use layer_info::{LayerInfo, LayerKind};
 pub use norm::{Affine, Norm, NormConfig, RunningStatistic, conv_norm};
-pub use resnet::{Depth, ResNet, ResNetConfig, Style};
+pub use resnet::{DcnConfig, Depth, ResNet, ResNetConfig, Style};

@@ -136,6 +136,22 @@ impl Checkpoint {
         part
     }
 
+    /// Adds the offset convolutions of `module` if the checkpoint has none of its own.
+    pub(crate) fn or_fresh_offsets<M: Module>(mut self, module: &M) -> Self {
+        let moves_taps = |name: &str| name.contains(".conv_offset.");
+        if self.tensors.keys().any(|name| moves_taps(name)) {
+            return self;
+        }
+        let own = module.collect(None, None, true).into_iter();
+        let offsets = own.filter(|tensor| moves_taps(&tensor.name));
+        let read = offsets.map(|t| {
+            let data = bridge::to_data(&t).expect("a parameter of a module is in memory");
+            (t.name, data)
+        });
+        self.tensors.extend(read);
+        self
+    }
+
     /// Sets every parameter and running statistic of `module`.
     ///
     /// Counters of batches (`num_batches_tracked`) are not used.

@@ -43,6 +43,17 @@ pub(crate) fn draw_boxes(picture: &mut RgbImage, boxes: &[LabelledBox]) {
     }
 }
 
+/// Reads the picture of a file.
+///
+/// # Errors
+/// When the file is not a readable picture.
+pub(crate) fn load(path: &Path) -> Result<RgbImage> {
+    let decoded = aweigh_data::decode(path)?;
+    let (width, height) = (decoded.width as u32, decoded.height as u32);
+    RgbImage::from_raw(width, height, decoded.pixels)
+        .context("a decoded picture has three bytes per pixel")
+}
+
 /// Writes `picture` to `path`, as JPEG when the extension says so and as PNG otherwise.
 ///
 /// # Errors
@@ -168,7 +179,7 @@ fn class_colour(class: usize) -> Rgb888 {
 }
 
 /// Black or white, whichever stands out more on `background` (luma of BT.601).
-fn text_colour(background: Rgb888) -> Rgb888 {
+pub(crate) fn text_colour(background: Rgb888) -> Rgb888 {
     let luma = 299 * u32::from(background.r())
         + 587 * u32::from(background.g())
         + 114 * u32::from(background.b());
@@ -180,10 +191,12 @@ fn text_colour(background: Rgb888) -> Rgb888 {
 }
 
 /// A picture as embedded-graphics sees it: shifted, enlarged and clipped.
-struct Canvas<'a> {
-    picture: &'a mut RgbImage,
-    origin: Point,
-    zoom: u32,
+pub(crate) struct Canvas<'a> {
+    pub(crate) picture: &'a mut RgbImage,
+    /// Where the drawing's own origin lies.
+    pub(crate) origin: Point,
+    /// Each pixel of the drawing becomes a square of this side.
+    pub(crate) zoom: u32,
 }
 
 impl<'a> Canvas<'a> {

@@ -13,6 +13,7 @@ mod logging;
 mod options;
 mod output;
 mod progress;
+mod sheet;
 
 use std::process::ExitCode;
 

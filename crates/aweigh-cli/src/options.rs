@@ -52,6 +52,33 @@ pub(crate) struct DeviceOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelOptions {
+    /// Configuration of the model, in place of a run
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "weights",
+        conflicts_with = "run"
+    )]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    source: ModelSource,
+}
+
+/// A model that need not be trained: a run, or a configuration with or without weights.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct AnyModelOptions {
+    /// Configuration of the model, in place of a run; without --weights its weights are random
+    #[arg(long, value_name = "FILE", conflicts_with = "run")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    source: ModelSource,
+}
+
+/// What a model is, beside its configuration.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
+struct ModelSource {
     /// Folder of a run
     #[arg(long, value_name = "FOLDER")]
     run: Option<PathBuf>,
@@ -63,14 +90,6 @@ pub(crate) struct ModelOptions {
         conflicts_with = "config"
     )]
     checkpoint: CheckpointName,
-    /// Configuration of the model, in place of a run
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "weights",
-        conflicts_with = "run"
-    )]
-    config: Option<PathBuf>,
     /// Weights: a .safetensors or .pth file, or the folder of a checkpoint
     #[arg(long, value_name = "FILE", requires = "config")]
     weights: Option<PathBuf>,
@@ -107,6 +126,16 @@ pub(crate) struct Model {
     pub(crate) device: Device,
     /// The run that it comes from, and which of its checkpoints.
     pub(crate) run: Option<(RunFolder, CheckpointName)>,
+}
+
+/// A model, or what it takes to make one of random weights.
+#[derive(Debug)]
+pub(crate) enum AnyModel {
+    Trained(Box<Model>),
+    Untrained {
+        experiment: Box<Experiment>,
+        device: Device,
+    },
 }
 
 impl ConfigOptions {
@@ -153,13 +182,42 @@ impl ModelOptions {
     /// # Errors
     /// When configuration, device, run or weights cannot be used.
     pub(crate) fn open(&self) -> Result<Model> {
-        match (&self.run, &self.config, &self.weights) {
-            (Some(run), _, _) => self.open_run(run),
-            (None, Some(config), Some(weights)) => self.open_weights(config, weights),
+        let source = &self.source;
+        match (&source.run, &self.config, &source.weights) {
+            (Some(run), _, _) => source.open_run(run),
+            (None, Some(config), Some(weights)) => source.open_weights(config, weights),
             _ => bail!("name a model: --run, or --config and --weights"),
         }
     }
+}
 
+impl AnyModelOptions {
+    /// Loads the model, or its configuration where there are no weights.
+    ///
+    /// # Errors
+    /// When configuration, device, run or weights cannot be used.
+    pub(crate) fn open(&self) -> Result<AnyModel> {
+        let source = &self.source;
+        let trained = |model| AnyModel::Trained(Box::new(model));
+        match (&source.run, &self.config, &source.weights) {
+            (Some(run), _, _) => source.open_run(run).map(trained),
+            (None, Some(config), Some(weights)) => {
+                source.open_weights(config, weights).map(trained)
+            }
+            (None, Some(config), None) => {
+                let mut experiment = Experiment::load(config, &source.overrides.set)?;
+                let device = source.device.open(&mut experiment)?;
+                Ok(AnyModel::Untrained {
+                    experiment: Box::new(experiment),
+                    device,
+                })
+            }
+            (None, None, _) => bail!("name a model: --run or --config"),
+        }
+    }
+}
+
+impl ModelSource {
     fn open_run(&self, run: &Path) -> Result<Model> {
         let run = RunFolder::open(run)?;
         let mut experiment = self.overrides.load_run(&run)?;

@@ -310,6 +310,66 @@ fn wrong_inputs_of_predict_are_named() {
     );
 }
 
+/// `aweigh explain` of an image with annotations and more arguments.
+fn explain<'a>(image: &'a str, annotations: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let args = ["explain", "--config", "tiny.toml", image];
+    [&args, ["--annotations", annotations].as_slice(), more].concat()
+}
+
+#[test]
+fn wrong_inputs_of_explain_are_named() {
+    let folder = project();
+    let folder = folder.path();
+    let val = "shapes/annotations/instances_val.json";
+    let images = std::fs::read_dir(folder.join("shapes/val")).expect("readable");
+    let name = images.map(|entry| entry.expect("readable").file_name());
+    let name = name.min().expect("an image").into_string().expect("UTF-8");
+    let image = format!("shapes/val/{name}");
+    let check = |args: &[&str], parts: &[&str]| refuse(folder, args, parts);
+    check(
+        &explain("none.png", val, &[]),
+        &["error: cannot read image none.png: "],
+    );
+    check(
+        &explain(&image, "none.json", &[]),
+        &["error: cannot read annotation file none.json: "],
+    );
+    check(
+        &explain(&image, "tiny.toml", &[]),
+        &["error: tiny.toml:2:2: not a COCO annotation file"],
+    );
+    std::fs::copy(folder.join(&image), folder.join("other.png")).expect("copies");
+    check(
+        &explain("other.png", val, &[]),
+        &[
+            "error: other.png is not in shapes/annotations/instances_val.json",
+            "none of its 4 images has a `file_name`",
+        ],
+    );
+    check(
+        &explain(&image, val, &["--level", "P9"]),
+        &["error: --level P9: this model has the levels P3, P4, P5"],
+    );
+    check(
+        &explain(&image, val, &["--set", "detector.num_classes=3"]),
+        &["error: detector.num_classes is 3, but shapes/annotations/instances_val.json has 5"],
+    );
+    check(
+        &explain(&image, val, &["--weights", "none.pth"]),
+        &["error: none.pth: cannot read"],
+    );
+    check(
+        &explain(&image, val, &["--out", "tiny.toml"]),
+        &["error: tiny.toml: expected a folder, but this is a file"],
+    );
+    let run = ["explain", "--run", "shapes", &image, "--annotations", val];
+    check(&run, &["error: shapes is not a run folder"]);
+    let bytes = std::fs::read(folder.join(&image)).expect("readable");
+    std::fs::write(folder.join(&image), &bytes[..bytes.len() / 2]).expect("writes");
+    let broken = format!("error: cannot decode image {image}");
+    check(&explain(&image, val, &[]), &[&broken]);
+}
+
 #[test]
 fn a_dataset_is_not_overwritten() {
     let folder = project();

@@ -15,7 +15,7 @@ fn refuse(args: &[&str], parts: &[&str]) {
 #[test]
 fn every_command_explains_itself_with_an_example() {
     let commands = [
-        "train", "eval", "predict", "inspect", "bench", "devices", "data",
+        "train", "eval", "predict", "explain", "inspect", "bench", "devices", "data",
     ];
     check(&["--help"], &commands);
     check(
@@ -33,6 +33,16 @@ fn every_command_explains_itself_with_an_example() {
     check(
         &["predict", "--help"],
         &["--run", "--score", "--out", "Examples:"],
+    );
+    check(
+        &["explain", "--help"],
+        &[
+            "--annotations",
+            "--level",
+            "--run",
+            "weights are random",
+            "Examples:",
+        ],
     );
     check(&["inspect", "--help"], &["--config", "--size", "Example"]);
     check(
@@ -65,6 +75,29 @@ fn wrong_usage_says_what_is_expected() {
     refuse(&["eval", "--config", "x.toml"], &["--weights <FILE>"]);
     refuse(&["eval", "--annotations", "x.json"], &["--results <FILE>"]);
     refuse(&["predict", "--run", "x"], &["<INPUT>..."]);
+    refuse(
+        &["explain", "--run", "x", "a.png"],
+        &["--annotations <FILE>"],
+    );
+    refuse(
+        &["explain", "--run", "x", "--annotations", "a.json"],
+        &["<IMAGE>"],
+    );
+    refuse(
+        &["explain", "a.png", "--annotations", "a.json"],
+        &["--run", "--config"],
+    );
+    refuse(
+        &[
+            "explain",
+            "--config",
+            "x",
+            "a.png",
+            "--anotations",
+            "a.json",
+        ],
+        &["--anotations", "'--annotations'"],
+    );
     refuse(
         &["bench", "--config", "x", "--mode", "fast"],
         &["train, infer, data"],

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{Run, aweigh, contains, project};
+use crate::support::{Run, TINY, aweigh, contains, project};
 
 fn train(folder: &Path, more: &[&str]) -> Run {
     aweigh(
@@ -99,6 +99,7 @@ fn a_project_from_training_to_pictures() {
     contains(&aweigh(folder, &other).failed(1), &mismatch);
 
     predict(folder);
+    explain(folder);
 }
 
 /// Pictures, one of them broken, of the run `my run`.
@@ -148,6 +149,80 @@ fn predict(folder: &Path) {
             "1 of 5 pictures failed",
         ],
     );
+}
+
+/// The points that the boxes of a validation image train: of the run `my run`, and of methods with
+/// random weights.
+fn explain(folder: &Path) {
+    let val = "shapes/annotations/instances_val.json";
+    let truth = json(&folder.join(val));
+    let image = truth["images"][0]["file_name"].as_str().expect("a name");
+    let boxes = truth["annotations"].as_array().expect("a list").iter();
+    let boxes = boxes
+        .filter(|a| a["image_id"] == truth["images"][0]["id"])
+        .count();
+    let image = format!("shapes/val/{image}");
+    let stem = Path::new(&image)
+        .file_stem()
+        .expect("a name")
+        .to_string_lossy();
+    let check = |model: &[&str], out: &str, stages: &[&str], parts: &[&str]| {
+        let args = ["explain", &image, "--annotations", val, "--out", out];
+        let done = aweigh(folder, &[&args, model].concat());
+        contains(&done.stderr, parts);
+        let text = done.ok();
+        for stage in stages {
+            contains(&text, &[&format!(", {stage}: ")]);
+            let file = folder.join(out).join(format!("{stem}_{stage}.png"));
+            let picture =
+                std::fs::read(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+            assert!(picture.starts_with(b"\x89PNG"), "{stage}");
+        }
+        let summary = json(&folder.join(out).join(format!("{stem}.json")));
+        assert_eq!(summary["boxes"].as_array().map(Vec::len), Some(boxes));
+        let names = summary["stages"].as_array().expect("a list").iter();
+        let names: Vec<&str> = names.filter_map(|stage| stage["name"].as_str()).collect();
+        assert_eq!(names, stages);
+        summary
+    };
+    let trained = check(
+        &["--run", "my run"],
+        "why",
+        &["points"],
+        &["model of my run"],
+    );
+    let level = |summary: &Value, name: &str| summary["stages"][0]["levels"][name].clone();
+    assert_eq!(level(&trained, "P3")["all"], 64);
+    let tiny = ["--config", "tiny.toml", "--level", "p4"];
+    let random = check(&tiny, "random", &["points"], &["any weights give the same"]);
+    assert_eq!(level(&random, "P3"), level(&trained, "P3"));
+    for (table, stages) in [
+        ("reppoints", ["init", "refine"].as_slice()),
+        ("fsaf", &["anchor-free"]),
+        ("retina", &["anchor-based"]),
+    ] {
+        let config = TINY
+            .split("[detector.fcos]")
+            .next()
+            .expect("the text before");
+        let (_, train) = TINY.split_once("[train]").expect("a table");
+        let config = format!("{config}[detector.{table}]\nfeat_channels = 16\n[train]{train}");
+        let file = format!("{table}.toml");
+        std::fs::write(folder.join(&file), config).expect("writes");
+        let args = ["--config", &file, "--set"];
+        let norm = format!("detector.{table}.norm={{ group_norm = {{ groups = 4 }} }}");
+        let parts: &[&str] = if table == "retina" {
+            &["any weights give the same"]
+        } else {
+            &["warning: random weights", "assigns by predictions"]
+        };
+        check(
+            &[&args, [norm.as_str()].as_slice()].concat(),
+            table,
+            stages,
+            parts,
+        );
+    }
 }
 
 /// The lines of `metrics.jsonl` without what depends on the clock.
@@ -237,11 +312,7 @@ fn bench_prints_one_line_of_json() {
         "--size",
         "64",
     ];
-    for (mode, phase) in [
-        ("train", "backward"),
-        ("infer", "postprocess"),
-        ("data", "load"),
-    ] {
+    for (mode, phase) in [("train", "assign"), ("infer", "head"), ("data", "load")] {
         let args = [
             bench.as_slice(),
             &["--mode", mode, "--repeats", "2", "--warmup", "1"],

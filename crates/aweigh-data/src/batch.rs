@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::transform::transform_truth;
-use crate::{ChannelOrder, DataError, DecodedImage, TransformConfig, decode, resize};
+use crate::transform::{Augmentation, transform_truth};
+use crate::{ChannelOrder, CocoDataset, DataError, DecodedImage, TransformConfig, decode, resize};
 
 /// Ground truth of one image.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,6 +27,9 @@ pub struct ImageMeta {
     pub original: [usize; 2],
     /// Size after resizing, without padding.
     pub resized: [usize; 2],
+    /// `resized` rounded up to multiples of the transform's `size_divisor`: the network input of
+    /// the image alone. What a batch adds beyond is not part of the image.
+    pub padded: [usize; 2],
     /// Resized over original size, `[x, y]`.
     pub scale: [f32; 2],
     /// Whether left and right are exchanged.
@@ -79,10 +82,26 @@ impl HostBatch {
                     file,
                     truth: &HostTruth::default(),
                 };
-                Ok(prepare(image, source, transform, false))
+                Ok(prepare(image, source, transform, transform.plain()))
             })
             .collect();
         Ok(collate(0, prepared?, transform))
+    }
+
+    /// Decodes and transforms one image of a dataset as evaluation does, with its ground truth.
+    ///
+    /// # Errors
+    /// If the file is not a readable image or has another size than declared.
+    ///
+    /// # Panics
+    /// If `index` is not below the number of images.
+    pub fn from_dataset(
+        dataset: &CocoDataset,
+        index: usize,
+        transform: &TransformConfig,
+    ) -> Result<Self, DataError> {
+        let prepared = prepare_record(dataset, index, transform, transform.plain())?;
+        Ok(collate(0, vec![prepared], transform))
     }
 }
 
@@ -101,17 +120,50 @@ pub(crate) struct Prepared {
     meta: ImageMeta,
 }
 
+/// Decodes and resizes an image of a dataset and checks its size.
+pub(crate) fn prepare_record(
+    dataset: &CocoDataset,
+    index: usize,
+    transform: &TransformConfig,
+    drawn: Augmentation,
+) -> Result<Prepared, DataError> {
+    let record = &dataset.images()[index];
+    let file = dataset.image_path(index);
+    let image = decode(&file)?;
+    let found = [image.height, image.width];
+    let declared = [record.height as usize, record.width as usize];
+    if found != declared {
+        return Err(DataError::SizeMismatch {
+            path: file,
+            annotations: dataset.annotations().to_path_buf(),
+            found,
+            declared,
+        });
+    }
+    let source = Source {
+        image_id: record.id,
+        file: &file,
+        truth: &record.truth,
+    };
+    Ok(prepare(image, source, transform, drawn))
+}
+
 /// Resizes an image and moves its ground truth along. Flipping the pixels is left to [`collate`],
 /// which writes them once.
 pub(crate) fn prepare(
     image: DecodedImage,
     source: Source<'_>,
     transform: &TransformConfig,
-    flipped: bool,
+    drawn: Augmentation,
 ) -> Prepared {
+    let Augmentation {
+        short_edge,
+        flipped,
+    } = drawn;
     let original = [image.height, image.width];
-    let resized = transform.resized(original);
+    let resized = transform.resized(short_edge, original);
     let scale = [1, 0].map(|side| (resized[side] as f64 / original[side] as f64) as f32);
+    let divisor = transform.size_divisor as usize;
     Prepared {
         pixels: resize::resize(image, resized),
         truth: transform_truth(source.truth, scale, resized, flipped),
@@ -120,6 +172,7 @@ pub(crate) fn prepare(
             file: source.file.to_path_buf(),
             original,
             resized,
+            padded: resized.map(|side| side.next_multiple_of(divisor)),
             scale,
             flipped,
         },
@@ -237,7 +290,11 @@ mod tests {
             file: Path::new("a.png"),
             truth: &truth,
         };
-        let prepared = prepare(image(2, 3), source, &transform, flipped);
+        let drawn = Augmentation {
+            flipped,
+            ..transform.plain()
+        };
+        let prepared = prepare(image(2, 3), source, &transform, drawn);
         collate(4, vec![prepared], &transform)
     }
 
@@ -280,7 +337,7 @@ mod tests {
             file: Path::new(""),
             truth: &HostTruth::default(),
         };
-        let prepared = prepare(image(48, 64), source, &transform, false);
+        let prepared = prepare(image(48, 64), source, &transform, transform.plain());
         assert_eq!(prepared.meta.resized, [800, 1067]);
         let expected = [1067.0 / 64.0, 800.0 / 48.0];
         assert_eq!(prepared.meta.scale, expected);
@@ -295,7 +352,7 @@ mod tests {
                 file: Path::new(""),
                 truth: &HostTruth::default(),
             };
-            prepare(image(height, width), source, &transform, false)
+            prepare(image(height, width), source, &transform, transform.plain())
         });
         let batch = collate(0, prepared.into(), &transform);
         assert_eq!(batch.shape, [2, 3, 4, 4]);

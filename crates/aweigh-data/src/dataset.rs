@@ -156,6 +156,47 @@ impl CocoDataset {
         Ok(dataset)
     }
 
+    /// Opens an annotation file, and finds the record of one of its images: the one whose
+    /// `file_name` the path ends with. Gives the position of the image too.
+    ///
+    /// # Errors
+    /// If the image cannot be opened or is none of the annotation file, or for the reasons of
+    /// [`open`](Self::open).
+    pub fn open_image(annotations: &Path, image: &Path) -> Result<(Self, usize), DataError> {
+        let unreadable = |reason| DataError::ImageFile {
+            path: image.to_path_buf(),
+            reason,
+        };
+        std::fs::File::open(image).map_err(unreadable)?;
+        let absolute = std::path::absolute(image).map_err(unreadable)?;
+        let folder = absolute.parent().unwrap_or(&absolute);
+        let config = DatasetConfig::new(annotations, folder);
+        let mut dataset = Self::open(&config, Purpose::Evaluate)?;
+        for path in [image, &absolute] {
+            if let Some((index, folder)) = dataset.find(path) {
+                dataset.config.images = folder;
+                return Ok((dataset, index));
+            }
+        }
+        Err(DataError::NotAnnotated {
+            path: image.to_path_buf(),
+            annotations: annotations.to_path_buf(),
+            images: dataset.images.len(),
+            example: dataset.images[0].file_name.clone(),
+        })
+    }
+
+    /// The image with the longest `file_name` that `path` ends with, and the folder before it.
+    fn find(&self, path: &Path) -> Option<(usize, PathBuf)> {
+        let depth = |image: &ImageRecord| Path::new(&image.file_name).components().count();
+        let images = self.images.iter().enumerate();
+        let (index, image) = images
+            .filter(|(_, image)| path.ends_with(&image.file_name))
+            .max_by_key(|(_, image)| depth(image))?;
+        let folder = path.ancestors().nth(depth(image))?;
+        Some((index, folder.to_path_buf()))
+    }
+
     /// The classes; the position is the label `0..C`. Sorted by category id.
     pub fn classes(&self) -> &[Category] {
         &self.classes

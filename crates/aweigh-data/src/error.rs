@@ -89,6 +89,21 @@ pub enum DataError {
         /// Why.
         reason: io::Error,
     },
+    /// An image is none of an annotation file.
+    #[error(
+        "{} is not in {}: none of its {images} images has a `file_name` that this path ends with \
+         (the first is `{example}`)", .path.display(), .annotations.display()
+    )]
+    NotAnnotated {
+        /// The image.
+        path: PathBuf,
+        /// The annotation file.
+        annotations: PathBuf,
+        /// Number of its images.
+        images: usize,
+        /// The `file_name` of one of them.
+        example: String,
+    },
     /// An image cannot be decoded.
     #[error("cannot decode image {}: {reason}", .path.display())]
     Decode {

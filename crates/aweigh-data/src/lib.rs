@@ -26,4 +26,4 @@ pub use dataset::{Category, CocoDataset, DatasetConfig, DatasetStats, ImageRecor
 pub use decode::{DecodedImage, decode};
 pub use error::DataError;
 pub use loader::{Epoch, Loader, LoaderConfig, OnBadImage};
-pub use transform::{ChannelOrder, TransformConfig};
+pub use transform::{ChannelOrder, MultiScale, TransformConfig};

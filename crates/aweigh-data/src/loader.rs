@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{Prepared, Source, collate, prepare};
+use crate::batch::{Prepared, collate, prepare_record};
 use crate::ordered::OrderedMap;
 use crate::random::{Stream, Topic};
 use crate::sampler::{self, Grouping, Order};
-use crate::{CocoDataset, DataError, HostBatch, TransformConfig, decode};
+use crate::{CocoDataset, DataError, HostBatch, Purpose, TransformConfig};
 
 /// What to do about an image that is missing, broken or of another size than declared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,11 +71,12 @@ struct Shared {
     dataset: Arc<CocoDataset>,
     transform: TransformConfig,
     config: LoaderConfig,
-    flip_prob: f64,
+    purpose: Purpose,
 }
 
 impl Loader {
-    /// A loader for training: shuffled, flipped at random, grouped by aspect ratio if asked to.
+    /// A loader for training: shuffled, flipped and scaled at random, grouped by aspect ratio if
+    /// asked to.
     ///
     /// # Errors
     /// If a value of `transform` or `config` is out of range.
@@ -89,8 +90,7 @@ impl Loader {
             true => Grouping::AspectRatio,
             false => Grouping::None,
         };
-        let flip_prob = transform.flip_prob;
-        let shared = Shared::new(dataset, transform, config, flip_prob)?;
+        let shared = Shared::new(dataset, transform, config, Purpose::Train)?;
         Ok(Self {
             shared,
             order,
@@ -108,7 +108,7 @@ impl Loader {
         config: LoaderConfig,
     ) -> Result<Self, DataError> {
         Ok(Self {
-            shared: Shared::new(dataset, transform, config, 0.0)?,
+            shared: Shared::new(dataset, transform, config, Purpose::Evaluate)?,
             order: Order::Sequential,
             grouping: Grouping::None,
         })
@@ -203,7 +203,7 @@ impl Shared {
         dataset: Arc<CocoDataset>,
         transform: TransformConfig,
         config: LoaderConfig,
-        flip_prob: f64,
+        purpose: Purpose,
     ) -> Result<Arc<Self>, DataError> {
         transform.validate()?;
         if config.batch_size == 0 {
@@ -216,7 +216,7 @@ impl Shared {
             dataset,
             transform,
             config,
-            flip_prob,
+            purpose,
         }))
     }
 
@@ -240,26 +240,11 @@ impl Shared {
 
     /// Decodes and resizes one image; its random draws depend on the epoch and its place only.
     fn prepare(&self, place: usize, epoch: u64) -> Result<Prepared, DataError> {
-        let record = &self.dataset.images()[place];
-        let file = self.dataset.image_path(place);
-        let image = decode(&file)?;
-        let found = [image.height, image.width];
-        let declared = [record.height as usize, record.width as usize];
-        if found != declared {
-            return Err(DataError::SizeMismatch {
-                path: file,
-                annotations: self.dataset.annotations().to_path_buf(),
-                found,
-                declared,
-            });
-        }
         let mut random = Stream::new(self.config.seed, Topic::Augment, epoch, place as u64);
-        let flipped = random.unit() < self.flip_prob;
-        let source = Source {
-            image_id: record.id,
-            file: &file,
-            truth: &record.truth,
+        let drawn = match self.purpose {
+            Purpose::Train => self.transform.draw(&mut random),
+            Purpose::Evaluate => self.transform.plain(),
         };
-        Ok(prepare(image, source, &self.transform, flipped))
+        prepare_record(&self.dataset, place, &self.transform, drawn)
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::random::Stream;
 use crate::{DataError, HostTruth};
 
 /// Order of the channels of the network input.
@@ -15,6 +16,44 @@ pub enum ChannelOrder {
     Bgr,
 }
 
+/// Lengths of the shorter side to train with, one drawn for each image in each epoch.
+///
+/// As a key, `multi_scale = { choice = [640, 800] }` or `multi_scale = { range = [480, 960] }`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MultiScale {
+    /// One of these, all equally likely (mmdetection 3.x `RandomChoiceResize`).
+    Choice(Vec<u32>),
+    /// A whole number from the first to the last, both included (mmdetection 3.x `RandomResize`).
+    Range([u32; 2]),
+}
+
+impl MultiScale {
+    fn draw(&self, random: &mut Stream) -> u32 {
+        match self {
+            Self::Choice(edges) => edges[random.below(edges.len())],
+            Self::Range([low, high]) => low + random.below((high - low + 1) as usize) as u32,
+        }
+    }
+
+    /// The lengths that the others lie between.
+    fn ends(&self) -> Option<[u32; 2]> {
+        match self {
+            Self::Choice(edges) => Some([*edges.iter().min()?, *edges.iter().max()?]),
+            Self::Range(ends) => Some(*ends),
+        }
+    }
+}
+
+/// What is drawn for one image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Augmentation {
+    /// Largest length of the shorter side after resizing, in pixels.
+    pub(crate) short_edge: u32,
+    /// Whether left and right are exchanged.
+    pub(crate) flipped: bool,
+}
+
 /// From a decoded image to the network input.
 ///
 /// In this order: keep-ratio bilinear resize, horizontal flip, `(x - mean) / std`, zeros at the
@@ -26,6 +65,10 @@ pub struct TransformConfig {
     pub short_edge: u32,
     /// Largest length of the longer side after resizing, in pixels. Default: 1333.
     pub long_edge: u32,
+    /// Lengths that take the place of `short_edge` in training; evaluation keeps to `short_edge`.
+    /// Default: absent, `short_edge` in training too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub multi_scale: Option<MultiScale>,
     /// Probability of a horizontal flip in training. Default: 0.5. Evaluation never flips.
     pub flip_prob: f64,
     /// Mean of each channel of 0..255 values, in `channel_order`.
@@ -47,6 +90,7 @@ impl Default for TransformConfig {
         Self {
             short_edge: 800,
             long_edge: 1333,
+            multi_scale: None,
             flip_prob: 0.5,
             mean: [123.675, 116.28, 103.53],
             std: [58.395, 57.12, 57.375],
@@ -74,6 +118,7 @@ impl TransformConfig {
             );
             return fail("long_edge", reason);
         }
+        self.validate_scales()?;
         if !(0.0..=1.0).contains(&self.flip_prob) {
             let reason = format!("{}; expected a probability in 0..=1", self.flip_prob);
             return fail("flip_prob", reason);
@@ -97,12 +142,56 @@ impl TransformConfig {
         Ok(())
     }
 
+    fn validate_scales(&self) -> Result<(), DataError> {
+        let Some(scales) = &self.multi_scale else {
+            return Ok(());
+        };
+        let usable = |[low, high]: &[u32; 2]| 0 < *low && low <= high && *high <= self.long_edge;
+        if scales.ends().is_some_and(|ends| usable(&ends)) {
+            return Ok(());
+        }
+        let key = "multi_scale";
+        let reason = match scales {
+            MultiScale::Choice(edges) => format!(
+                "{edges:?}; expected one length or more, from 1 pixel to long_edge = {}",
+                self.long_edge
+            ),
+            MultiScale::Range(ends) => format!(
+                "{ends:?}; expected two rising lengths, from 1 pixel to long_edge = {}",
+                self.long_edge
+            ),
+        };
+        Err(DataError::Config { key, reason })
+    }
+
+    /// Nothing drawn: `short_edge`, not flipped.
+    pub(crate) fn plain(&self) -> Augmentation {
+        Augmentation {
+            short_edge: self.short_edge,
+            flipped: false,
+        }
+    }
+
+    /// The next draws of `random`. The flip comes first and the length only where there is a choice,
+    /// so that `multi_scale` changes no other draw.
+    pub(crate) fn draw(&self, random: &mut Stream) -> Augmentation {
+        let flipped = random.unit() < self.flip_prob;
+        let short_edge = match &self.multi_scale {
+            Some(scales) => scales.draw(random),
+            None => self.short_edge,
+        };
+        Augmentation {
+            short_edge,
+            flipped,
+        }
+    }
+
     /// Height and width after resizing: `int(side * scale + 0.5)` with
     /// `scale = min(long_edge / max(h, w), short_edge / min(h, w))` in f64, at least 1 pixel
     /// (mmcv 2.x `rescale_size`).
-    pub fn resized(&self, [height, width]: [usize; 2]) -> [usize; 2] {
+    pub(crate) fn resized(&self, short_edge: u32, [height, width]: [usize; 2]) -> [usize; 2] {
         let long = f64::from(self.long_edge) / height.max(width) as f64;
-        let short = f64::from(self.short_edge) / height.min(width) as f64;
+        let short = f64::from(short_edge) / height.min(width) as f64;
         let scale = long.min(short);
         [height, width].map(|side| ((side as f64 * scale + 0.5) as usize).max(1))
     }
@@ -140,7 +229,10 @@ pub(crate) fn transform_truth(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::random::Topic;
 
     fn config(short_edge: u32, long_edge: u32) -> TransformConfig {
         TransformConfig {
@@ -153,7 +245,7 @@ mod tests {
     #[test]
     fn resized_keeps_the_ratio_and_rounds_half_up() {
         let check = |edges: (u32, u32), size, expected| {
-            assert_eq!(config(edges.0, edges.1).resized(size), expected);
+            assert_eq!(config(edges.0, edges.1).resized(edges.0, size), expected);
         };
         check((800, 1333), [480, 640], [800, 1067]);
         check((800, 1333), [640, 480], [1067, 800]);
@@ -215,6 +307,22 @@ mod tests {
             "`long_edge`: 700 is less than short_edge = 800",
         );
         check(
+            |c| c.multi_scale = Some(MultiScale::Choice(vec![])),
+            "`multi_scale`: []; expected one length or more, from 1 pixel to long_edge = 1333",
+        );
+        check(
+            |c| c.multi_scale = Some(MultiScale::Choice(vec![640, 0])),
+            "`multi_scale`: [640, 0]; expected one length or more, from 1 pixel to long_edge = 1333",
+        );
+        check(
+            |c| c.multi_scale = Some(MultiScale::Range([800, 640])),
+            "`multi_scale`: [800, 640]; expected two rising lengths, from 1 pixel to long_edge = 1333",
+        );
+        check(
+            |c| c.multi_scale = Some(MultiScale::Range([640, 1400])),
+            "`multi_scale`: [640, 1400]; expected two rising lengths, from 1 pixel to long_edge = 1333",
+        );
+        check(
             |c| c.flip_prob = 1.5,
             "`flip_prob`: 1.5; expected a probability in 0..=1",
         );
@@ -234,6 +342,52 @@ mod tests {
             |c| c.bucket = 48,
             "`bucket`: 48 is not a multiple of size_divisor = 32",
         );
+    }
+
+    /// The lengths that 600 images get, each with how many of them.
+    fn drawn(multi_scale: Option<MultiScale>) -> BTreeMap<u32, usize> {
+        let config = TransformConfig {
+            multi_scale,
+            ..TransformConfig::default()
+        };
+        let mut counts = BTreeMap::new();
+        for index in 0..600 {
+            let mut random = Stream::new(3, Topic::Augment, 1, index);
+            let drawn = config.draw(&mut random);
+            *counts.entry(drawn.short_edge).or_default() += 1;
+            // The flip does not depend on the lengths.
+            let mut random = Stream::new(3, Topic::Augment, 1, index);
+            let flipped = TransformConfig::default().draw(&mut random).flipped;
+            assert_eq!(drawn.flipped, flipped, "image {index}");
+        }
+        counts
+    }
+
+    #[test]
+    fn lengths_are_drawn_from_the_choice_or_the_range() {
+        assert_eq!(drawn(None), BTreeMap::from([(800, 600)]));
+        let choice = drawn(Some(MultiScale::Choice(vec![640, 672, 800])));
+        assert_eq!(choice.keys().copied().collect::<Vec<_>>(), [640, 672, 800]);
+        let range = drawn(Some(MultiScale::Range([798, 801])));
+        assert!(range.keys().copied().eq(798..=801), "{range:?}");
+        let one = drawn(Some(MultiScale::Range([700, 700])));
+        assert_eq!(one, BTreeMap::from([(700, 600)]));
+        // 200 or 150 expected, standard deviation at most 12: five deviations.
+        let spread = choice.into_values().map(|n| n.abs_diff(200));
+        let spread = spread.chain(range.into_values().map(|n| n.abs_diff(150)));
+        assert!(spread.max().is_some_and(|most| most < 60));
+    }
+
+    #[test]
+    fn scales_are_read_by_kind() {
+        let parse = |text: &str| serde_json::from_str::<TransformConfig>(text);
+        let scales = |text: &str| parse(text).expect(text).multi_scale;
+        let choice = scales(r#"{"multi_scale": {"choice": [640, 800]}}"#);
+        assert_eq!(choice, Some(MultiScale::Choice(vec![640, 800])));
+        let range = scales(r#"{"multi_scale": {"range": [480, 960]}}"#);
+        assert_eq!(range, Some(MultiScale::Range([480, 960])));
+        assert!(parse(r#"{"multi_scale": {"values": [640]}}"#).is_err());
+        assert!(parse(r#"{"multi_scale": {"range": [640, 700, 800]}}"#).is_err());
     }
 
     #[test]

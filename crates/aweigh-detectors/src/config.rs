@@ -5,10 +5,14 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::fcos::FcosConfig;
+use crate::fovea::FoveaConfig;
+use crate::fsaf::{FsafBranch, FsafConfig, LevelSelection};
+use crate::reppoints::RepPointsConfig;
+use crate::retina::RetinaConfig;
 use crate::{Detector, DetectorConfigError, Head};
 
 /// Backbone, neck and exactly one method.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DetectorConfig {
     /// C, the number of classes; taken from the training annotations where absent.
@@ -23,6 +27,18 @@ pub struct DetectorConfig {
     /// FCOS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fcos: Option<FcosConfig>,
+    /// FoveaBox.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fovea: Option<FoveaConfig>,
+    /// RepPoints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reppoints: Option<RepPointsConfig>,
+    /// FSAF's anchor-free branch alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fsaf: Option<FsafConfig>,
+    /// RetinaNet, alone or joint with FSAF.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retina: Option<RetinaConfig>,
 }
 
 /// One method and its options. Every place that depends on the method matches on this.
@@ -30,10 +46,42 @@ pub struct DetectorConfig {
 pub enum Method {
     /// FCOS.
     Fcos(FcosConfig),
+    /// FoveaBox.
+    Fovea(FoveaConfig),
+    /// RepPoints.
+    RepPoints(RepPointsConfig),
+    /// FSAF's anchor-free branch alone.
+    Fsaf(FsafConfig),
+    /// RetinaNet, alone or joint with FSAF.
+    Retina(RetinaConfig),
 }
 
-/// Names of the method tables.
-const METHODS: [&str; 1] = ["fcos"];
+impl Method {
+    /// The name of the method in texts.
+    pub fn title(&self) -> &'static str {
+        match self {
+            Self::Fcos(_) => "FCOS",
+            Self::Fovea(_) => "FoveaBox",
+            Self::RepPoints(_) => "RepPoints",
+            Self::Fsaf(_) => "FSAF",
+            Self::Retina(config) => match config.fsaf {
+                Some(_) => "FSAF + RetinaNet",
+                None => "RetinaNet",
+            },
+        }
+    }
+
+    /// Whether which point learns which box depends on predictions, and so on the weights.
+    pub fn assigns_by_predictions(&self) -> bool {
+        let online = |branch: &FsafBranch| branch.level_selection == LevelSelection::Online;
+        match self {
+            Self::Fcos(_) | Self::Fovea(_) => false,
+            Self::RepPoints(_) => true,
+            Self::Fsaf(config) => online(&config.branch),
+            Self::Retina(config) => config.fsaf.as_ref().is_some_and(online),
+        }
+    }
+}
 
 impl DetectorConfig {
     /// The method of this configuration.
@@ -42,18 +90,30 @@ impl DetectorConfig {
     ///
     /// When there is not exactly one method table.
     pub fn method(&self) -> Result<Method, DetectorConfigError> {
-        let mut found = Vec::new();
-        found.extend(self.fcos.clone().map(Method::Fcos));
-        match <[Method; 1]>::try_from(found) {
-            Ok([method]) => Ok(method),
-            Err(found) => Err(DetectorConfigError::Method {
-                known: METHODS.map(|m| format!("[detector.{m}]")).join(", "),
-                found: match found.len() {
+        let tables = self.tables();
+        let known = tables.iter().map(|(name, _)| format!("[detector.{name}]"));
+        let known = known.collect::<Vec<String>>().join(", ");
+        let given: Vec<Method> = tables.into_iter().filter_map(|(_, table)| table).collect();
+        <[Method; 1]>::try_from(given)
+            .map(|[method]| method)
+            .map_err(|given| DetectorConfigError::Method {
+                known,
+                found: match given.len() {
                     0 => "none".to_owned(),
                     n => n.to_string(),
                 },
-            }),
-        }
+            })
+    }
+
+    /// Every method table by name.
+    fn tables(&self) -> Vec<(&'static str, Option<Method>)> {
+        vec![
+            ("fcos", self.fcos.clone().map(Method::Fcos)),
+            ("fovea", self.fovea.clone().map(Method::Fovea)),
+            ("reppoints", self.reppoints.clone().map(Method::RepPoints)),
+            ("fsaf", self.fsaf.clone().map(Method::Fsaf)),
+            ("retina", self.retina.clone().map(Method::Retina)),
+        ]
     }
 
     /// Channels and stride of every pyramid level.
@@ -85,6 +145,10 @@ impl DetectorConfig {
         }
         match self.method()? {
             Method::Fcos(config) => config.validate(&levels),
+            Method::Fovea(config) => config.validate(&levels),
+            Method::RepPoints(config) => config.validate(),
+            Method::Fsaf(config) => config.validate(),
+            Method::Retina(config) => config.validate(),
         }
     }
 
@@ -104,6 +168,12 @@ impl DetectorConfig {
         let method = self.method()?;
         let head = match &method {
             Method::Fcos(config) => Head::Fcos(config.head(classes, &levels).init(device)),
+            Method::Fovea(config) => Head::Fovea(config.head(classes, &levels).init(device)),
+            Method::RepPoints(config) => {
+                Head::RepPoints(config.head(classes, &levels).init(device))
+            }
+            Method::Fsaf(config) => Head::Fsaf(config.head(classes, &levels).init(device)),
+            Method::Retina(config) => Head::Retina(config.head(classes, &levels).init(device)),
         };
         Ok(Detector::new(self, head, method, device))
     }
@@ -121,6 +191,10 @@ impl DetectorConfig {
         let levels = self.levels()?;
         let head = match self.method()? {
             Method::Fcos(config) => config.head(self.classes()?, &levels).layers(&pyramid),
+            Method::Fovea(config) => config.head(self.classes()?, &levels).layers(&pyramid),
+            Method::RepPoints(config) => config.head(self.classes()?, &levels).layers(&pyramid),
+            Method::Fsaf(config) => config.head(self.classes()?, &levels).layers(&pyramid),
+            Method::Retina(config) => config.head(self.classes()?, &levels).layers(&pyramid),
         };
         let parts = [
             ("backbone", self.backbone.layers(input)),

@@ -63,7 +63,32 @@ impl Default for InferenceConfig {
     }
 }
 
+/// Reads an [`InferenceConfig`] whose absent keys have the values of
+/// [`InferenceConfig::half_overlap`]: `#[serde(with = "HalfOverlap")]`.
+#[derive(Serialize, Deserialize)]
+#[serde(
+    remote = "InferenceConfig",
+    deny_unknown_fields,
+    default = "InferenceConfig::half_overlap"
+)]
+pub(crate) struct HalfOverlap {
+    score_threshold: f32,
+    nms_pre: usize,
+    nms_iou: f32,
+    max_per_image: usize,
+    min_box_size: f32,
+    score: Score,
+}
+
 impl InferenceConfig {
+    /// The defaults of methods that drop boxes at an overlap of 0.5, all but FCOS.
+    pub fn half_overlap() -> Self {
+        Self {
+            nms_iou: 0.5,
+            ..Self::default()
+        }
+    }
+
     /// Checks every value; `table` is the dotted path of this table.
     pub(crate) fn validate(&self, table: &str) -> Result<(), DetectorConfigError> {
         let fraction = |key: &str, value: f32| match (0.0..=1.0).contains(&value) {
@@ -136,7 +161,7 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
 
 /// The candidates of one level of one image, best first; of equal scores the first point, then
 /// the first class.
-pub(crate) fn candidates(
+fn candidates(
     logits: &HostMap,
     image: usize,
     level: Range<usize>,
@@ -165,6 +190,50 @@ pub(crate) fn candidates(
     found
 }
 
+/// Where a candidate was found.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) image: usize,
+    pub(crate) level: usize,
+}
+
+/// Every image's class logits, and what to keep of them.
+pub(crate) struct Search<'a> {
+    pub(crate) logits: &'a HostMap,
+    /// Number of points of each level.
+    pub(crate) level_points: Vec<usize>,
+    pub(crate) images: &'a [ImageFrame],
+    pub(crate) test: &'a InferenceConfig,
+}
+
+impl Search<'_> {
+    /// The candidates of each image, small boxes dropped, in original pixels. `decode` gives box
+    /// and score of one candidate, the box in pixels of the network input.
+    pub(crate) fn detections(
+        &self,
+        decode: impl Fn(Place, Candidate) -> ([f32; 4], f32),
+    ) -> Vec<Vec<Detection>> {
+        let of_image = |(image, frame): (usize, &ImageFrame)| {
+            let mut found = Vec::new();
+            let mut start = 0;
+            for (level, points) in self.level_points.iter().enumerate() {
+                let range = start..start + points;
+                start = range.end;
+                for candidate in candidates(self.logits, image, range, self.test) {
+                    let (bbox, score) = decode(Place { image, level }, candidate);
+                    let bbox = to_original(bbox, frame);
+                    if is_large(bbox, self.test) {
+                        let label = candidate.label;
+                        found.push(Detection { bbox, score, label });
+                    }
+                }
+            }
+            found
+        };
+        self.images.iter().enumerate().map(of_image).collect()
+    }
+}
+
 /// Applies class-aware NMS and keeps the best.
 pub(crate) fn suppress(candidates: &[Detection], config: &InferenceConfig) -> Vec<Detection> {
     let boxes: Vec<[f32; 4]> = candidates.iter().map(|d| d.bbox).collect();
@@ -176,12 +245,12 @@ pub(crate) fn suppress(candidates: &[Detection], config: &InferenceConfig) -> Ve
 }
 
 /// Whether a box is wider and higher than the limit.
-pub(crate) fn is_large([x1, y1, x2, y2]: [f32; 4], config: &InferenceConfig) -> bool {
+fn is_large([x1, y1, x2, y2]: [f32; 4], config: &InferenceConfig) -> bool {
     x2 - x1 > config.min_box_size && y2 - y1 > config.min_box_size
 }
 
 /// Clips a box to the resized image and returns it to original pixels.
-pub(crate) fn to_original(bbox: [f32; 4], image: &ImageFrame) -> [f32; 4] {
+fn to_original(bbox: [f32; 4], image: &ImageFrame) -> [f32; 4] {
     let [height, width] = image.size.map(|side| side as f32);
     let [sx, sy] = image.scale;
     let [x1, y1, x2, y2] = clip_host(bbox, ImageSize::new(height, width));

@@ -5,7 +5,7 @@
 //! regression tower, GIoU.
 
 use aweigh_assign::fcos::{DistanceUnit, FcosAssigner, FcosTargets, Region};
-use aweigh_backbone::{ConvBias, FeatureSpec, NormConfig};
+use aweigh_backbone::{ConvBias, DcnKind, FeatureSpec};
 use aweigh_geometry::{
     Detection, GroundTruth, LevelShape, PointOrigin, codec::decode_distance_host,
 };
@@ -13,14 +13,17 @@ use aweigh_heads::{
     TowerConfig,
     fcos::{CenternessBranch, DistanceActivation, FcosHeadConfig, FcosPredictions},
 };
-use aweigh_losses::{
-    IouMode, bce_with_logits, diou_loss, giou_loss, iou_loss, sigmoid_focal_loss, weighted_mean,
-};
-use burn::tensor::{Int, Tensor};
+use aweigh_losses::{IouMode, bce_with_logits, diou_loss, giou_loss, iou_loss, weighted_mean};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::decode::{HostMap, candidates, is_large, sigmoid, suppress, to_original};
-use crate::{DetectorConfigError, FocalLoss, ImageFrame, InferenceConfig, Losses, Score};
+use crate::decode::{HostMap, Search, sigmoid, suppress};
+use crate::explain::{Learns, StageRoles, cell_points};
+use crate::losses::{ClassTargets, class_loss};
+use crate::maps::flatten;
+use crate::{
+    DetectorConfigError, FocalLoss, ImageFrame, InferenceConfig, Losses, Score, TowerNorm,
+};
 
 /// Upper end of the last regression range, in pixels: as good as infinite.
 const UNLIMITED: f32 = 1e8;
@@ -48,28 +51,6 @@ pub enum BoxLossKind {
     Diou,
 }
 
-/// Normalisation of a head's towers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TowerNorm {
-    /// Plain convolutions.
-    None,
-    /// Group norm after every convolution.
-    GroupNorm {
-        /// Number of groups; it divides the channels of the towers.
-        groups: usize,
-    },
-}
-
-impl TowerNorm {
-    pub(crate) fn config(self) -> Option<NormConfig> {
-        match self {
-            Self::None => None,
-            Self::GroupNorm { groups } => Some(NormConfig::GroupNorm { groups }),
-        }
-    }
-}
-
 /// Every option of FCOS. The defaults are the improved recipe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -83,6 +64,8 @@ pub struct FcosConfig {
     /// Whether the tower's convolutions have a bias. Default: where no norm follows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conv_bias: Option<bool>,
+    /// The last convolution of both towers is a deformable one of version 2. Default: false.
+    pub dcn_on_last_conv: bool,
     /// Regress in strides with ReLU instead of in pixels with exp. Default: true.
     pub norm_on_bbox: bool,
     /// Predict centre-ness from the regression tower. Default: true.
@@ -113,6 +96,7 @@ impl Default for FcosConfig {
             stacked_convs: 4,
             norm: TowerNorm::GroupNorm { groups: 32 },
             conv_bias: None,
+            dcn_on_last_conv: false,
             norm_on_bbox: true,
             centerness_on_reg: true,
             center_sampling: true,
@@ -169,21 +153,15 @@ impl FcosConfig {
                 format!("expected more than 0, found {radius}"),
             );
         }
-        if self.feat_channels == 0 {
-            return bad("feat_channels", "expected at least 1, found 0".to_owned());
+        if self.dcn_on_last_conv && self.stacked_convs == 0 {
+            return bad(
+                "dcn_on_last_conv",
+                "needs a convolution, but stacked_convs is 0".to_owned(),
+            );
         }
-        if !(self.focal.gamma >= 0.0 && self.focal.gamma.is_finite()) {
-            let gamma = self.focal.gamma;
-            return bad("focal.gamma", format!("expected 0 or more, found {gamma}"));
-        }
+        self.focal.validate("detector.fcos.focal")?;
         self.test.validate("detector.fcos.test")?;
-        let norm = self
-            .norm
-            .config()
-            .map(|norm| norm.check(self.feat_channels));
-        norm.transpose()
-            .map(|_| ())
-            .map_err(|e| DetectorConfigError::value("detector.fcos.norm", e.problem))
+        self.norm.validate("detector.fcos", self.feat_channels)
     }
 
     /// The architecture of the head on the pyramid `levels`.
@@ -201,6 +179,7 @@ impl FcosConfig {
                     Some(true) => ConvBias::On,
                     Some(false) => ConvBias::Off,
                 },
+                last_dcn: self.dcn_on_last_conv.then_some(DcnKind::V2),
             },
             centerness: match self.centerness_on_reg {
                 true => CenternessBranch::Regression,
@@ -239,7 +218,12 @@ impl FcosConfig {
         let normaliser = positives.clone().clamp_min(1.0);
 
         let logits = flatten(&predictions.cls_score); // [B, C, P]
-        let cls = self.class_loss(logits, &targets, normaliser.clone());
+        let target = ClassTargets {
+            labels: targets.labels.clone(),
+            positive: targets.positive.clone(),
+            ignored: targets.ignored.clone(),
+        };
+        let cls = class_loss(logits, target, &self.focal, normaliser.clone());
         let bbox = self.box_loss(flatten(&predictions.bbox_pred), &targets);
         let centerness = flatten(&predictions.centerness).squeeze_dim::<2>(1); // [B, P]
         let centerness = bce_with_logits(centerness, targets.centerness);
@@ -252,26 +236,6 @@ impl FcosConfig {
             ],
             positives,
         )
-    }
-
-    fn class_loss(
-        &self,
-        logits: Tensor<3>,
-        targets: &FcosTargets,
-        normaliser: Tensor<1>,
-    ) -> Tensor<1> {
-        let [_, classes, _] = logits.dims();
-        let device = targets.labels.device();
-        let class: Tensor<3, Int> =
-            Tensor::<1, Int>::arange(0..classes as i64, &device).reshape([1, classes, 1]);
-        // A label no class equals marks the background.
-        let background = targets.positive.clone().bool_not();
-        let labels = targets.labels.clone().mask_fill(background, -1);
-        let target = labels.unsqueeze_dim::<3>(1).equal(class).float(); // [B, C, P]
-        let weight = targets.ignored.clone().bool_not().float(); // [B, P]
-        let loss = sigmoid_focal_loss(logits, target, self.focal.config()); // [B, C, P]
-        let loss = loss.sum_dim(1).squeeze_dim::<2>(1); // [B, P]
-        weighted_mean(loss, Some(weight), normaliser)
     }
 
     fn box_loss(&self, distances: Tensor<3>, targets: &FcosTargets) -> Tensor<1> {
@@ -315,33 +279,23 @@ impl FcosConfig {
             .iter()
             .flat_map(|level| level.host_points(PointOrigin::Center))
             .collect();
-        let of_image = |(image, size): (usize, &ImageFrame)| {
-            let sides = [0, 1, 2, 3].map(|side| distances.channel(image, side));
-            let quality = centerness.channel(image, 0);
-            let mut found = Vec::new();
-            let mut start = 0;
-            for level in levels {
-                let range = start..start + level.points();
-                start = range.end;
-                let unit = if self.norm_on_bbox {
-                    level.stride as f32
-                } else {
-                    1.0
-                };
-                for c in candidates(&logits, image, range, &self.test) {
-                    let distances = sides.map(|side| side[c.point] * unit);
-                    let bbox = decode_distance_host(points[c.point], distances, None);
-                    let bbox = to_original(bbox, size);
-                    if is_large(bbox, &self.test) {
-                        let score = self.score(c.score, sigmoid(quality[c.point]));
-                        let label = c.label;
-                        found.push(Detection { bbox, score, label });
-                    }
-                }
-            }
-            found
+        let search = Search {
+            logits: &logits,
+            level_points: levels.iter().map(LevelShape::points).collect(),
+            images,
+            test: &self.test,
         };
-        images.iter().enumerate().map(of_image).collect()
+        search.detections(|place, found| {
+            let unit = match self.norm_on_bbox {
+                true => levels[place.level].stride as f32,
+                false => 1.0,
+            };
+            let sides = [0, 1, 2, 3].map(|side| distances.channel(place.image, side));
+            let reach = sides.map(|side| side[found.point] * unit);
+            let bbox = decode_distance_host(points[found.point], reach, None);
+            let quality = centerness.channel(place.image, 0)[found.point];
+            (bbox, self.score(found.score, sigmoid(quality)))
+        })
     }
 
     fn score(&self, class: f32, quality: f32) -> f32 {
@@ -368,11 +322,16 @@ impl FcosConfig {
     }
 }
 
-/// All levels of a prediction side by side: `[B, channels, H_l, W_l]` to `[B, channels, P]`.
-fn flatten(levels: &[Tensor<4>]) -> Tensor<3> {
-    let flat = levels
-        .iter()
-        .map(|x| x.clone().flatten::<3>(2, 3))
-        .collect();
-    Tensor::cat(flat, 2)
+/// The stage of the method, for [`explain`](crate::explain).
+pub(crate) fn stages(targets: FcosTargets, levels: &[LevelShape]) -> Vec<StageRoles> {
+    vec![StageRoles {
+        name: "points",
+        learns: Learns::ClassesAndBoxes,
+        points: cell_points(levels, PointOrigin::Center),
+        slot: targets.slot,
+        positive: targets.positive,
+        ignored: targets.ignored,
+        left_out: None,
+        level_losses: None,
+    }]
 }

@@ -10,11 +10,19 @@ mod decode;
 mod detector;
 mod error;
 mod losses;
+mod maps;
+mod options;
 
+pub mod explain;
 pub mod fcos;
+pub mod fovea;
+pub mod fsaf;
+pub mod reppoints;
+pub mod retina;
 
 pub use config::{DetectorConfig, Method};
 pub use decode::{ImageFrame, InferenceConfig, Score};
-pub use detector::{Detector, Head, Predictions};
+pub use detector::{Detector, Head, Predictions, Targets};
 pub use error::DetectorConfigError;
 pub use losses::{FocalLoss, Losses};
+pub use options::TowerNorm;

@@ -1,8 +1,10 @@
 //! What a training step minimises.
 
-use aweigh_losses::FocalConfig;
-use burn::tensor::Tensor;
+use aweigh_losses::{FocalConfig, sigmoid_focal_loss, weighted_mean};
+use burn::tensor::{Bool, Int, Tensor};
 use serde::{Deserialize, Serialize};
+
+use crate::DetectorConfigError;
 
 /// The loss of one batch: the sum and its named parts.
 #[derive(Debug, Clone)]
@@ -43,6 +45,18 @@ pub struct FocalLoss {
 }
 
 impl FocalLoss {
+    /// Checks every value; `table` is the dotted path of this table.
+    pub(crate) fn validate(&self, table: &str) -> Result<(), DetectorConfigError> {
+        let gamma = self.gamma;
+        match gamma >= 0.0 && gamma.is_finite() {
+            true => Ok(()),
+            false => Err(DetectorConfigError::value(
+                &format!("{table}.gamma"),
+                format!("expected 0 or more, found {gamma}"),
+            )),
+        }
+    }
+
     /// The loss without its factor.
     pub(crate) fn config(&self) -> FocalConfig {
         FocalConfig {
@@ -60,4 +74,48 @@ impl Default for FocalLoss {
             weight: 1.0,
         }
     }
+}
+
+/// What the class logits of every point are compared with.
+#[derive(Debug, Clone)]
+pub(crate) struct ClassTargets {
+    /// `[B, P]`: class of the point's box; only meaningful where positive.
+    pub(crate) labels: Tensor<2, Int>,
+    /// `[B, P]`: the point has a box.
+    pub(crate) positive: Tensor<2, Bool>,
+    /// `[B, P]`: the point is left out of the loss.
+    pub(crate) ignored: Tensor<2, Bool>,
+}
+
+/// Focal loss of every point that is not ignored, summed over points and classes, over
+/// `normaliser`. The factor of the term is the caller's.
+///
+/// # Shapes
+///
+/// - `logits`: `[B, C, P]`
+pub(crate) fn class_loss(
+    logits: Tensor<3>,
+    target: ClassTargets,
+    focal: &FocalLoss,
+    normaliser: Tensor<1>,
+) -> Tensor<1> {
+    let [_, classes, _] = logits.dims();
+    let wanted = one_hot(target.labels, target.positive, classes);
+    let weight = target.ignored.bool_not().float(); // [B, P]
+    let loss = sigmoid_focal_loss(logits, wanted, focal.config()); // [B, C, P]
+    let loss = loss.sum_dim(1).squeeze_dim::<2>(1); // [B, P]
+    weighted_mean(loss, Some(weight), normaliser)
+}
+
+/// 1 where a class is that of a positive point, 0 elsewhere: labels `[B, P]` to `[B, C, P]`.
+pub(crate) fn one_hot(
+    labels: Tensor<2, Int>,
+    positive: Tensor<2, Bool>,
+    classes: usize,
+) -> Tensor<3> {
+    let class: Tensor<3, Int> =
+        Tensor::<1, Int>::arange(0..classes as i64, &labels.device()).reshape([1, classes, 1]);
+    // A label no class equals marks the background.
+    let labels = labels.mask_fill(positive.bool_not(), -1);
+    labels.unsqueeze_dim::<3>(1).equal(class).float()
 }

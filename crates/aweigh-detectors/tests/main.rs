@@ -2,4 +2,5 @@
 
 mod backends;
 mod behaviour;
+mod options;
 mod parity;

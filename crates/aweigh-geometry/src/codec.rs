@@ -7,6 +7,9 @@ use burn::tensor::Tensor;
 
 use crate::boxes::{Corners, ImageSize, assert_last, clip, clip_host, coordinates};
 
+/// Largest logarithm of a box's side over its prior's: `ln(1000 / 16)`.
+const MAX_GROWTH: f32 = 4.135_166_6;
+
 /// Distances from points to the edges of boxes: `(l, t, r, b) = (x - x1, y - y1, x2 - x, y2 - y)`
 /// (FCOS, equation 1).
 ///
@@ -139,6 +142,48 @@ impl TblrCodec {
     }
 }
 
+/// Deltas from prior boxes to boxes, `((cx - cx') / w', (cy - cy') / h', ln(w / w'), ln(h / h'))`
+/// for a prior with centre `(cx', cy')` and size `(w', h')` (R-CNN, Girshick et al. 2014,
+/// appendix C; mmdetection 3.x `task_modules/coders/delta_xywh_bbox_coder.py`).
+///
+/// # Shapes
+///
+/// Priors `[.., 4]` and boxes `[.., 4]` that broadcast give `[.., 4]`, without unit. A box without
+/// width or height has an infinite delta.
+///
+/// # Panics
+///
+/// When a last dimension is not 4.
+pub fn encode_delta<const D: usize>(priors: Tensor<D>, boxes: Tensor<D>) -> Tensor<D> {
+    let (prior_x, prior_y, prior) = center(priors);
+    let (x, y, target) = center(boxes);
+    let (width, height) = (prior.width(), prior.height());
+    let dx = (x - prior_x) / width.clone();
+    let dy = (y - prior_y) / height.clone();
+    let dw = (target.width() / width).log();
+    let dh = (target.height() / height).log();
+    Tensor::cat(vec![dx, dy, dw, dh], D - 1)
+}
+
+/// Inverse of [`encode_delta`] for one prior on the host. A box is at most 62.5 times larger or
+/// smaller than its prior along each side.
+pub fn decode_delta_host(
+    prior: [f32; 4],
+    [dx, dy, dw, dh]: [f32; 4],
+    size: Option<ImageSize>,
+) -> [f32; 4] {
+    let side = |low: f32, high: f32, shift: f32, growth: f32| {
+        let length = high - low;
+        let center = (low + high) * 0.5 + length * shift;
+        let half = 0.5 * length * growth.clamp(-MAX_GROWTH, MAX_GROWTH).exp();
+        (center - half, center + half)
+    };
+    let (x1, x2) = side(prior[0], prior[2], dx, dw);
+    let (y1, y2) = side(prior[1], prior[3], dy, dh);
+    let decoded = [x1, y1, x2, y2];
+    size.map_or(decoded, |size| clip_host(decoded, size))
+}
+
 /// Points `[.., 2]` as `[x, y, x, y]`, in the dtype of `like`.
 fn twice<const D: usize>(points: Tensor<D>, like: &Tensor<D>) -> Tensor<D> {
     assert_last(&points, 2, "points");
@@ -216,6 +261,35 @@ mod tests {
         assert_eq!(values(codec.encode(row(prior), row(target))), encoded);
         assert_eq!(values(codec.decode(row(prior), row(encoded), None)), target);
         assert_eq!(codec.decode_host(prior, encoded, None), target);
+    }
+
+    #[test]
+    fn deltas_are_shifts_and_logarithms_of_the_prior() {
+        let prior = [10.0, 10.0, 30.0, 20.0]; // centre (20, 15), 20 wide, 10 high
+        let check = |target: [f32; 4], [dx, dy, dw, dh]: [f32; 4]| {
+            let delta = [dx, dy, dw.ln(), dh.ln()];
+            assert_eq!(values(encode_delta(row(prior), row(target))), delta);
+            let decoded = decode_delta_host(prior, delta, None);
+            for (got, want) in decoded.into_iter().zip(target) {
+                // A rounding of the logarithm and one of the exponential.
+                assert!((got - want).abs() < 1e-4, "{decoded:?} is not {target:?}");
+            }
+        };
+        check(prior, [0.0, 0.0, 1.0, 1.0]);
+        check([25.0, 5.0, 35.0, 25.0], [0.5, 0.0, 0.5, 2.0]);
+        check([0.0, 35.0, 80.0, 45.0], [1.0, 2.5, 4.0, 1.0]);
+    }
+
+    #[test]
+    fn boxes_grow_at_most_a_thousand_sixteenths_of_the_prior() {
+        let prior = [0.0, 0.0, 16.0, 16.0];
+        let [x1, y1, x2, y2] = decode_delta_host(prior, [0.0, 0.0, 9.0, -9.0], None);
+        // A rounding of the exponential.
+        assert!((x2 - x1 - 1000.0).abs() < 1e-2, "{x1} {x2}");
+        assert!((y2 - y1 - 0.256).abs() < 1e-5, "{y1} {y2}");
+        let size = Some(ImageSize::new(10.0, 20.0));
+        let clipped = decode_delta_host(prior, [0.0, 0.0, 9.0, 9.0], size);
+        assert_eq!(clipped, [0.0, 0.0, 20.0, 10.0]);
     }
 
     #[test]

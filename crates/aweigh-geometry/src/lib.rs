@@ -9,6 +9,7 @@
 //! Shape letters: B images, P points of all levels, M ground-truth boxes, I ignore regions,
 //! N boxes in general.
 
+pub mod anchors;
 pub mod boxes;
 pub mod codec;
 mod detection;

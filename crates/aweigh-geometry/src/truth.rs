@@ -2,6 +2,12 @@
 
 use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
 
+use crate::points::{LevelShape, PointOrigin, pyramid_points};
+
+/// Stands for an image without an end; finite so that every backend's shading language can write
+/// it.
+const UNBOUNDED: f32 = 1e30;
+
 /// Ground truth of one image on the host.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TruthHost {
@@ -30,6 +36,9 @@ pub struct GroundTruth {
     pub ignore_boxes: Tensor<3>,
     /// Which slots hold an ignore region, `[B, I]`.
     pub ignore_valid: Tensor<2, Bool>,
+    /// Width and height of each image with its own padding, in pixels, `[B, 2]`. What lies beyond
+    /// only pads the image to the size of the batch.
+    pub extent: Tensor<2>,
 }
 
 impl GroundTruth {
@@ -37,7 +46,7 @@ impl GroundTruth {
     ///
     /// M and I are taken from the buckets 1, 2, 4, 8, 16, 32, 48, 64, 96, 128, 192, ..., so that a
     /// run meets few shapes and kernels are reused. An autodiff `device` is replaced by its inner
-    /// device.
+    /// device. Images reach over the whole batch until [`with_sizes`](Self::with_sizes) is called.
     ///
     /// # Panics
     ///
@@ -62,7 +71,40 @@ impl GroundTruth {
             valid,
             ignore_boxes,
             ignore_valid,
+            extent: Tensor::full([images.len(), 2], UNBOUNDED, (&device, DType::F32)),
         }
+    }
+
+    /// Sets the `[height, width]` of each image with its own padding, in pixels.
+    ///
+    /// # Panics
+    ///
+    /// When there is not one size per image.
+    pub fn with_sizes(self, sizes: &[[usize; 2]]) -> Self {
+        let (images, device) = (self.images(), self.extent.device());
+        assert_eq!(sizes.len(), images, "sizes of images");
+        let sides = sizes.iter().flat_map(|[height, width]| [*width, *height]);
+        let sides: Vec<f32> = sides.map(|side| side as f32).collect();
+        let data = TensorData::new(sides, [images, 2]);
+        Self {
+            extent: Tensor::from_data(data, (&device, DType::F32)),
+            ..self
+        }
+    }
+
+    /// Whether each cell of the pyramid starts inside of its image
+    /// (mmdetection 3.x, `valid_flags` of the prior generators).
+    ///
+    /// # Shapes
+    ///
+    /// Returns `[B, P]`.
+    pub fn covers(&self, levels: &[LevelShape]) -> Tensor<2, Bool> {
+        let corners = pyramid_points(levels, PointOrigin::Corner, &self.extent.device());
+        let [points, _] = corners.dims();
+        let full = [self.images(), points, 2];
+        let corners = corners.unsqueeze_dim::<3>(0).expand(full); // [B, P, 2]
+        let extent = self.extent.clone().unsqueeze_dim::<3>(1).expand(full);
+        corners.lower(extent).all_dim(2).squeeze_dim(2)
     }
 
     /// Number of images B.
@@ -169,6 +211,20 @@ mod tests {
         assert_eq!((truth.images(), truth.slots()), (2, 1));
         let valid: Vec<bool> = truth.valid.try_into_vec_as().expect("flags");
         assert_eq!(valid, [false, false]);
+    }
+
+    #[test]
+    fn images_cover_the_cells_that_start_inside() {
+        let levels = [LevelShape::new(2, 3, 8), LevelShape::new(1, 2, 16)];
+        let truth = GroundTruth::from_host(&[image(0, 0), image(0, 0)], &device());
+        let check = |truth: &GroundTruth, expected: [bool; 16]| {
+            let covered: Vec<bool> = truth.covers(&levels).try_into_vec_as().expect("flags");
+            assert_eq!(covered, expected, "{:?}", truth.extent);
+        };
+        check(&truth, [true; 16]);
+        let truth = truth.with_sizes(&[[8, 9], [16, 17]]);
+        let [t, f] = [true, false];
+        check(&truth, [t, t, f, f, f, f, t, f, t, t, t, t, t, t, t, t]);
     }
 
     #[test]

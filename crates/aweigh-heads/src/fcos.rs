@@ -169,7 +169,7 @@ impl FcosHead {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aweigh_backbone::{ConvBias, NormConfig};
+    use aweigh_backbone::{ConvBias, DcnKind, NormConfig};
     use aweigh_testkit::device;
     use burn::module::Module;
 
@@ -183,6 +183,7 @@ mod tests {
                 stacked_convs,
                 norm: Some(NormConfig::GroupNorm { groups: 32 }),
                 conv_bias: ConvBias::Auto,
+                last_dcn: Some(DcnKind::V2),
             },
             centerness: CenternessBranch::Regression,
             activation,
@@ -207,8 +208,8 @@ mod tests {
     #[test]
     fn weights_start_with_a_standard_deviation_of_a_hundredth() {
         let head = config(1, DistanceActivation::Relu).init(&device());
-        for conv in [&head.conv_cls, &head.cls_convs[0].conv] {
-            let weight = conv.weight.val();
+        for weight in [&head.conv_cls.weight, head.cls_convs[0].conv.weight()] {
+            let weight = weight.val();
             let square: f32 = (weight.clone() * weight).mean().into_scalar();
             // A hundred thousand samples and more: one percent is four standard errors.
             assert!((square.sqrt() - 0.01).abs() < 1e-4, "{square}");

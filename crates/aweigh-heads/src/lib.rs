@@ -9,6 +9,10 @@ mod scale;
 mod tower;
 
 pub mod fcos;
+pub mod fovea;
+pub mod fsaf;
+pub mod reppoints;
+pub mod retina;
 
 pub use scale::Scale;
 pub use tower::{Tower, TowerConfig};

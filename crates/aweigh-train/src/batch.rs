@@ -27,9 +27,10 @@ impl Batch {
                 ignore: truth.ignore,
             })
             .collect();
+        let sizes: Vec<[usize; 2]> = host.meta.iter().map(|meta| meta.padded).collect();
         Self {
             images: upload_images(host.images, host.shape, &device),
-            truth: GroundTruth::from_host(&truth, &device),
+            truth: GroundTruth::from_host(&truth, &device).with_sizes(&sizes),
         }
     }
 }

@@ -81,8 +81,11 @@ pub struct BenchReport {
     pub repeats: usize,
     /// The whole step.
     pub step_ms: Spread,
-    /// Its phases, each ended by waiting for the device.
+    /// Its phases, each ended by waiting for the device; `backbone` includes the neck.
     pub phases_ms: BTreeMap<&'static str, Spread>,
+    /// Median of each phase over the sum of all medians.
+    #[serde(serialize_with = "all_thousandths")]
+    pub shares: BTreeMap<&'static str, f64>,
     /// Images per second at the median.
     #[serde(serialize_with = "thousandths")]
     pub images_per_s: f64,
@@ -112,6 +115,7 @@ pub fn bench(
         BenchMode::Data => 0,
     };
     let step_ms = times.total(warmup);
+    let phases_ms = times.phases(warmup);
     Ok(BenchReport {
         mode: options.mode,
         device: format!("{device:?}"),
@@ -119,11 +123,19 @@ pub fn bench(
         size,
         batch: options.batch,
         repeats: options.repeats,
-        phases_ms: times.phases(warmup),
+        shares: shares(&phases_ms),
+        phases_ms,
         images_per_s: options.batch as f64 / (step_ms.median / 1000.0),
         step_ms,
         peak_rss_mib: peak_rss_mib(),
     })
+}
+
+/// Part of each phase in all of them.
+fn shares(phases: &BTreeMap<&'static str, Spread>) -> BTreeMap<&'static str, f64> {
+    let sum: f64 = phases.values().map(|phase| phase.median).sum();
+    let share = |(name, phase): (&&'static str, &Spread)| (*name, phase.median / sum);
+    phases.iter().map(share).collect()
 }
 
 fn train(
@@ -138,9 +150,13 @@ fn train(
         let mut step = times.step(device);
         let batch = Batch::upload(made_up(options), device);
         step.phase("upload");
-        let predictions = model.forward(batch.images);
-        step.phase("forward");
-        let losses = model.losses(predictions, &batch.truth);
+        let features = model.features(batch.images);
+        step.phase("backbone");
+        let predictions = model.predict(features);
+        step.phase("head");
+        let targets = model.assign(&predictions, &batch.truth);
+        step.phase("assign");
+        let losses = model.compare(predictions, targets);
         step.phase("loss");
         let mut gradients = GradientsParams::from_grads(losses.total.backward(), &model);
         step.phase("backward");
@@ -167,8 +183,10 @@ fn infer(
         let mut step = times.step(device);
         let images = upload_images(host.images, host.shape, &device.clone().inner());
         step.phase("upload");
-        let predictions = model.forward(images);
-        step.phase("forward");
+        let features = model.features(images);
+        step.phase("backbone");
+        let predictions = model.predict(features);
+        step.phase("head");
         model.decode(&predictions, &frames);
         step.phase("postprocess");
     }
@@ -231,6 +249,7 @@ fn made_up(options: &BenchOptions) -> HostBatch {
         file: "made up".into(),
         original: options.size,
         resized: options.size,
+        padded: options.size,
         scale: [1.0, 1.0],
         flipped: false,
     };
@@ -326,6 +345,14 @@ impl Spread {
 /// A measured figure without the digits that mean nothing.
 fn thousandths<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64((value * 1000.0).round() / 1000.0)
+}
+
+fn all_thousandths<S: Serializer>(
+    values: &BTreeMap<&'static str, f64>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let rounded = |value: &f64| (value * 1000.0).round() / 1000.0;
+    serializer.collect_map(values.iter().map(|(name, value)| (name, rounded(value))))
 }
 
 /// Peak resident memory in MiB, from Linux's `/proc`.

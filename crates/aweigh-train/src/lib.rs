@@ -2,8 +2,8 @@
 //!
 //! An [`Experiment`](config::Experiment) is read from strict TOML; [`device::select`] opens what
 //! it names; a [`Trainer`](trainer::Trainer) runs it in a [`RunFolder`](run_folder::RunFolder) and
-//! reports to a [`Progress`](progress::Progress). [`evaluate`], [`predict`], [`bench`] and
-//! [`inspect`] are the other uses of a detector.
+//! reports to a [`Progress`](progress::Progress). [`evaluate`], [`predict`], [`explain`],
+//! [`bench`] and [`inspect`] are the other uses of a detector.
 //!
 //! Everything random derives from the seed of the experiment and the position in the run, so that
 //! a run repeats and a resumed run equals an uninterrupted one, bit for bit on the CPU.
@@ -17,6 +17,7 @@ pub mod device;
 pub mod error;
 pub mod evaluate;
 pub mod evaluation;
+pub mod explain;
 pub mod inspect;
 pub mod model;
 pub mod optimizer;

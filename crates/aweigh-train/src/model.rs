@@ -39,8 +39,7 @@ pub(crate) fn load_pretrained(
 ) -> Result<Detector, TrainError> {
     let mut detector = detector;
     if let Some(path) = &config.backbone_weights {
-        let file = weights::Checkpoint::open(path)?.backbone();
-        detector.backbone = file.load_into(detector.backbone)?;
+        detector.backbone = detector.backbone.load_weights(path)?;
         tracing::info!("backbone weights from {}", path.display());
     }
     if let Some(path) = &config.weights {

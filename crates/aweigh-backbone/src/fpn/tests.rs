@@ -92,21 +92,15 @@ fn weights_start_xavier_and_biases_zero() {
     let device = device();
     device.seed(3);
     let conv = &FpnConfig::default().init(&inputs(), &device).fpn_convs[0].conv;
-    let largest: f32 = conv.weight.val().abs().max().into_scalar();
+    let largest: f32 = conv.weight().val().abs().max().into_scalar();
     let bound = (6.0_f32 / (256.0 * 9.0 * 2.0)).sqrt();
     // The largest of 590 thousand uniform samples lies within 1e-4 of the bound.
     assert!(
         largest <= bound && largest > 0.9999 * bound,
         "{largest} against {bound}"
     );
-    let bias: f32 = conv
-        .bias
-        .as_ref()
-        .expect("a bias")
-        .val()
-        .abs()
-        .max()
-        .into_scalar();
+    let bias = conv.bias().expect("a bias").val();
+    let bias: f32 = bias.abs().max().into_scalar();
     assert_eq!(bias, 0.0);
 }
 

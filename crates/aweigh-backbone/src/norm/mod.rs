@@ -4,8 +4,9 @@ mod config;
 mod running;
 
 use burn::module::{Initializer, Module, Param};
-use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Tensor, module::batch_norm_train};
+
+use crate::Convolution;
 
 pub use config::{Affine, NormConfig};
 pub use running::RunningStatistic;
@@ -168,27 +169,23 @@ impl Norm {
 /// `norm(conv(x))`, with running statistics folded into the convolution.
 ///
 /// `scale * (w * x + b) + shift = (scale w) * x + (scale b + shift)`, so that frozen batch norm
-/// costs no pass over activations and keeps nothing for the backward pass.
+/// costs no pass over activations and keeps nothing for the backward pass. A deformable convolution
+/// is as linear in its weight; what moves its taps stays as it is.
 ///
 /// # Shapes
 ///
 /// `[B, C_in, H, W]` to `[B, C, H', W']`.
-pub fn conv_norm(conv: &Conv2d, norm: &Norm, x: Tensor<4>) -> Tensor<4> {
+pub fn conv_norm(conv: &Convolution, norm: &Norm, x: Tensor<4>) -> Tensor<4> {
     let Some(Folded { scale, shift }) = norm.folded() else {
         return norm.forward(conv.forward(x));
     };
-    let bias = match &conv.bias {
+    let bias = match conv.bias() {
         Some(bias) => bias.val() * scale.clone() + shift,
         None => shift,
     };
     let channels = scale.dims()[0];
-    let weight = conv.weight.val() * scale.reshape([channels, 1, 1, 1]);
-    let folded = Conv2d {
-        weight: Param::initialized(conv.weight.id, weight),
-        bias: Some(Param::initialized(norm.bias.id, bias)),
-        ..conv.clone()
-    };
-    folded.forward(x)
+    let weight = conv.weight().val() * scale.reshape([channels, 1, 1, 1]);
+    conv.forward_with(x, weight, bias)
 }
 
 fn per_channel(values: Tensor<1>) -> Tensor<4> {

@@ -1,7 +1,7 @@
 use super::*;
 use aweigh_testkit::{device, finite_difference};
 use burn::nn::PaddingConfig2d;
-use burn::nn::conv::Conv2dConfig;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::store::ModuleSnapshot;
 use burn::tensor::{DType, TensorData};
 
@@ -24,7 +24,7 @@ fn double<const D: usize>(values: &[f64], shape: [usize; D], device: &Device) ->
 /// Input, convolution and normalisation whose tensors are read from one vector.
 struct Setup {
     x: Tensor<4>,
-    conv: Conv2d,
+    conv: Convolution,
     norm: Norm,
 }
 
@@ -40,11 +40,14 @@ impl Setup {
         };
         let [x, weight, bias, scale, shift] = LENGTHS.map(&mut take);
         let param = |values| Param::from_tensor(double(values, [CHANNELS], device));
-        let mut conv = Conv2dConfig::new([2, CHANNELS], [3, 3])
+        let conv = Conv2dConfig::new([2, CHANNELS], [3, 3])
             .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
             .init(device);
-        conv.weight = Param::from_tensor(double(weight, WEIGHT, device));
-        conv.bias = Some(param(bias));
+        let conv = Convolution::Plain(Conv2d {
+            weight: Param::from_tensor(double(weight, WEIGHT, device)),
+            bias: Some(param(bias)),
+            ..conv
+        });
         let statistic = |seed| {
             let values: Vec<f64> = noise(CHANNELS, seed).iter().map(|v| 1.5 + v).collect();
             Some(RunningStatistic::new(double(&values, [CHANNELS], device)))
@@ -66,12 +69,12 @@ impl Setup {
 
     fn gradients(&self) -> Vec<f64> {
         let grads = self.loss().backward();
-        let bias = self.conv.bias.as_ref().expect("a bias");
+        let bias = self.conv.bias().expect("a bias");
         let of = |param: &Param<Tensor<1>>| param.grad(&grads).expect("a gradient").into_data();
         let all = [
             self.x.grad(&grads).expect("a gradient").into_data(),
             self.conv
-                .weight
+                .weight()
                 .grad(&grads)
                 .expect("a gradient")
                 .into_data(),

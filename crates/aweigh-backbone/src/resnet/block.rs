@@ -1,22 +1,22 @@
 //! Residual blocks.
 
 use burn::module::{Initializer, Module};
-use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{Device, Tensor};
 
 use super::plan::BlockPlan;
-use crate::{Affine, Norm, NormConfig, conv_norm, relu};
+use crate::convolution::ConvolutionConfig;
+use crate::{Affine, Convolution, Norm, NormConfig, conv_norm, relu};
 
 /// A basic block (two 3x3 convolutions) or a bottleneck (1x1, 3x3, 1x1).
 #[derive(Module, Debug)]
 pub(super) struct Block {
-    conv1: Conv2d,
+    conv1: Convolution,
     bn1: Norm,
-    conv2: Conv2d,
+    conv2: Convolution,
     bn2: Norm,
-    conv3: Option<Conv2d>,
+    conv3: Option<Convolution>,
     bn3: Option<Norm>,
-    downsample: Option<(Conv2d, Norm)>,
+    downsample: Option<(Convolution, Norm)>,
 }
 
 /// How the parts of a stage start.
@@ -29,8 +29,8 @@ pub(super) struct Start<'a> {
 
 impl Start<'_> {
     /// A convolution and its normalisation.
-    pub(super) fn init(&self, conv: &Conv2dConfig) -> (Conv2d, Norm) {
-        let channels = conv.channels[1];
+    pub(super) fn init(&self, conv: &ConvolutionConfig) -> (Convolution, Norm) {
+        let channels = conv.outputs();
         let module = conv.init(self.device);
         match self.frozen {
             true => (
@@ -49,7 +49,7 @@ impl Start<'_> {
 
 impl BlockPlan {
     pub(super) fn init(&self, start: &Start) -> Block {
-        let mut pairs: Vec<(Conv2d, Norm)> =
+        let mut pairs: Vec<(Convolution, Norm)> =
             self.convs().iter().map(|conv| start.init(conv)).collect();
         if let Some((_, norm)) = pairs.last_mut().filter(|_| start.starts_at_zero()) {
             norm.weight = Initializer::Zeros.init(norm.weight.lazy_shape(), start.device);

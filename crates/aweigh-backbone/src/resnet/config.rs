@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::dcn::DcnConfig;
 use super::plan::BlockPlan;
 use crate::config::need;
 use crate::{ConfigError, FeatureSpec, LayerInfo, NormConfig};
@@ -77,7 +78,8 @@ pub enum Style {
     Caffe,
 }
 
-/// Options of a ResNet without its classifier (He et al., 2016; mmdetection 3.x `resnet.py`).
+/// Options of a ResNet (He et al., 2016; mmdetection 3.x `resnet.py`) or ResNeXt (Xie et al., 2017;
+/// `resnext.py`) without its classifier.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ResNetConfig {
@@ -87,6 +89,10 @@ pub struct ResNetConfig {
     pub style: Style,
     /// Width of the stem and of the first stage; 64 in every published network.
     pub base_channels: usize,
+    /// Groups of the 3x3 convolutions; more than 1 makes a ResNeXt.
+    pub groups: usize,
+    /// Channels of a group in the first stage of a ResNeXt with 64 base channels.
+    pub base_width: usize,
     /// Number of stages, 1 to 4.
     pub num_stages: usize,
     /// Stride of the first block of each stage.
@@ -99,6 +105,11 @@ pub struct ResNetConfig {
     pub frozen_stages: i32,
     /// Normalisation after every convolution.
     pub norm: NormConfig,
+    /// Deformable convolution in the stages of `stage_with_dcn`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dcn: Option<DcnConfig>,
+    /// Whether the 3x3 convolutions of each stage are deformable.
+    pub stage_with_dcn: Vec<bool>,
     /// Whether a new network starts with every block as the identity (Goyal et al., 2017).
     pub zero_init_residual: bool,
 }
@@ -109,12 +120,16 @@ impl Default for ResNetConfig {
             depth: Depth::default(),
             style: Style::default(),
             base_channels: 64,
+            groups: 1,
+            base_width: 4,
             num_stages: 4,
             strides: vec![1, 2, 2, 2],
             dilations: vec![1; 4],
             out_indices: vec![0, 1, 2, 3],
             frozen_stages: 1,
             norm: NormConfig::default(),
+            dcn: None,
+            stage_with_dcn: vec![false; 4],
             zero_init_residual: true,
         }
     }
@@ -159,7 +174,22 @@ impl ResNetConfig {
             "frozen_stages",
             || format!("is {frozen}, expected -1 (none), 0 (the stem) or up to {stages} stages"),
         )?;
-        self.norm.check(self.base_channels)
+        self.check_groups()?;
+        self.check_dcn()?;
+        self.norm.check(self.base_channels)?;
+        self.norm.check(self.inner(0))
+    }
+
+    fn check_groups(&self) -> Result<(), ConfigError> {
+        let groups = self.groups;
+        let bottleneck = self.depth.expansion() > 1;
+        need(groups == 1 || (groups > 1 && bottleneck), "groups", || {
+            let depth = usize::from(self.depth);
+            format!("is {groups}, expected 1, or more with a depth of 50 or more; depth is {depth}")
+        })?;
+        need(self.inner(0) > 0, "base_width", || {
+            format!("is {}, which leaves a group no channels", self.base_width)
+        })
     }
 
     /// Channels and stride of each returned map.
@@ -182,8 +212,7 @@ impl ResNetConfig {
     ///
     /// When [`check`](Self::check) fails or the image is too small.
     pub fn sizes(&self, image: [usize; 2]) -> Vec<[usize; 2]> {
-        let stem = LayerInfo::conv("", &self.stem(), image).size();
-        let mut size = stem.map(pooled);
+        let mut size = self.stem().output(image).map(pooled);
         let mut sizes = Vec::new();
         for stage in 0..self.num_stages {
             for block in self.stage(stage) {
@@ -201,12 +230,12 @@ impl ResNetConfig {
     /// When [`check`](Self::check) fails or the image is too small.
     pub fn layers(&self, image: [usize; 2]) -> Vec<LayerInfo> {
         let affine = self.norm.affine();
-        let conv = LayerInfo::conv("conv1", &self.stem(), image);
-        let norm = LayerInfo::norm("bn1", conv.output, affine);
-        let [channels, height, width] = conv.output;
+        let mut layers = self.stem().layers("conv1", image);
+        let map @ [channels, height, width] = layers[0].output;
+        layers.push(LayerInfo::norm("bn1", map, affine));
+        let mut layers: Vec<_> = layers.into_iter().map(|l| self.trained(l, 0)).collect();
         let mut size = [height, width].map(pooled);
-        let pool = LayerInfo::pool("maxpool", [channels, size[0], size[1]]);
-        let mut layers = vec![self.trained(conv, 0), self.trained(norm, 0), pool];
+        layers.push(LayerInfo::pool("maxpool", [channels, size[0], size[1]]));
         for stage in 0..self.num_stages {
             for (i, block) in self.stage(stage).into_iter().enumerate() {
                 let own = block.layers(&format!("layer{}.{i}", stage + 1), size, affine);
@@ -233,6 +262,17 @@ impl ResNetConfig {
         self.base_channels << stage
     }
 
+    /// Channels of the 3x3 convolutions of a stage's bottleneck blocks, counted from 0.
+    pub(super) fn inner(&self, stage: usize) -> usize {
+        let width = self.width(stage);
+        if self.groups == 1 {
+            return width;
+        }
+        // In the reference's order: the quotient can round below a whole number.
+        let of_group = width as f64 * (self.base_width as f64 / self.base_channels as f64);
+        of_group as usize * self.groups
+    }
+
     /// The blocks of a stage, counted from 0.
     pub(super) fn stage(&self, stage: usize) -> Vec<BlockPlan> {
         let width = self.width(stage);
@@ -246,8 +286,11 @@ impl ResNetConfig {
             style: self.style,
             input: if i == 0 { before } else { channels },
             width,
+            inner: self.inner(stage),
+            groups: self.groups,
             stride: if i == 0 { self.strides[stage] } else { 1 },
             dilation: self.dilations[stage],
+            deformation: self.deformation(stage, i),
         };
         (0..self.depth.blocks()[stage]).map(block).collect()
     }

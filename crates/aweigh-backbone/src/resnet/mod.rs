@@ -1,28 +1,29 @@
-//! ResNet without its classifier.
+//! ResNet and ResNeXt without their classifier.
 
 mod block;
 mod config;
+mod dcn;
 mod plan;
 
 use std::path::Path;
 
 use burn::module::Module;
-use burn::nn::conv::Conv2d;
 use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor, module::max_pool2d};
 
 use crate::weights::{Checkpoint, WeightsError};
-use crate::{Norm, conv_norm, relu};
+use crate::{Convolution, Norm, conv_norm, relu};
 use block::{Block, Start};
 
 pub use config::{Depth, ResNetConfig, Style};
+pub use dcn::DcnConfig;
 
-/// A ResNet that returns the maps of its stages, with torchvision's parameter names.
+/// A ResNet or ResNeXt that returns the maps of its stages, with torchvision's parameter names.
 ///
 /// Should be created using [`ResNetConfig`].
 #[derive(Module, Debug)]
 pub struct ResNet {
-    conv1: Conv2d,
+    conv1: Convolution,
     bn1: Norm,
     layer1: Vec<Block>,
     layer2: Vec<Block>,
@@ -100,13 +101,15 @@ impl ResNet {
     /// Loads weights from a file: `.safetensors`, or `.pth` / `.pt` of PyTorch.
     ///
     /// A state dict of torchvision, one of mmdetection (`state_dict` key), or the `backbone.` part
-    /// of a whole detector. The classifier `fc` is not used.
+    /// of a whole detector. The classifier `fc` is not used. A file of a network without deformable
+    /// convolutions fits one with them: what moves the taps then starts at 0.
     ///
     /// # Errors
     ///
     /// When the file cannot be read, or its tensors are not exactly those of this network.
     pub fn load_weights(self, path: &Path) -> Result<Self, WeightsError> {
-        Checkpoint::open(path)?.backbone().load_into(self)
+        let file = Checkpoint::open(path)?.backbone();
+        file.or_fresh_offsets(&self).load_into(self)
     }
 }
 

@@ -1,11 +1,9 @@
 //! The convolutions of a ResNet, before any of them exists.
 
-use burn::nn::PaddingConfig2d;
-use burn::nn::conv::Conv2dConfig;
-
 use super::config::{ResNetConfig, Style};
 use crate::conv_module::kaiming_fan_out;
-use crate::{Affine, LayerInfo};
+use crate::convolution::ConvolutionConfig;
+use crate::{Affine, Deformation, LayerInfo};
 
 /// One residual block.
 #[derive(Debug, Clone, Copy)]
@@ -15,18 +13,31 @@ pub(super) struct BlockPlan {
     pub(super) style: Style,
     pub(super) input: usize,
     pub(super) width: usize,
+    /// Channels of the 3x3 convolution of a bottleneck.
+    pub(super) inner: usize,
+    /// Groups of the 3x3 convolution of a bottleneck.
+    pub(super) groups: usize,
     pub(super) stride: usize,
     pub(super) dilation: usize,
+    /// How the taps of the 3x3 convolution of a bottleneck move.
+    pub(super) deformation: Option<Deformation>,
 }
 
 impl BlockPlan {
     /// The convolutions of the residual branch, in order.
-    pub(super) fn convs(&self) -> Vec<Conv2dConfig> {
-        let Self { input, width, .. } = *self;
+    pub(super) fn convs(&self) -> Vec<ConvolutionConfig> {
+        let Self {
+            input,
+            width,
+            inner,
+            ..
+        } = *self;
         if self.expansion == 1 {
             return vec![
-                conv([input, width], 3, self.stride, self.dilation),
-                conv([width, width], 3, 1, 1),
+                conv([input, width], 3)
+                    .with_stride(self.stride)
+                    .with_dilation(self.dilation),
+                conv([width, width], 3),
             ];
         }
         let (first, second) = match self.style {
@@ -34,22 +45,26 @@ impl BlockPlan {
             Style::Caffe => (self.stride, 1),
         };
         vec![
-            conv([input, width], 1, first, 1),
-            conv([width, width], 3, second, self.dilation),
-            conv([width, self.channels()], 1, 1, 1),
+            conv([input, inner], 1).with_stride(first),
+            conv([inner, inner], 3)
+                .with_stride(second)
+                .with_dilation(self.dilation)
+                .with_groups(self.groups)
+                .with_deformation(self.deformation),
+            conv([inner, self.channels()], 1),
         ]
     }
 
     /// The projection of the shortcut, where shapes differ.
-    pub(super) fn downsample(&self) -> Option<Conv2dConfig> {
+    pub(super) fn downsample(&self) -> Option<ConvolutionConfig> {
         let differs = self.stride != 1 || self.input != self.channels();
-        differs.then(|| conv([self.input, self.channels()], 1, self.stride, 1))
+        differs.then(|| conv([self.input, self.channels()], 1).with_stride(self.stride))
     }
 
     /// Height and width after the block.
     pub(super) fn output(&self, input: [usize; 2]) -> [usize; 2] {
-        let through = |size, conv: &Conv2dConfig| LayerInfo::conv("", conv, size).size();
-        self.convs().iter().fold(input, through)
+        let convs = self.convs();
+        convs.iter().fold(input, |size, conv| conv.output(size))
     }
 
     /// Layers under the module path `name`, for a map of `[height, width]`.
@@ -57,15 +72,18 @@ impl BlockPlan {
         let mut layers = Vec::new();
         let mut size = input;
         for (i, conv) in (1..).zip(self.convs()) {
-            let conv = LayerInfo::conv(format!("{name}.conv{i}"), &conv, size);
-            size = conv.size();
-            let norm = LayerInfo::norm(format!("{name}.bn{i}"), conv.output, affine);
-            layers.extend([conv, norm]);
+            let convs = conv.layers(&format!("{name}.conv{i}"), size);
+            let map = convs[0].output;
+            let norm = LayerInfo::norm(format!("{name}.bn{i}"), map, affine);
+            size = conv.output(size);
+            layers.extend(convs);
+            layers.push(norm);
         }
         if let Some(conv) = self.downsample() {
-            let conv = LayerInfo::conv(format!("{name}.downsample.0"), &conv, input);
-            let norm = LayerInfo::norm(format!("{name}.downsample.1"), conv.output, affine);
-            layers.extend([conv, norm]);
+            let convs = conv.layers(&format!("{name}.downsample.0"), input);
+            let map = convs[0].output;
+            layers.extend(convs);
+            layers.push(LayerInfo::norm(format!("{name}.downsample.1"), map, affine));
         }
         layers
     }
@@ -77,18 +95,11 @@ impl BlockPlan {
 
 impl ResNetConfig {
     /// The 7x7 convolution of stride 2 on the image.
-    pub(super) fn stem(&self) -> Conv2dConfig {
-        conv([3, self.base_channels], 7, 2, 1)
+    pub(super) fn stem(&self) -> ConvolutionConfig {
+        conv([3, self.base_channels], 7).with_stride(2)
     }
 }
 
-/// A convolution without bias that keeps the size of its map at stride 1.
-fn conv(channels: [usize; 2], kernel: usize, stride: usize, dilation: usize) -> Conv2dConfig {
-    let pad = dilation * (kernel / 2);
-    Conv2dConfig::new(channels, [kernel; 2])
-        .with_stride([stride; 2])
-        .with_dilation([dilation; 2])
-        .with_padding(PaddingConfig2d::Explicit(pad, pad, pad, pad))
-        .with_bias(false)
-        .with_initializer(kaiming_fan_out())
+fn conv(channels: [usize; 2], kernel: usize) -> ConvolutionConfig {
+    ConvolutionConfig::new(channels, [kernel; 2], kaiming_fan_out())
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Affine, ConfigError, FeatureSpec, LayerInfo, NormConfig};
+use crate::{Affine, ConfigError, DcnKind, FeatureSpec, LayerInfo, NormConfig};
 use aweigh_testkit::device;
 use burn::module::ParamId;
 use burn::optim::GradientsParams;
@@ -29,37 +29,47 @@ fn parameters(net: &ResNet) -> usize {
 }
 
 /// Parameters and multiply-adds as torchvision publishes them, less those of `fc`.
-fn check_cost(depth: Depth, params: usize, giga_macs: f64) {
-    let config = full(depth);
-    let classifier = 512 * depth.expansion() * 1000;
+fn check_cost(config: ResNetConfig, params: usize, giga_macs: f64) {
+    let classifier = 512 * config.depth.expansion() * 1000;
     let layers = config.layers([224, 224]);
     let counted: usize = layers.iter().map(|l| l.params).sum();
     assert_eq!(
         counted,
         params - classifier - 1000,
-        "{depth:?}, from the options"
+        "{config:?}, from the options"
     );
     assert_eq!(
         parameters(&config.init(&device())),
         counted,
-        "{depth:?}, of the module"
+        "{config:?}, of the module"
     );
     let macs: u64 = layers.iter().map(|l| l.macs).sum();
     let published = giga_macs - classifier as f64 / 1e9;
     // Published with three decimals.
     assert!(
         (macs as f64 / 1e9 - published).abs() < 6e-4,
-        "{depth:?}: {macs}"
+        "{config:?}: {macs}"
     );
 }
 
 #[test]
 fn cost_equals_torchvisions() {
-    check_cost(Depth::D18, 11_689_512, 1.814);
-    check_cost(Depth::D34, 21_797_672, 3.664);
-    check_cost(Depth::D50, 25_557_032, 4.089);
-    check_cost(Depth::D101, 44_549_160, 7.801);
-    check_cost(Depth::D152, 60_192_808, 11.514);
+    check_cost(full(Depth::D18), 11_689_512, 1.814);
+    check_cost(full(Depth::D34), 21_797_672, 3.664);
+    check_cost(full(Depth::D50), 25_557_032, 4.089);
+    check_cost(full(Depth::D101), 44_549_160, 7.801);
+    check_cost(full(Depth::D152), 60_192_808, 11.514);
+}
+
+#[test]
+fn cost_of_resnexts_equals_torchvisions() {
+    let resnext = |depth, groups, base_width| ResNetConfig {
+        groups,
+        base_width,
+        ..full(depth)
+    };
+    check_cost(resnext(Depth::D50, 32, 4), 25_028_904, 4.23);
+    check_cost(resnext(Depth::D101, 64, 4), 83_455_272, 15.46);
 }
 
 /// Maps, predicted sizes and predicted layers agree, for a size that no stride divides.
@@ -92,6 +102,11 @@ fn shapes_follow_the_options() {
         num_stages: 2,
         out_indices: vec![1],
         ..narrow(Depth::D34)
+    });
+    check_shapes(&ResNetConfig {
+        groups: 4,
+        base_width: 1,
+        ..narrow(Depth::D50)
     });
     check_shapes(&ResNetConfig {
         strides: vec![1, 2, 2, 1],
@@ -237,11 +252,20 @@ fn gradient_checkpointing_changes_no_gradient() {
         NormConfig::BatchNorm,
         NormConfig::GroupNorm { groups: 2 },
     ];
-    for norm in norms {
-        let config = ResNetConfig {
-            norm,
-            ..narrow(Depth::D18)
-        };
+    let of_norm = |norm| ResNetConfig {
+        norm,
+        ..narrow(Depth::D18)
+    };
+    let deformable = [DcnKind::V1, DcnKind::V2].map(|kind| ResNetConfig {
+        dcn: Some(DcnConfig {
+            kind,
+            deform_groups: 2,
+            fallback_on_stride: false,
+        }),
+        stage_with_dcn: vec![false, true, false, false],
+        ..narrow(Depth::D50)
+    });
+    for config in norms.map(of_norm).into_iter().chain(deformable) {
         let device = device().autodiff();
         let kept = image_gradient(&config, &device);
         let recomputed = image_gradient(&config, &device.gradient_checkpointing());
@@ -344,6 +368,21 @@ fn wrong_values_are_named() {
             ..base()
         },
         "`groups` is 32, which does not divide a layer's 8 channels",
+    );
+    check_error(
+        ResNetConfig {
+            groups: 32,
+            ..full(Depth::D34)
+        },
+        "`groups` is 32, expected 1, or more with a depth of 50 or more; depth is 34",
+    );
+    check_error(
+        ResNetConfig {
+            groups: 32,
+            base_width: 0,
+            ..base()
+        },
+        "`base_width` is 0, which leaves a group no channels",
     );
     let error = ConfigError {
         key: "depth",

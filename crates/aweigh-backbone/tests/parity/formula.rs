@@ -1,4 +1,4 @@
-//! Full ResNets of torchvision whose weights come from a formula over their names.
+//! Full ResNets and ResNeXts of torchvision whose weights come from a formula over their names.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -71,12 +71,29 @@ fn check_formula(case: &Case, report: &mut Report, seed: u64) {
 
 fn config(case: &Case) -> ResNetConfig {
     let model = case.meta["model"].as_str().unwrap_or_default();
-    let depth = model.strip_prefix("resnet").and_then(|d| d.parse().ok());
-    let depth = depth.unwrap_or_else(|| panic!("{}: model {model} is not understood", case.name));
+    let parsed = parse(model);
+    let parsed = parsed.unwrap_or_else(|| panic!("{}: model {model} is not understood", case.name));
+    let [depth, groups, base_width] = parsed;
     ResNetConfig {
         depth: options::depth(case, depth),
+        groups,
+        base_width,
         ..ResNetConfig::default()
     }
+}
+
+/// Depth, groups and base width of `resnet50` or `resnext50_32x4d`.
+fn parse(model: &str) -> Option<[usize; 3]> {
+    if let Some(depth) = model.strip_prefix("resnet") {
+        return Some([depth.parse().ok()?, 1, 4]);
+    }
+    let (depth, width) = model.strip_prefix("resnext")?.split_once('_')?;
+    let (groups, width) = width.strip_suffix('d')?.split_once('x')?;
+    Some([
+        depth.parse().ok()?,
+        groups.parse().ok()?,
+        width.parse().ok()?,
+    ])
 }
 
 fn shapes(net: &ResNet) -> BTreeMap<String, Vec<usize>> {

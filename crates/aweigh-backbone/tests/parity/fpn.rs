@@ -1,6 +1,7 @@
 //! Feature pyramids of mmdetection and torchvision.
 
 use aweigh_backbone::{Affine, ExtraLevels, FeatureSpec, Fpn, FpnConfig};
+use aweigh_testkit::module::gradients;
 use aweigh_testkit::{Case, Report, cases, device};
 use burn::module::{Module, ParamGroup};
 use burn::tensor::Tensor;
@@ -110,7 +111,7 @@ fn check(case: &Case, config: &FpnConfig, affine: Affine) {
     let loss = weighted.reduce(|a, b| a + b).expect("an output");
     let grads = loss.backward();
     let rename = |stored: &str| name(case, stored);
-    let got = super::gradients(&fpn, &grads);
+    let got = gradients(&fpn, &grads);
     super::compare_gradients(&mut report, case, &got, rename, limits);
     for stored in case.names("grad/input/") {
         let level = stored.rsplit('/').next().and_then(|l| l.parse().ok());

@@ -5,18 +5,15 @@ mod fpn;
 mod options;
 mod stored;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use aweigh_backbone::NormConfig;
 use aweigh_backbone::weights::Checkpoint;
+use aweigh_testkit::module::Named;
 use aweigh_testkit::{Case, Report, Tolerance};
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::Module;
 use burn::store::{ModuleSnapshot, bridge};
-use burn::tensor::{Gradients, Tensor, TensorData};
-
-/// Values by tensor name.
-type Values = BTreeMap<String, Vec<f64>>;
+use burn::tensor::TensorData;
 
 /// Keys of every note that say nothing about the model.
 const NOTE: [&str; 10] = [
@@ -49,42 +46,8 @@ fn parameters(case: &Case, rename: impl Fn(&str) -> String) -> Checkpoint {
     Checkpoint::from_tensors(Path::new(&case.name), tensors.collect())
 }
 
-/// Gradients of every parameter that has one.
-fn gradients<M: Module>(module: &M, grads: &Gradients) -> Values {
-    let mut visitor = GradientVisitor {
-        grads,
-        path: Vec::new(),
-        found: Values::new(),
-    };
-    module.visit(&mut visitor);
-    visitor.found
-}
-
-struct GradientVisitor<'a> {
-    grads: &'a Gradients,
-    path: Vec<String>,
-    found: Values,
-}
-
-impl ModuleVisitor for GradientVisitor<'_> {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(grad) = param.val().grad(self.grads) {
-            let values = grad.into_data().iter::<f64>().collect();
-            self.found.insert(self.path.join("."), values);
-        }
-    }
-}
-
 /// Running statistics of every batch norm.
-fn statistics<M: Module>(module: &M) -> Values {
+fn statistics<M: Module>(module: &M) -> Named {
     let tensors = module.collect(None, None, true).into_iter();
     let running = tensors.filter(|t| t.name.contains("running_"));
     let values = running.map(|t| {
@@ -126,7 +89,7 @@ fn of_largest(wanted: &[f64], share: f64) -> Tolerance {
 fn compare_gradients(
     report: &mut Report,
     case: &Case,
-    got: &Values,
+    got: &Named,
     rename: impl Fn(&str) -> String,
     limits: Limits,
 ) {
@@ -145,7 +108,7 @@ fn compare_gradients(
 fn compare_statistics(
     report: &mut Report,
     case: &Case,
-    got: &Values,
+    got: &Named,
     rename: impl Fn(&str) -> String,
     limits: Limits,
 ) {

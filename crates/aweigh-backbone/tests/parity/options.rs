@@ -1,7 +1,8 @@
 //! mmdetection's options as this crate's.
 
 use aweigh_backbone::{
-    Affine, Depth, ExtraLevels, FpnConfig, NormConfig, ResNetConfig, Style, Upsampling,
+    Affine, DcnConfig, DcnKind, Depth, ExtraLevels, FpnConfig, NormConfig, ResNetConfig, Style,
+    Upsampling,
 };
 use aweigh_testkit::{Case, understand};
 use serde_json::Value;
@@ -41,7 +42,7 @@ pub(super) fn norm(case: &Case, given: &Value, statistics: Mode) -> (NormConfig,
     (norm, affine)
 }
 
-/// mmdetection 3.x `ResNet`, with its defaults.
+/// mmdetection 3.x `ResNet` or `ResNeXt`, with its defaults.
 pub(super) fn resnet(case: &Case, mode: Mode) -> (ResNetConfig, Affine) {
     let given = &case.meta["mmdet_config"];
     // Whether blocks start at zero, or are computed twice, changes no value of these tests.
@@ -58,8 +59,17 @@ pub(super) fn resnet(case: &Case, mode: Mode) -> (ResNetConfig, Affine) {
         "dilations",
         "zero_init_residual",
         "with_cp",
+        "type",
+        "groups",
+        "base_width",
+        "dcn",
+        "stage_with_dcn",
     ];
     understand(case, given, &known);
+    match given.get("type").map(|t| t.as_str()) {
+        None | Some(Some("ResNet" | "ResNeXt")) => {}
+        other => panic!("{}: type {other:?} is not understood", case.name),
+    }
     let base = ResNetConfig::default();
     let norm_eval = given.get("norm_eval").is_none_or(|v| flag(case, v));
     let statistics = if norm_eval { Mode::Eval } else { mode };
@@ -79,19 +89,56 @@ pub(super) fn resnet(case: &Case, mode: Mode) -> (ResNetConfig, Affine) {
         Some(Some("caffe")) => Style::Caffe,
         other => panic!("{}: style {other:?} is not understood", case.name),
     };
+    let chosen = match given.get("stage_with_dcn") {
+        None => base.stage_with_dcn,
+        Some(list) => list_of(case, list, flag),
+    };
+    let dcn = given.get("dcn").filter(|dcn| !dcn.is_null());
+    // The reference accepts deformable convolution for no stage, and stages without it.
+    let dcn = dcn
+        .filter(|_| chosen.contains(&true))
+        .map(|d| self::dcn(case, d));
     let config = ResNetConfig {
         depth: depth(case, count(case, &given["depth"])),
         style,
         base_channels: number("base_channels", base.base_channels),
+        groups: number("groups", base.groups),
+        base_width: number("base_width", base.base_width),
         num_stages: number("num_stages", base.num_stages),
         strides: numbers("strides", base.strides),
         dilations: numbers("dilations", base.dilations),
         out_indices: numbers("out_indices", base.out_indices),
         frozen_stages: given.get("frozen_stages").map_or(-1, |v| integer(case, v)),
         norm,
+        stage_with_dcn: match dcn {
+            Some(_) => chosen,
+            None => vec![false; chosen.len()],
+        },
+        dcn,
         zero_init_residual: true,
     };
     (config, affine)
+}
+
+/// mmdetection's `dcn` of a backbone.
+fn dcn(case: &Case, given: &Value) -> DcnConfig {
+    understand(
+        case,
+        given,
+        &["type", "deform_groups", "fallback_on_stride"],
+    );
+    let kind = match given["type"].as_str() {
+        Some("DCN") => DcnKind::V1,
+        Some("DCNv2") => DcnKind::V2,
+        other => panic!("{}: dcn {other:?} is not understood", case.name),
+    };
+    let groups = given.get("deform_groups");
+    let fallback = given.get("fallback_on_stride");
+    DcnConfig {
+        kind,
+        deform_groups: groups.map_or(1, |groups| count(case, groups)),
+        fallback_on_stride: fallback.is_some_and(|flag| self::flag(case, flag)),
+    }
 }
 
 pub(super) fn depth(case: &Case, depth: usize) -> Depth {
@@ -191,7 +238,11 @@ pub(super) fn count(case: &Case, given: &Value) -> usize {
 }
 
 pub(super) fn counts(case: &Case, given: &Value) -> Vec<usize> {
+    list_of(case, given, count)
+}
+
+fn list_of<T>(case: &Case, given: &Value, item: fn(&Case, &Value) -> T) -> Vec<T> {
     let list = given.as_array();
     let list = list.unwrap_or_else(|| panic!("{}: expected a list, got {given}", case.name));
-    list.iter().map(|v| count(case, v)).collect()
+    list.iter().map(|v| item(case, v)).collect()
 }

@@ -1,6 +1,7 @@
 //! Narrow ResNets of mmdetection with stored weights: maps, gradients, running statistics.
 
 use aweigh_backbone::{Affine, NormConfig, ResNet, ResNetConfig};
+use aweigh_testkit::module::gradients;
 use aweigh_testkit::{Case, Report, cases, device};
 use burn::module::{Module, ParamGroup};
 use burn::tensor::{Device, Tensor};
@@ -85,7 +86,7 @@ fn compare_gradients(case: &Case, report: &mut Report, run: Run, limits: Limits)
     });
     let loss = weighted.reduce(|a, b| a + b).expect("a map");
     let grads = loss.backward();
-    let got = super::gradients(net, &grads);
+    let got = gradients(net, &grads);
     super::compare_gradients(report, case, &got, bn, limits);
     if case.has("grad/input") {
         let tolerance = super::of_largest(&case.f64s("grad/input"), limits.gradients);

@@ -4,6 +4,7 @@ mod bench;
 mod data;
 mod devices;
 mod eval;
+mod explain;
 mod inspect;
 mod predict;
 mod train;
@@ -19,6 +20,7 @@ pub(crate) enum Command {
     Train(train::TrainArgs),
     Eval(eval::EvalArgs),
     Predict(predict::PredictArgs),
+    Explain(explain::ExplainArgs),
     Inspect(inspect::InspectArgs),
     Bench(bench::BenchArgs),
     Devices(devices::DevicesArgs),
@@ -35,6 +37,7 @@ impl Command {
             Self::Train(args) => return args.run(),
             Self::Predict(args) => return args.run(),
             Self::Eval(args) => args.run()?,
+            Self::Explain(args) => args.run()?,
             Self::Inspect(args) => args.run()?,
             Self::Bench(args) => args.run()?,
             Self::Devices(args) => args.run()?,

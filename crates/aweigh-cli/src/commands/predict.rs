@@ -9,10 +9,9 @@ use aweigh_train::checkpoint::Class;
 use aweigh_train::evaluation::CocoResult;
 use aweigh_train::predict::{Prediction, Predictor};
 use clap::{ArgGroup, Args};
-use image::RgbImage;
 use serde::Serialize;
 
-use crate::draw::{LabelledBox, draw_boxes, save};
+use crate::draw::{LabelledBox, draw_boxes, load, save};
 use crate::inputs::{output_names, pictures};
 use crate::options::ModelOptions;
 use crate::output::{describe, make_folder, print, thousands};
@@ -91,10 +90,7 @@ impl PredictArgs {
     /// Finds the objects of a picture and draws them.
     fn picture(&self, predictor: &Predictor, picture: &Path, target: &Path) -> Result<Prediction> {
         let prediction = predictor.predict(picture, self.score)?;
-        let decoded = aweigh_data::decode(picture)?;
-        let (width, height) = (decoded.width as u32, decoded.height as u32);
-        let mut canvas = RgbImage::from_raw(width, height, decoded.pixels)
-            .context("a decoded picture has three bytes per pixel")?;
+        let mut canvas = load(picture)?;
         let boxes = prediction.detections.iter().map(|detection| LabelledBox {
             bbox: detection.bbox,
             class: detection.label,

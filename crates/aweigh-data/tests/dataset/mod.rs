@@ -1,6 +1,6 @@
 //! Annotation files: what is kept, what is dropped, what is an error.
 
-use aweigh_data::{DatasetConfig, DatasetStats, Purpose};
+use aweigh_data::{CocoDataset, DatasetConfig, DatasetStats, HostBatch, Purpose, TransformConfig};
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, file};
@@ -230,4 +230,56 @@ fn missing_files() {
     let start = "cannot read annotation file DIR/none.json: ";
     assert!(message.starts_with(start), "{message}");
     assert_eq!(message.matches("none.json").count(), 1, "{message}");
+}
+
+#[test]
+fn an_image_is_found_by_the_end_of_its_path() {
+    let image = |id, name: &str| json!({"id": id, "file_name": name, "width": 9, "height": 9});
+    let images = json!([image(1, "a.png"), image(2, "sub/a.png"), image(3, "b.png")]);
+    let fixture = Fixture::new(&file(images, json!([])));
+    let folder = fixture.config.images.clone();
+    let write = |name: &str| {
+        let path = folder.join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("makes");
+        std::fs::write(&path, []).expect("writes");
+        path
+    };
+    let check = |name: &str, id| {
+        let path = write(name);
+        let found = CocoDataset::open_image(&fixture.config.annotations, &path);
+        let (dataset, index) = found.expect(name);
+        assert_eq!(dataset.images()[index].id, id, "{name}");
+        assert_eq!(dataset.image_path(index), path);
+    };
+    check("a.png", 1);
+    check("sub/a.png", 2);
+    check("elsewhere/a.png", 1);
+    check("elsewhere/sub/a.png", 2);
+    let refuse = |path: &std::path::Path, expected: &str| {
+        let error = CocoDataset::open_image(&fixture.config.annotations, path);
+        let message = fixture.message(&error.expect_err("no record"));
+        assert!(message.starts_with(expected), "{message}");
+    };
+    refuse(
+        &write("c.png"),
+        "DIR/c.png is not in DIR/a.json: none of its 3 images has a `file_name` that this path \
+         ends with (the first is `a.png`)",
+    );
+    refuse(&folder.join("no.png"), "cannot read image DIR/no.png: ");
+}
+
+#[test]
+fn one_image_is_transformed_as_in_evaluation() {
+    let fixture = Fixture::with_images();
+    let (dataset, index) =
+        CocoDataset::open_image(&fixture.config.annotations, &fixture.image(3)).expect("opens");
+    let transform = TransformConfig {
+        short_edge: 48,
+        flip_prob: 1.0,
+        ..TransformConfig::default()
+    };
+    let batch = HostBatch::from_dataset(&dataset, index, &transform).expect("loads");
+    assert_eq!(batch.shape, [1, 3, 64, 64]);
+    assert_eq!(batch.meta[0].image_id, 3);
+    assert_eq!(batch.truth[0].boxes, [[6.0, 4.0, 16.0, 16.0]]);
 }

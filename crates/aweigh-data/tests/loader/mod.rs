@@ -1,7 +1,7 @@
 //! Batches: determinism, resuming, bad images.
 
 use aweigh_data::{
-    DataError, HostBatch, Loader, LoaderConfig, OnBadImage, Purpose, TransformConfig,
+    DataError, HostBatch, Loader, LoaderConfig, MultiScale, OnBadImage, Purpose, TransformConfig,
 };
 
 use crate::fixture::Fixture;
@@ -150,6 +150,47 @@ fn flipped_pixels_and_boxes_agree() {
         let found = flipped.truth[0].boxes[0];
         assert_eq!([found[0], found[2]], expected);
     }
+}
+
+#[test]
+fn training_draws_a_scale_for_each_image_in_each_epoch() {
+    let fixture = Fixture::with_images();
+    let multi_scale = Some(MultiScale::Choice(vec![8, 16, 24]));
+    let transform = TransformConfig {
+        multi_scale,
+        ..transform()
+    };
+    let load = |workers, epoch| {
+        let config = config(workers);
+        let loader = Loader::train(fixture.shared(), transform.clone(), config).expect("valid");
+        collect(&loader, epoch, 0)
+    };
+    let short_edges = |batches: &[HostBatch]| -> Vec<usize> {
+        let metas = batches.iter().flat_map(|batch| &batch.meta);
+        metas
+            .map(|meta| meta.resized[0].min(meta.resized[1]))
+            .collect()
+    };
+    let batches = load(0, 4);
+    assert_eq!(load(3, 4), batches, "3 workers");
+    let edges = short_edges(&batches);
+    for edge in [8, 16, 24] {
+        assert!(edges.contains(&edge), "{edge} in {edges:?}");
+    }
+    assert_ne!(short_edges(&load(0, 5)), edges);
+    for batch in &batches {
+        // A batch is as large as its largest image asks for, whatever the others drew.
+        let largest = [0, 1].map(|side| batch.meta.iter().map(|meta| meta.resized[side]).max());
+        let padded = largest.map(|side| side.expect("images").next_multiple_of(8));
+        assert_eq!(batch.shape[2..], padded);
+    }
+    let dataset = fixture.open(Purpose::Evaluate).expect("opens").into();
+    let loader = Loader::eval(dataset, transform.clone(), config(0)).expect("valid");
+    assert!(
+        short_edges(&collect(&loader, 4, 0))
+            .iter()
+            .all(|edge| *edge == 16)
+    );
 }
 
 /// Breaks three images: one missing, one cut off, one of another size.

@@ -6,8 +6,12 @@
 use std::collections::BTreeMap;
 
 use aweigh_backbone::{Depth, FpnConfig, NormConfig, ResNetConfig};
-use aweigh_detectors::fcos::{FcosConfig, TowerNorm};
-use aweigh_detectors::{Detector, DetectorConfig};
+use aweigh_detectors::fcos::FcosConfig;
+use aweigh_detectors::fovea::FoveaConfig;
+use aweigh_detectors::fsaf::{FsafBranch, FsafConfig};
+use aweigh_detectors::reppoints::RepPointsConfig;
+use aweigh_detectors::retina::RetinaConfig;
+use aweigh_detectors::{Detector, DetectorConfig, TowerNorm};
 use aweigh_geometry::{GroundTruth, TruthHost};
 use aweigh_testkit::{device, module};
 use burn::module::Module;
@@ -33,13 +37,7 @@ fn tiny() -> DetectorConfig {
             num_outs: 2,
             ..FpnConfig::default()
         },
-        fcos: Some(FcosConfig {
-            feat_channels: 8,
-            stacked_convs: 1,
-            norm: TowerNorm::GroupNorm { groups: 2 },
-            regress_ranges: vec![[-1.0, 12.0], [12.0, 1e8]],
-            ..FcosConfig::default()
-        }),
+        ..DetectorConfig::default()
     }
 }
 
@@ -72,8 +70,8 @@ fn run(detector: Detector, device: &Device) -> Run {
     for step in 0..3 {
         let predictions = model.forward(image.clone());
         if step == 0 {
-            let aweigh_detectors::Predictions::Fcos(p) = &predictions;
-            out.scores = p.cls_score[0].clone().into_data().iter::<f32>().collect();
+            let scores = predictions.cls_score()[0].clone();
+            out.scores = scores.into_data().iter::<f32>().collect();
         }
         let losses = model.losses(predictions, &truth);
         out.losses.extend(
@@ -103,14 +101,85 @@ fn relative(a: &[f64], b: &[f64]) -> f64 {
 }
 
 #[test]
+fn fcos_on_wgpu_equals_the_cpu() {
+    check(&DetectorConfig {
+        fcos: Some(FcosConfig {
+            feat_channels: 8,
+            stacked_convs: 1,
+            norm: TowerNorm::GroupNorm { groups: 2 },
+            regress_ranges: vec![[-1.0, 12.0], [12.0, 1e8]],
+            ..FcosConfig::default()
+        }),
+        ..tiny()
+    });
+}
+
+#[test]
+fn fovea_on_wgpu_equals_the_cpu() {
+    check(&DetectorConfig {
+        fovea: Some(FoveaConfig {
+            feat_channels: 8,
+            stacked_convs: 1,
+            norm: TowerNorm::GroupNorm { groups: 2 },
+            with_deform: true,
+            base_edge_list: vec![8.0, 16.0],
+            scale_ranges: vec![[1.0, 16.0], [8.0, 64.0]],
+            ..FoveaConfig::default()
+        }),
+        ..tiny()
+    });
+}
+
+#[test]
+fn reppoints_on_wgpu_equals_the_cpu() {
+    check(&DetectorConfig {
+        reppoints: Some(RepPointsConfig {
+            feat_channels: 8,
+            point_feat_channels: 8,
+            stacked_convs: 1,
+            norm: TowerNorm::GroupNorm { groups: 2 },
+            ..RepPointsConfig::default()
+        }),
+        ..tiny()
+    });
+}
+
+#[test]
+fn fsaf_on_wgpu_equals_the_cpu() {
+    check(&DetectorConfig {
+        fsaf: Some(FsafConfig {
+            feat_channels: 8,
+            stacked_convs: 1,
+            norm: TowerNorm::GroupNorm { groups: 2 },
+            ..FsafConfig::default()
+        }),
+        ..tiny()
+    });
+}
+
+#[test]
+fn retina_with_fsaf_on_wgpu_equals_the_cpu() {
+    check(&DetectorConfig {
+        retina: Some(RetinaConfig {
+            feat_channels: 8,
+            stacked_convs: 1,
+            norm: TowerNorm::GroupNorm { groups: 2 },
+            fsaf: Some(FsafBranch::default()),
+            ..RetinaConfig::default()
+        }),
+        ..tiny()
+    });
+}
+
+/// Runs a detector on both and compares.
 #[allow(clippy::print_stdout)]
-fn wgpu_equals_the_cpu() {
+fn check(config: &DetectorConfig) {
     if Device::enumerate(DeviceType::Wgpu).into_vec().is_empty() {
         println!("not run: no wgpu adapter");
         return;
     }
     let cpu = device();
-    let detector = tiny().init(&cpu).expect("a detector");
+    let detector = config.init(&cpu).expect("a detector");
     let started = std::time::Instant::now();
     let gpu = run(detector.clone(), &Device::wgpu(DeviceKind::DefaultDevice));
     println!("wgpu: {:.0} s", started.elapsed().as_secs_f64());
@@ -119,7 +188,7 @@ fn wgpu_equals_the_cpu() {
     let wide = |x: &[f32]| x.iter().map(|v| f64::from(*v)).collect::<Vec<f64>>();
     // Sums of a few hundred products in another order.
     assert!(relative(&wide(&gpu.scores), &wide(&cpu.scores)) < 1e-5);
-    assert_eq!(gpu.losses.len(), 9);
+    assert_eq!(gpu.losses.len(), cpu.losses.len());
     for (g, c) in gpu.losses.iter().zip(&cpu.losses) {
         assert!(
             (g - c).abs() < 1e-4 * c.abs().max(1.0),

@@ -1,16 +1,30 @@
 //! What every detector does on awkward input: losses and gradients stay finite.
 
-use aweigh_backbone::{Affine, Depth, FpnConfig, NormConfig, ResNetConfig};
-use aweigh_detectors::fcos::{BoxLossKind, FcosConfig, TowerNorm};
-use aweigh_detectors::{Detector, DetectorConfig, ImageFrame};
+mod explain;
+mod fcos;
+mod fovea;
+mod fsaf;
+mod reppoints;
+mod retina;
+
+use aweigh_backbone::{Depth, FpnConfig, NormConfig, ResNetConfig};
+use aweigh_detectors::fcos::FcosConfig;
+use aweigh_detectors::fovea::FoveaConfig;
+use aweigh_detectors::fsaf::FsafConfig;
+use aweigh_detectors::reppoints::RepPointsConfig;
+use aweigh_detectors::retina::RetinaConfig;
+use aweigh_detectors::{Detector, DetectorConfig, ImageFrame, Method, TowerNorm};
 use aweigh_geometry::{GroundTruth, TruthHost};
 use aweigh_testkit::{device, module};
 use burn::module::Module;
 use burn::tensor::{Device, Distribution, Tensor};
 
+/// Normalisation of eight channels.
+const NORM: TowerNorm = TowerNorm::GroupNorm { groups: 2 };
+
 /// A detector of a few thousand parameters on images of 64 pixels and more.
-pub(crate) fn tiny(fcos: FcosConfig) -> DetectorConfig {
-    DetectorConfig {
+fn tiny(method: Method) -> DetectorConfig {
+    let mut config = DetectorConfig {
         num_classes: Some(3),
         backbone: ResNetConfig {
             depth: Depth::D18,
@@ -24,13 +38,68 @@ pub(crate) fn tiny(fcos: FcosConfig) -> DetectorConfig {
             num_outs: 5,
             ..FpnConfig::default()
         },
-        fcos: Some(FcosConfig {
-            feat_channels: 8,
-            stacked_convs: 1,
-            norm: TowerNorm::GroupNorm { groups: 2 },
-            ..fcos
-        }),
+        ..DetectorConfig::default()
+    };
+    match method {
+        Method::Fcos(fcos) => {
+            config.fcos = Some(FcosConfig {
+                feat_channels: 8,
+                stacked_convs: 1,
+                norm: NORM,
+                ..fcos
+            });
+        }
+        Method::Fovea(fovea) => {
+            config.fovea = Some(FoveaConfig {
+                feat_channels: 8,
+                stacked_convs: 1,
+                norm: NORM,
+                ..fovea
+            });
+        }
+        Method::RepPoints(reppoints) => {
+            config.reppoints = Some(RepPointsConfig {
+                feat_channels: 8,
+                point_feat_channels: 8,
+                stacked_convs: 1,
+                norm: NORM,
+                ..reppoints
+            });
+        }
+        Method::Fsaf(fsaf) => {
+            config.fsaf = Some(FsafConfig {
+                feat_channels: 8,
+                stacked_convs: 1,
+                norm: NORM,
+                ..fsaf
+            });
+        }
+        Method::Retina(retina) => {
+            config.retina = Some(RetinaConfig {
+                feat_channels: 8,
+                stacked_convs: 1,
+                norm: NORM,
+                ..retina
+            });
+        }
     }
+    config
+}
+
+/// The variants of every method.
+fn recipes() -> Vec<Method> {
+    let fcos = fcos::recipes().into_iter().map(Method::Fcos);
+    let fovea = fovea::recipes().into_iter().map(Method::Fovea);
+    let reppoints = reppoints::recipes().into_iter().map(Method::RepPoints);
+    let fsaf = fsaf::recipes().into_iter().map(Method::Fsaf);
+    let retina = retina::recipes().into_iter().map(Method::Retina);
+    let points = fcos.chain(fovea).chain(reppoints).chain(fsaf);
+    points.chain(retina).collect()
+}
+
+/// The message about a configuration that is not valid.
+fn message(config: &DetectorConfig) -> String {
+    config.validate().expect_err("a bad config").to_string()
 }
 
 fn images(device: &Device) -> Tensor<4> {
@@ -46,9 +115,9 @@ fn truth(boxes: &[[f32; 4]], ignore: &[[f32; 4]]) -> TruthHost {
 }
 
 /// Losses and every gradient of a step are finite; gives the named parts and the positives.
-fn check(fcos: FcosConfig, batch: [TruthHost; 2]) -> (Vec<f32>, f32) {
+fn check(method: Method, batch: [TruthHost; 2]) -> (Vec<f32>, f32) {
     let device = device();
-    let detector = tiny(fcos)
+    let detector = tiny(method)
         .init(&device.clone().autodiff())
         .expect("a detector");
     let truth = GroundTruth::from_host(&batch, &device);
@@ -66,142 +135,92 @@ fn check(fcos: FcosConfig, batch: [TruthHost; 2]) -> (Vec<f32>, f32) {
     (parts, losses.positives.into_scalar())
 }
 
-fn recipes() -> [FcosConfig; 2] {
-    let baseline = FcosConfig {
-        norm_on_bbox: false,
-        center_sampling: false,
-        centerness_on_reg: false,
-        box_loss: BoxLossKind::Iou,
-        ..FcosConfig::default()
-    };
-    [FcosConfig::default(), baseline]
-}
-
 #[test]
 fn an_image_without_boxes_trains() {
-    for fcos in recipes() {
-        let (_, positives) = check(
-            fcos,
-            [truth(&[[8.0, 8.0, 40.0, 40.0]], &[]), truth(&[], &[])],
-        );
+    for method in recipes() {
+        let boxes = [[8.0, 8.0, 40.0, 40.0]];
+        let (_, positives) = check(method, [truth(&boxes, &[]), truth(&[], &[])]);
         assert!(positives > 0.0);
     }
 }
 
 #[test]
 fn a_batch_without_positives_trains() {
-    for fcos in recipes() {
-        let (parts, positives) = check(fcos, [truth(&[], &[]), truth(&[], &[])]);
+    for method in recipes() {
+        let (parts, positives) = check(method, [truth(&[], &[]), truth(&[], &[])]);
         assert_eq!(positives, 0.0);
         assert!(parts[0] > 0.0, "negatives have a class loss");
-        assert_eq!(parts[1..], [0.0, 0.0]);
-    }
-}
-
-#[test]
-fn boxes_of_zero_size_and_larger_than_every_range_train() {
-    let empty = [20.0, 20.0, 20.0, 20.0];
-    let line = [10.0, 4.0, 50.0, 4.0];
-    let huge = [-9e3, -9e3, 9e3, 9e3];
-    for fcos in recipes() {
-        let bounded = FcosConfig {
-            regress_ranges: vec![
-                [-1.0, 4.0],
-                [4.0, 8.0],
-                [8.0, 16.0],
-                [16.0, 32.0],
-                [32.0, 64.0],
-            ],
-            ..fcos
-        };
-        let (_, positives) = check(bounded, [truth(&[empty, line], &[]), truth(&[huge], &[])]);
-        assert_eq!(positives, 0.0);
+        assert!(parts[1..].iter().all(|part| *part == 0.0), "{parts:?}");
     }
 }
 
 #[test]
 fn points_in_ignore_regions_have_no_class_loss() {
-    let whole = [0.0, 0.0, 96.0, 64.0];
-    let fcos = FcosConfig::default();
-    let (parts, _) = check(fcos, [truth(&[], &[whole]), truth(&[], &[whole])]);
-    // The coarsest level has its only point of stride 128 at (64, 64), on the region's border.
-    let (all, _) = check(FcosConfig::default(), [truth(&[], &[]), truth(&[], &[])]);
-    assert!(parts[0] < 0.1 * all[0], "{} of {}", parts[0], all[0]);
+    // Boxes and points on the border of the image reach over it.
+    let whole = [-64.0, -64.0, 160.0, 128.0];
+    for method in recipes() {
+        let ignored = [truth(&[], &[whole]), truth(&[], &[whole])];
+        let (parts, _) = check(method.clone(), ignored);
+        let (all, _) = check(method, [truth(&[], &[]), truth(&[], &[])]);
+        assert!(parts[0] < 0.1 * all[0], "{} of {}", parts[0], all[0]);
+    }
 }
 
 #[test]
 fn detections_lie_in_the_original_image_best_first() {
     let device = device();
-    let mut fcos = FcosConfig::default();
-    fcos.test.score_threshold = 0.0;
-    let detector: Detector = tiny(fcos).init(&device).expect("a detector");
-    let frame = ImageFrame {
-        size: [64, 90],
-        scale: [0.5, 0.25],
-    };
-    let predictions = detector.valid().forward(images(&device));
-    for found in detector.decode(&predictions, &[frame, frame]) {
-        assert!(found.len() <= 100);
-        assert!(found.windows(2).all(|pair| pair[0].score >= pair[1].score));
-        for d in found {
-            let [x1, y1, x2, y2] = d.bbox;
-            assert!(0.0 <= x1 && x1 < x2 && x2 <= 180.0, "{d:?}");
-            assert!(0.0 <= y1 && y1 < y2 && y2 <= 256.0, "{d:?}");
+    for method in recipes() {
+        let mut config = tiny(method);
+        keep_every_score(&mut config);
+        let detector: Detector = config.init(&device).expect("a detector");
+        let frame = ImageFrame {
+            size: [64, 90],
+            scale: [0.5, 0.25],
+        };
+        let predictions = detector.valid().forward(images(&device));
+        for found in detector.decode(&predictions, &[frame, frame]) {
+            assert!(!found.is_empty() && found.len() <= 100);
+            assert!(found.windows(2).all(|pair| pair[0].score >= pair[1].score));
+            for d in found {
+                let [x1, y1, x2, y2] = d.bbox;
+                assert!(0.0 <= x1 && x1 < x2 && x2 <= 180.0, "{d:?}");
+                assert!(0.0 <= y1 && y1 < y2 && y2 <= 256.0, "{d:?}");
+            }
         }
     }
 }
 
-#[test]
-fn errors_name_the_key() {
-    let message = |config: DetectorConfig| config.validate().expect_err("a bad config").to_string();
-    let mut none = tiny(FcosConfig::default());
-    none.fcos = None;
-    assert!(message(none).contains("[detector.fcos]"));
-
-    let mut ranges = tiny(FcosConfig::default());
-    ranges.neck.num_outs = 4;
-    let text = message(ranges);
-    assert!(text.contains("detector.fcos.regress_ranges"), "{text}");
-    assert!(text.contains("5 ranges for 4 pyramid levels"), "{text}");
-
-    let radius = FcosConfig {
-        center_sample_radius: 0.0,
-        ..FcosConfig::default()
-    };
-    assert!(message(tiny(radius)).contains("center_sample_radius"));
-
-    let changed = |change: fn(&mut FcosConfig)| {
-        let mut config = tiny(FcosConfig::default());
-        change(config.fcos.as_mut().expect("a table"));
-        message(config)
-    };
-    assert!(changed(|c| c.test.nms_iou = 60.0).contains("detector.fcos.test.nms_iou"));
-    assert!(changed(|c| c.test.nms_pre = 0).contains("detector.fcos.test.nms_pre"));
-    assert!(changed(|c| c.focal.gamma = -1.0).contains("detector.fcos.focal.gamma"));
-
-    let mut classes = tiny(FcosConfig::default());
-    classes.num_classes = Some(0);
-    assert!(message(classes).contains("detector.num_classes"));
+fn keep_every_score(config: &mut DetectorConfig) {
+    let tests = [
+        config.fcos.as_mut().map(|table| &mut table.test),
+        config.fovea.as_mut().map(|table| &mut table.test),
+        config.reppoints.as_mut().map(|table| &mut table.test),
+        config.fsaf.as_mut().map(|table| &mut table.test),
+        config.retina.as_mut().map(|table| &mut table.test),
+    ];
+    for test in tests.into_iter().flatten() {
+        test.score_threshold = 0.0;
+    }
 }
 
 #[test]
-fn fcos_r50_has_torchvisions_parameters() {
-    let config = DetectorConfig {
-        num_classes: Some(91),
-        backbone: ResNetConfig {
-            norm: NormConfig::FrozenBn {
-                affine: Affine::Frozen,
-            },
-            ..ResNetConfig::default()
-        },
-        neck: FpnConfig::default(),
-        fcos: Some(FcosConfig {
-            conv_bias: Some(true),
-            ..FcosConfig::default()
-        }),
-    };
-    let layers = config.layers([512, 512]).expect("a valid detector");
-    let params: usize = layers.iter().map(|layer| layer.params).sum();
-    // `fcos_resnet50_fpn` has 32,269,600 and no factor per level; ours has one for each of five.
-    assert_eq!(params, 32_269_600 + 5);
+fn a_method_table_is_needed() {
+    let mut none = tiny(Method::Fcos(FcosConfig::default()));
+    none.fcos = None;
+    let text = message(&none);
+    assert!(text.contains("[detector.fcos], [detector.fovea]"), "{text}");
+    none.fcos = Some(FcosConfig::default());
+    none.fovea = Some(FoveaConfig::default());
+    assert!(message(&none).contains("found 2"));
+}
+
+#[test]
+#[should_panic(expected = "predictions of another method")]
+fn predictions_belong_to_their_detector() {
+    let device = device();
+    let build = |method| tiny(method).init(&device).expect("a detector");
+    let fcos = build(Method::Fcos(FcosConfig::default()));
+    let fovea = build(Method::Fovea(FoveaConfig::default()));
+    let truth = GroundTruth::from_host(&[truth(&[], &[]), truth(&[], &[])], &device);
+    let _ = fovea.losses(fcos.forward(images(&device)), &truth);
 }

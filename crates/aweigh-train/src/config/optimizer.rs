@@ -36,9 +36,10 @@ pub struct OptimizerConfig {
     /// Added to the root of AdamW's second moment. Default: 1e-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eps: Option<f64>,
-    /// Factor of the learning rate for biases of layers that are no norms. Default: 1.
+    /// Factor of the learning rate for biases of layers that are no norms and do not move the taps
+    /// of a deformable convolution. Default: 1.
     pub bias_lr_mult: f64,
-    /// Factor of the weight decay for biases of layers that are no norms. Default: 1.
+    /// Factor of the weight decay for the same biases. Default: 1.
     pub bias_decay_mult: f64,
     /// Factor of the learning rate for weights and biases of norms. Default: 1.
     pub norm_lr_mult: f64,

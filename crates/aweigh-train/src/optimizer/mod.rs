@@ -26,6 +26,11 @@ pub struct Multipliers {
     pub decay: f64,
 }
 
+const PLAIN: Multipliers = Multipliers {
+    lr: 1.0,
+    decay: 1.0,
+};
+
 /// The factors of a parameter, from its name and the kind of its layer.
 pub type GroupRule = Box<dyn Fn(&str, Layer) -> Multipliers + Send>;
 
@@ -45,7 +50,9 @@ impl fmt::Debug for Optimizer {
     }
 }
 
-/// The groups of a configuration: norms, biases of other layers, everything else.
+/// The groups of a configuration: norms, biases of other layers, everything else. Biases of the
+/// convolutions that move the taps of a deformable one count as everything else (mmengine 0.10
+/// `default_constructor.py`).
 fn configured_rule(config: &OptimizerConfig) -> GroupRule {
     let norm = Multipliers {
         lr: config.norm_lr_mult,
@@ -57,11 +64,9 @@ fn configured_rule(config: &OptimizerConfig) -> GroupRule {
     };
     Box::new(move |name, layer| match layer {
         Layer::Norm => norm,
+        Layer::Other if name.ends_with(".conv_offset.bias") => PLAIN,
         Layer::Other if name.ends_with(".bias") => bias,
-        Layer::Other => Multipliers {
-            lr: 1.0,
-            decay: 1.0,
-        },
+        Layer::Other => PLAIN,
     })
 }
 

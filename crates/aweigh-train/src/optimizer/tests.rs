@@ -111,3 +111,18 @@ fn a_foreign_state_is_refused() {
     let foreign = "`head.steps` belongs to no parameter of the model";
     refuse("head.steps", Some(steps), foreign);
 }
+
+#[test]
+fn groups_follow_the_name_and_the_layer() {
+    let rule = configured_rule(&config(OptimizerKind::Sgd));
+    let check = |name: &str, layer, lr, decay| {
+        assert_eq!(rule(name, layer), Multipliers { lr, decay }, "{name}");
+    };
+    check("neck.fpn_convs.0.conv.weight", Layer::Other, 1.0, 1.0);
+    check("neck.fpn_convs.0.conv.bias", Layer::Other, 2.0, 0.0);
+    check("bbox_head.cls_convs.0.gn.bias", Layer::Norm, 1.0, 1.0);
+    check("bbox_head.cls_convs.3.conv.bias", Layer::Other, 2.0, 0.0);
+    let offsets = "backbone.layer2.0.conv2.conv_offset";
+    check(&format!("{offsets}.weight"), Layer::Other, 1.0, 1.0);
+    check(&format!("{offsets}.bias"), Layer::Other, 1.0, 1.0);
+}

@@ -1,10 +1,13 @@
 //! From the options of an mmdetection config to a detector's.
 
-use aweigh_backbone::{Affine, Depth, ExtraLevels, FpnConfig, NormConfig, ResNetConfig, Style};
-use aweigh_detectors::fcos::{BoxLossKind, FcosConfig, TowerNorm};
-use aweigh_detectors::{DetectorConfig, FocalLoss, InferenceConfig, Score};
+use aweigh_backbone::{
+    Affine, DcnConfig, DcnKind, Depth, ExtraLevels, FpnConfig, NormConfig, ResNetConfig, Style,
+};
+use aweigh_detectors::DetectorConfig;
 use aweigh_testkit::{Case, understand};
 use serde_json::Value;
+
+use crate::options::{self, flag, size, size_or};
 
 /// The detector of the case's `model`.
 pub(super) fn detector(case: &Case) -> DetectorConfig {
@@ -18,12 +21,39 @@ pub(super) fn detector(case: &Case) -> DetectorConfig {
         "train_cfg",
     ];
     understand(case, model, &[&parts[..], &["test_cfg"]].concat());
-    let head = &model["bbox_head"];
-    DetectorConfig {
+    let (head, test) = (&model["bbox_head"], &model["test_cfg"]);
+    let config = DetectorConfig {
         num_classes: Some(size(&head["num_classes"])),
         backbone: backbone(case, &model["backbone"]),
         neck: neck(case, &model["neck"]),
-        fcos: Some(fcos(case, head, &model["test_cfg"])),
+        ..DetectorConfig::default()
+    };
+    match head["type"].as_str() {
+        Some("FCOSHead") => DetectorConfig {
+            fcos: Some(options::fcos(case, head, test)),
+            ..config
+        },
+        Some("FoveaHead") => DetectorConfig {
+            fovea: Some(options::fovea(case, head, test)),
+            ..config
+        },
+        Some("RepPointsHead") => {
+            let options = options::reppoints(case, head, &model["train_cfg"], test);
+            DetectorConfig {
+                // What a step's boxes overlap depends on the parameters: as the reference has it.
+                reppoints: Some(options::matching_zero_overlap(options)),
+                ..config
+            }
+        }
+        Some("FSAFHead") => DetectorConfig {
+            fsaf: Some(options::fsaf(case, head, &model["train_cfg"], test)),
+            ..config
+        },
+        Some("RetinaHead") => DetectorConfig {
+            retina: Some(options::retina(case, head, &model["train_cfg"], test)),
+            ..config
+        },
+        other => panic!("{}: head {other:?}", case.name),
     }
 }
 
@@ -42,10 +72,16 @@ fn backbone(case: &Case, options: &Value) -> ResNetConfig {
         "style",
         "init_cfg",
         "zero_init_residual",
+        "groups",
+        "base_width",
+        "dcn",
+        "stage_with_dcn",
     ];
     understand(case, options, &known);
-    assert_eq!(options["type"], "ResNet", "{}: backbone", case.name);
+    let known = ["ResNet", "ResNeXt"].iter().any(|t| options["type"] == *t);
+    assert!(known, "{}: backbone {}", case.name, options["type"]);
     let default = ResNetConfig::default();
+    let norm_eval = options["norm_eval"].as_bool().unwrap_or(true);
     let list = |key: &str, absent: &[usize]| match options[key].as_array() {
         Some(list) => list.iter().map(size).collect(),
         None => absent.to_vec(),
@@ -63,9 +99,33 @@ fn backbone(case: &Case, options: &Value) -> ResNetConfig {
         dilations: list("dilations", &default.dilations),
         out_indices: list("out_indices", &default.out_indices),
         frozen_stages: options["frozen_stages"].as_i64().map_or(-1, |n| n as i32),
-        norm: norm(case, &options["norm_cfg"], flag(&options["norm_eval"])),
+        norm: norm(case, &options["norm_cfg"], norm_eval),
+        groups: size_or(&options["groups"], 1),
+        base_width: size_or(&options["base_width"], default.base_width),
+        dcn: dcn(case, &options["dcn"]),
+        stage_with_dcn: match options["stage_with_dcn"].as_array() {
+            Some(list) => list.iter().map(flag).collect(),
+            None => default.stage_with_dcn.clone(),
+        },
         ..default
     }
+}
+
+fn dcn(case: &Case, options: &Value) -> Option<DcnConfig> {
+    if options.is_null() {
+        return None;
+    }
+    let known = ["type", "deform_groups", "fallback_on_stride"];
+    understand(case, options, &known);
+    Some(DcnConfig {
+        kind: match options["type"].as_str() {
+            Some("DCN") => DcnKind::V1,
+            Some("DCNv2") => DcnKind::V2,
+            other => panic!("{}: dcn {other:?}", case.name),
+        },
+        deform_groups: size_or(&options["deform_groups"], 1),
+        fallback_on_stride: flag(&options["fallback_on_stride"]),
+    })
 }
 
 fn norm(case: &Case, options: &Value, norm_eval: bool) -> NormConfig {
@@ -128,108 +188,4 @@ fn neck(case: &Case, options: &Value) -> FpnConfig {
         no_norm_on_lateral: flag(&options["no_norm_on_lateral"]),
         ..FpnConfig::default()
     }
-}
-
-fn fcos(case: &Case, head: &Value, test: &Value) -> FcosConfig {
-    let known = [
-        "type",
-        "num_classes",
-        "in_channels",
-        "feat_channels",
-        "stacked_convs",
-        "strides",
-        "norm_cfg",
-        "loss_cls",
-        "loss_bbox",
-        "loss_centerness",
-        "norm_on_bbox",
-        "conv_bias",
-        "centerness_on_reg",
-        "dcn_on_last_conv",
-        "center_sampling",
-        "center_sample_radius",
-        "regress_ranges",
-    ];
-    understand(case, head, &known);
-    assert!(
-        !flag(&head["dcn_on_last_conv"]),
-        "{}: DCN in the tower",
-        case.name
-    );
-    let default = FcosConfig::default();
-    let weight = |loss: &Value| loss["loss_weight"].as_f64().unwrap_or(1.0);
-    FcosConfig {
-        feat_channels: size_or(&head["feat_channels"], 256),
-        stacked_convs: size_or(&head["stacked_convs"], 4),
-        norm: match &head["norm_cfg"] {
-            Value::Null => TowerNorm::None,
-            options => TowerNorm::GroupNorm {
-                groups: size(&options["num_groups"]),
-            },
-        },
-        conv_bias: head["conv_bias"].as_bool(),
-        norm_on_bbox: flag(&head["norm_on_bbox"]),
-        centerness_on_reg: flag(&head["centerness_on_reg"]),
-        center_sampling: flag(&head["center_sampling"]),
-        center_sample_radius: head["center_sample_radius"].as_f64().unwrap_or(1.5) as f32,
-        regress_ranges: match head["regress_ranges"].as_array() {
-            Some(ranges) => ranges.iter().map(range).collect(),
-            None => default.regress_ranges,
-        },
-        focal: FocalLoss {
-            gamma: head["loss_cls"]["gamma"].as_f64().unwrap_or(2.0),
-            alpha: head["loss_cls"]["alpha"].as_f64().unwrap_or(0.25),
-            weight: weight(&head["loss_cls"]),
-        },
-        box_loss: match head["loss_bbox"]["type"].as_str() {
-            Some("IoULoss") => BoxLossKind::Iou,
-            Some("GIoULoss") => BoxLossKind::Giou,
-            other => panic!("{}: box loss {other:?}", case.name),
-        },
-        box_weight: weight(&head["loss_bbox"]),
-        centerness_weight: weight(&head["loss_centerness"]),
-        test: inference(case, test),
-    }
-}
-
-fn inference(case: &Case, test: &Value) -> InferenceConfig {
-    understand(
-        case,
-        test,
-        &[
-            "nms_pre",
-            "min_bbox_size",
-            "score_thr",
-            "nms",
-            "max_per_img",
-        ],
-    );
-    let number = |value: &Value| value.as_f64().expect("a number");
-    InferenceConfig {
-        score_threshold: number(&test["score_thr"]) as f32,
-        nms_pre: size(&test["nms_pre"]),
-        nms_iou: number(&test["nms"]["iou_threshold"]) as f32,
-        max_per_image: size(&test["max_per_img"]),
-        min_box_size: number(&test["min_bbox_size"]) as f32,
-        score: Score::Product,
-    }
-}
-
-fn range(value: &Value) -> [f32; 2] {
-    [&value[0], &value[1]].map(|x| x.as_f64().expect("a number") as f32)
-}
-
-pub(super) fn size(value: &Value) -> usize {
-    let number = value
-        .as_u64()
-        .unwrap_or_else(|| panic!("expected a count, got {value}"));
-    usize::try_from(number).expect("a sensible count")
-}
-
-fn size_or(value: &Value, absent: usize) -> usize {
-    if value.is_null() { absent } else { size(value) }
-}
-
-pub(super) fn flag(value: &Value) -> bool {
-    value.as_bool().unwrap_or(false)
 }

@@ -16,7 +16,8 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
 use serde_json::Value;
 
-use super::mmdet::{detector, flag};
+use super::mmdet::detector;
+use crate::options::{flag, size};
 
 /// One subtraction and one division of small integers.
 const BATCH: Tolerance = Tolerance::new(1e-6, 1e-6);
@@ -33,8 +34,9 @@ const OUTPUT: Tolerance = Tolerance::new(2e-5, 1e-4);
 
 #[test]
 fn detectors_train_like_mmdetection() {
-    let is_fcos = |meta: &Value| meta["kind"] == "detector" && meta["model"]["type"] == "FCOS";
-    for case in cases(env!("CARGO_MANIFEST_DIR"), is_fcos) {
+    for case in cases(env!("CARGO_MANIFEST_DIR"), |meta| {
+        meta["kind"] == "detector"
+    }) {
         check(&case);
     }
 }
@@ -57,10 +59,10 @@ fn check(case: &Case) {
         case.name
     );
 
-    let truth = GroundTruth::from_host(&truth(case), &device);
+    let truth = GroundTruth::from_host(&truth(case), &device).with_sizes(&sizes(case));
     let (mut optimizer, lr, max_norm) = optimizer(case);
     let (mut totals, mut norms) = (Vec::new(), Vec::new());
-    for step in 0..super::mmdet::size(&case.meta["steps"]) {
+    for step in 0..size(&case.meta["steps"]) {
         let losses = model.losses(model.forward(images.clone()), &truth);
         let wanted = &case.meta["loss_history"][step];
         for (name, part) in &losses.parts {
@@ -167,6 +169,18 @@ fn truth(case: &Case) -> Vec<TruthHost> {
     (0..case.names("image/").len()).map(image).collect()
 }
 
+/// Height and width of every image with its own padding.
+fn sizes(case: &Case) -> Vec<[usize; 2]> {
+    let divisor = size(&case.meta["model"]["data_preprocessor"]["pad_size_divisor"]);
+    let padded = |index: usize| {
+        let [_, height, width] = case.shape(&format!("image/{index}"))[..] else {
+            panic!("{}: image/{index} is not [3, H, W]", case.name);
+        };
+        [height, width].map(|side| side.next_multiple_of(divisor))
+    };
+    (0..case.names("image/").len()).map(padded).collect()
+}
+
 /// The optimiser, its learning rate and the largest norm of the gradients.
 fn optimizer(case: &Case) -> (Optimizer, f64, f64) {
     let options = &case.meta["sgd"];
@@ -204,32 +218,35 @@ fn optimizer(case: &Case) -> (Optimizer, f64, f64) {
 }
 
 fn final_outputs(report: &mut Report, case: &Case, model: &Detector, images: Tensor<4>) {
-    let Predictions::Fcos(outputs) = model.forward(images);
+    let predictions = model.forward(images);
+    let levels = model.level_shapes(&predictions);
     let head = &case.meta["model"]["bbox_head"];
-    for (level, stride) in head["strides"]
-        .as_array()
-        .expect("strides")
-        .iter()
-        .enumerate()
-    {
-        // In evaluation mode the reference turns distances in strides into pixels.
-        let unit = match flag(&head["norm_on_bbox"]) {
-            true => stride.as_f64().expect("a number"),
-            false => 1.0,
-        };
-        let distances = outputs.bbox_pred[level].clone() * unit;
-        let stage = |kind: &str| format!("final_output/{kind}/{level}");
-        report.tensor(
-            outputs.cls_score[level].clone(),
-            &stage("cls_score"),
-            OUTPUT,
-        );
-        report.tensor(distances, &stage("bbox_pred"), OUTPUT);
-        report.tensor(
-            outputs.centerness[level].clone(),
-            &stage("centerness"),
-            OUTPUT,
-        );
+    let maps: Vec<(&str, Vec<Tensor<4>>)> = match predictions {
+        Predictions::Fcos(p) => {
+            // In evaluation mode the reference turns distances in strides into pixels.
+            let unit = |stride: usize| match flag(&head["norm_on_bbox"]) {
+                true => stride as f64,
+                false => 1.0,
+            };
+            let scaled = levels.iter().zip(p.bbox_pred);
+            let distances = scaled.map(|(level, x)| x * unit(level.stride)).collect();
+            vec![
+                ("cls_score", p.cls_score),
+                ("bbox_pred", distances),
+                ("centerness", p.centerness),
+            ]
+        }
+        Predictions::Fovea(p) => vec![("cls_score", p.cls_score), ("bbox_pred", p.bbox_pred)],
+        Predictions::RepPoints(p) => {
+            vec![("cls_score", p.cls_score), ("bbox_pred", p.bbox_refine)]
+        }
+        Predictions::Fsaf(p) => vec![("cls_score", p.cls_score), ("bbox_pred", p.bbox_pred)],
+        Predictions::Retina(p) => vec![("cls_score", p.cls_score), ("bbox_pred", p.bbox_pred)],
+    };
+    for (kind, maps) in maps {
+        for (level, map) in maps.into_iter().enumerate() {
+            report.tensor(map, &format!("final_output/{kind}/{level}"), OUTPUT);
+        }
     }
 }
 

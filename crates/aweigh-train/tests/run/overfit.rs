@@ -7,7 +7,7 @@ use aweigh_train::model::{Trained, Which};
 use aweigh_train::predict::Predictor;
 use aweigh_train::run_folder::RunFolder;
 
-use super::support::{Place, train};
+use super::support::{Place, metrics, train};
 
 #[test]
 fn two_images_are_learnt_by_heart() {
@@ -47,6 +47,61 @@ fn two_images_are_learnt_by_heart() {
     assert_eq!(prediction.size, [64, 96]);
 }
 
+/// The other methods, on levels of stride 4 to 32: the smallest shapes have 8 pixels.
+const METHODS: [&str; 4] = [
+    "[detector.fovea]
+    scale_ranges = [[1, 32], [16, 64], [32, 128], [64, 512]]
+    base_edge_list = [8, 16, 32, 64]
+    sigma = 0.6",
+    "[detector.fovea]
+    scale_ranges = [[1, 32], [16, 64], [32, 128], [64, 512]]
+    base_edge_list = [8, 16, 32, 64]
+    sigma = 0.6
+    with_deform = true",
+    "[detector.reppoints]
+    point_feat_channels = 32",
+    "[detector.reppoints]
+    point_feat_channels = 32
+    use_grid_points = true
+    transform_method = \"minmax\"
+    init_assigner = { max_iou = {} }",
+];
+
+#[test]
+fn every_method_learns_two_images_by_heart() {
+    let place = Place::with_images(2);
+    let annotations = place.data().join("annotations/instances_train.json");
+    for (index, table) in METHODS.iter().enumerate() {
+        let run = format!("run{index}");
+        let method = format!(
+            "{table}\nfeat_channels = 32\nstacked_convs = 1\n\
+             norm = {{ group_norm = {{ groups = 4 }} }}"
+        );
+        train(place.experiment_of(
+            &method,
+            &run,
+            &[
+                &format!("data.val.annotations={annotations:?}"),
+                &format!("data.val.images={:?}", place.data().join("train")),
+                "train.iterations=300",
+                "train.eval_every_iterations=0",
+                "train.optimizer={ kind = \"adamw\" }",
+                "train.lr=0.004",
+                "train.log_every=50",
+                "data.transform.flip_prob=0.0",
+                "detector.backbone.base_channels=8",
+                "detector.backbone.norm={ group_norm = { groups = 4 } }",
+                "detector.neck.out_channels=32",
+                "detector.neck.start_level=0",
+                "detector.neck.num_outs=4",
+            ],
+        ));
+        let lines = metrics(&place.run_dir(&run));
+        let figures = &lines.last().expect("an evaluation at the end")["eval"];
+        assert_eq!(figures["AP50"], 1.0, "{method}: {figures}");
+    }
+}
+
 #[test]
 fn benchmarks_report_their_phases() {
     let place = Place::new();
@@ -63,11 +118,23 @@ fn benchmarks_report_their_phases() {
         let names: Vec<&str> = report.phases_ms.keys().copied().collect();
         assert_eq!(names, phases, "{mode:?}");
         assert!(report.images_per_s > 0.0);
+        let shares: f64 = report.shares.values().sum();
+        assert!((shares - 1.0).abs() < 1e-9, "{:?}", report.shares);
         assert_eq!(report.size, [64, 96]);
     };
-    let training = ["backward", "clip", "forward", "loss", "optimizer", "upload"];
+    let training = [
+        "assign",
+        "backbone",
+        "backward",
+        "clip",
+        "head",
+        "loss",
+        "optimizer",
+        "upload",
+    ];
     check(BenchMode::Train, &training);
-    check(BenchMode::Infer, &["forward", "postprocess", "upload"]);
+    let inference = ["backbone", "head", "postprocess", "upload"];
+    check(BenchMode::Infer, &inference);
     check(BenchMode::Data, &["load"]);
 }
 

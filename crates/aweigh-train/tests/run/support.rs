@@ -43,15 +43,20 @@ impl Place {
         self.folder.path().join("runs").join(name)
     }
 
-    /// The configuration of a run, with changes as of `--set`.
+    /// The configuration of a run of FCOS, with changes as of `--set`.
     pub(crate) fn experiment(&self, run: &str, changes: &[&str]) -> Experiment {
+        self.experiment_of(FCOS, run, changes)
+    }
+
+    /// The configuration of a run of the method whose table is `method`.
+    pub(crate) fn experiment_of(&self, method: &str, run: &str, changes: &[&str]) -> Experiment {
         let split = |split: Split| {
             let (annotations, images) =
                 (split.annotations(&self.data()), split.images(&self.data()));
             format!("{{ annotations = {annotations:?}, images = {images:?} }}")
         };
         let text = format!(
-            "{TINY}\n[data]\ntrain = {}\nval = {}\nworkers = 0\n\
+            "{TINY}{method}\n[data]\ntrain = {}\nval = {}\nworkers = 0\n\
              [data.transform]\nshort_edge = 64\nlong_edge = 96\n[run]\ndir = {:?}\n",
             split(Split::Train),
             split(Split::Val),
@@ -73,11 +78,6 @@ norm = \"batch_norm\"
 [detector.neck]
 out_channels = 8
 num_outs = 3
-[detector.fcos]
-feat_channels = 8
-stacked_convs = 1
-norm = { group_norm = { groups = 4 } }
-regress_ranges = [[-1.0, 32.0], [32.0, 64.0], [64.0, 1e8]]
 [train]
 iterations = 7
 batch_size = 3
@@ -91,6 +91,14 @@ bias_lr_mult = 2.0
 bias_decay_mult = 0.0
 [train.schedule]
 warmup = { iterations = 3 }
+";
+
+const FCOS: &str = "
+[detector.fcos]
+feat_channels = 8
+stacked_convs = 1
+norm = { group_norm = { groups = 4 } }
+regress_ranges = [[-1.0, 32.0], [32.0, 64.0], [64.0, 1e8]]
 ";
 
 /// Trains to the end.

@@ -1,0 +1,3 @@
+//! One binary for all tests of the crate that are not unit tests.
+
+mod parity;

@@ -1,0 +1,65 @@
+//! Effective and shadowed regions.
+
+use aweigh_assign::fsaf::CenterRegionAssigner;
+use aweigh_testkit::{Report, device, understand};
+use burn::tensor::{Bool, Tensor};
+
+use super::{Run, flag, for_each, number};
+
+#[test]
+fn parity_center_region() {
+    for_each("CenterRegionAssigner", check);
+}
+
+fn check(run: &Run<'_>, report: &mut Report) {
+    let priors = run.case.tensor::<2>("anchors", &device());
+    let [points, _] = priors.dims();
+    let usable = Tensor::<2, Bool>::full([1, points], true, &device());
+    let labels = run.case.ints("gt_labels");
+    let classes = labels.iter().max().map_or(1, |last| *last as usize + 1);
+    let regions = assigner(run).assign(&priors, usable, classes, &run.truth);
+
+    let effective: Vec<bool> = regions.effective.into_data().iter::<bool>().collect();
+    let ignored: Vec<bool> = regions.ignored.into_data().iter::<bool>().collect();
+    let slot: Vec<i64> = regions.slot.into_data().iter::<i64>().collect();
+    run.compare_slots(report, &effective, &ignored, &slot);
+
+    let of_points: Vec<i64> = regions.labels.into_data().iter::<i64>().collect();
+    let got: Vec<i64> = (0..points)
+        .map(|p| if effective[p] { of_points[p] } else { -1 })
+        .collect();
+    let name = format!("{}/labels", run.prefix);
+    report.equal(&name, &got, &run.case.ints(&name));
+
+    // Pairs of prior and class; the reference repeats a pair that two boxes of a class shade.
+    let name = format!("{}/shadowed", run.prefix);
+    let stored = run.case.ints(&name);
+    let mut wanted = vec![0; classes * points];
+    for [prior, class] in stored.as_chunks::<2>().0 {
+        wanted[*class as usize * points + *prior as usize] = 1;
+    }
+    let shadowed = regions.shadowed.into_data();
+    let got: Vec<i64> = shadowed.iter::<bool>().map(i64::from).collect();
+    report.equal(&name, &got, &wanted);
+}
+
+/// What the options do not name has mmdetection's default.
+fn assigner(run: &Run<'_>) -> CenterRegionAssigner {
+    let known = [
+        "type",
+        "pos_scale",
+        "neg_scale",
+        "min_pos_iof",
+        "ignore_gt_scale",
+        "foreground_dominate",
+    ];
+    let options = run.options;
+    understand(run.case, options, &known);
+    CenterRegionAssigner {
+        pos_scale: number(options, "pos_scale", f32::NAN),
+        neg_scale: number(options, "neg_scale", f32::NAN),
+        min_pos_iof: number(options, "min_pos_iof", 0.01),
+        ignore_gt_scale: number(options, "ignore_gt_scale", 0.5),
+        foreground_dominate: flag(options, "foreground_dominate", false),
+    }
+}

@@ -1,0 +1,384 @@
+//! RepPoints: point set representation for object detection (Yang et al., ICCV 2019).
+//!
+//! Follows mmdetection 3.x `reppoints_head.py`. The defaults are the published recipe (38.1 AP on
+//! COCO with ResNet-50, GroupNorm in neck and head, and 12 epochs): nine points, boxes from
+//! moments.
+
+use aweigh_assign::reppoints::{RepPointsAssigner, RepPointsTargets, StageTargets};
+use aweigh_backbone::{ConvBias, FeatureSpec};
+use aweigh_geometry::{
+    Detection, GroundTruth, LevelShape, PointOrigin,
+    points::{pyramid_points, pyramid_strides},
+};
+use aweigh_heads::{
+    TowerConfig,
+    reppoints::{BoxTransform, PointSource, RepPointsHeadConfig, RepPointsPredictions},
+};
+use aweigh_losses::{smooth_l1, weighted_mean};
+use burn::tensor::{Bool, Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+pub use aweigh_assign::max_iou::{MaxIouAssigner, ZeroOverlap};
+pub use aweigh_assign::reppoints::{InitAssigner, PointAssigner, ShortLevel};
+
+use crate::decode::{HalfOverlap, HostMap, Search, suppress};
+use crate::explain::{Learns, StageRoles, cell_points};
+use crate::losses::{ClassTargets, class_loss};
+use crate::maps::flatten;
+use crate::{
+    DetectorConfigError, FocalLoss, ImageFrame, InferenceConfig, Losses, Score, TowerNorm,
+};
+
+/// How points become a box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TransformMethod {
+    /// Mean and learnable multiples of the standard deviation along each axis.
+    Moment,
+    /// The smallest box around all points.
+    Minmax,
+    /// The smallest box around the first four points.
+    PartialMinmax,
+}
+
+/// Smooth L1 loss of boxes, in units of `point_base_scale * stride`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PointLoss {
+    /// Difference below which the loss is quadratic.
+    pub beta: f64,
+    /// Factor of the term.
+    pub weight: f64,
+}
+
+/// Every option of RepPoints. The defaults are the published recipe.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RepPointsConfig {
+    /// Channels of both towers. Default: 256.
+    pub feat_channels: usize,
+    /// Channels between the towers and the predictions. Default: 256.
+    pub point_feat_channels: usize,
+    /// Convolutions of each tower. Default: 3.
+    pub stacked_convs: usize,
+    /// Normalisation of the towers. Default: GroupNorm with 32 groups.
+    pub norm: TowerNorm,
+    /// Points of a set, an odd square from 9 on. Default: 9.
+    pub num_points: usize,
+    /// Factor of the gradient that the second stage gives the points of the first. Default: 0.1.
+    pub gradient_mul: f64,
+    /// Side of the square that stands for a point before there is a prediction, in strides; boxes
+    /// are compared in units of it. Default: 4.
+    pub point_base_scale: f64,
+    /// Points form a regular grid over a box that is regressed from that square. Default: false.
+    pub use_grid_points: bool,
+    /// The first stage predicts points from the centre, not from a regular grid over that square.
+    /// Default: true.
+    pub center_init: bool,
+    /// How points become a box. Default: moment.
+    pub transform_method: TransformMethod,
+    /// Factor of the gradient of the moment's learnable multiples. Default: 0.01.
+    pub moment_mul: f64,
+    /// Assignment of the first stage. Default: the nearest point.
+    pub init_assigner: InitAssigner,
+    /// Assignment of the second stage, of the boxes that the first predicts.
+    pub refine_assigner: MaxIouAssigner,
+    /// Focal loss of the classes.
+    pub focal: FocalLoss,
+    /// Loss of the first stage's boxes. Default: beta 0.11, weight 0.5.
+    pub init_loss: PointLoss,
+    /// Loss of the second stage's boxes. Default: beta 0.11, weight 1.
+    pub refine_loss: PointLoss,
+    /// Inference.
+    #[serde(with = "HalfOverlap")]
+    pub test: InferenceConfig,
+}
+
+impl Default for RepPointsConfig {
+    fn default() -> Self {
+        Self {
+            feat_channels: 256,
+            point_feat_channels: 256,
+            stacked_convs: 3,
+            norm: TowerNorm::GroupNorm { groups: 32 },
+            num_points: 9,
+            gradient_mul: 0.1,
+            point_base_scale: 4.0,
+            use_grid_points: false,
+            center_init: true,
+            transform_method: TransformMethod::Moment,
+            moment_mul: 0.01,
+            init_assigner: InitAssigner::Point(PointAssigner::default()),
+            refine_assigner: MaxIouAssigner::default(),
+            focal: FocalLoss::default(),
+            init_loss: PointLoss {
+                beta: 0.11,
+                weight: 0.5,
+            },
+            refine_loss: PointLoss {
+                beta: 0.11,
+                weight: 1.0,
+            },
+            test: InferenceConfig::half_overlap(),
+        }
+    }
+}
+
+impl RepPointsConfig {
+    /// Checks values and their combination.
+    ///
+    /// # Errors
+    ///
+    /// Names the key and what was expected.
+    pub fn validate(&self) -> Result<(), DetectorConfigError> {
+        self.check_sizes()?;
+        let fraction = |key: &str, value: f64| match (0.0..=1.0).contains(&value) {
+            true => Ok(()),
+            false => Err(bad(key, format!("expected 0 to 1, found {value}"))),
+        };
+        let positive = |key: &str, value: f64| match value > 0.0 && value.is_finite() {
+            true => Ok(()),
+            false => Err(bad(key, format!("expected more than 0, found {value}"))),
+        };
+        fraction("gradient_mul", self.gradient_mul)?;
+        fraction("moment_mul", self.moment_mul)?;
+        positive("point_base_scale", self.point_base_scale)?;
+        positive("init_loss.beta", self.init_loss.beta)?;
+        positive("refine_loss.beta", self.refine_loss.beta)?;
+        match &self.init_assigner {
+            InitAssigner::Point(assigner) => {
+                positive("init_assigner.point.scale", assigner.scale.into())?;
+                at_least_one("init_assigner.point.pos_num", assigner.pos_num)?;
+            }
+            InitAssigner::MaxIou(assigner) => check_overlap("init_assigner.max_iou", assigner)?,
+        }
+        check_overlap("refine_assigner", &self.refine_assigner)?;
+        self.focal.validate("detector.reppoints.focal")?;
+        if self.test.score != Score::Product {
+            let problem = "expected product: RepPoints predict no quality to combine with";
+            return Err(bad("test.score", problem));
+        }
+        self.test.validate("detector.reppoints.test")
+    }
+
+    fn check_sizes(&self) -> Result<(), DetectorConfigError> {
+        at_least_one("point_feat_channels", self.point_feat_channels)?;
+        let points = self.num_points;
+        let side = points.isqrt();
+        if side * side != points || side.is_multiple_of(2) || side < 3 {
+            let problem = format!("expected an odd square from 9 on, found {points}");
+            return Err(bad("num_points", problem));
+        }
+        self.norm.validate("detector.reppoints", self.feat_channels)
+    }
+
+    /// The architecture of the head on the pyramid `levels`.
+    pub fn head(&self, num_classes: usize, levels: &[FeatureSpec]) -> RepPointsHeadConfig {
+        RepPointsHeadConfig {
+            num_classes,
+            tower: TowerConfig {
+                in_channels: levels[0].channels,
+                feat_channels: self.feat_channels,
+                stacked_convs: self.stacked_convs,
+                norm: self.norm.config(),
+                conv_bias: ConvBias::Auto,
+                last_dcn: None,
+            },
+            point_feat_channels: self.point_feat_channels,
+            num_points: self.num_points,
+            gradient_mul: self.gradient_mul,
+            source: match (self.use_grid_points, self.center_init) {
+                (true, _) => PointSource::Box(self.point_base_scale),
+                (false, true) => PointSource::Center,
+                (false, false) => PointSource::Grid(self.point_base_scale),
+            },
+            transform: match self.transform_method {
+                TransformMethod::Moment => BoxTransform::Moment {
+                    mul: self.moment_mul,
+                },
+                TransformMethod::Minmax => BoxTransform::Minmax,
+                TransformMethod::PartialMinmax => BoxTransform::PartialMinmax,
+            },
+        }
+    }
+
+    /// The assigner of these options.
+    pub fn assigner(&self) -> RepPointsAssigner {
+        RepPointsAssigner {
+            init: self.init_assigner,
+            refine: self.refine_assigner,
+            base_scale: self.point_base_scale as f32,
+        }
+    }
+
+    /// The targets of a batch on the pyramid `levels`. Those of the second stage depend on what
+    /// the first predicts.
+    pub fn targets(
+        &self,
+        predictions: &RepPointsPredictions,
+        levels: &[LevelShape],
+        truth: &GroundTruth,
+    ) -> RepPointsTargets {
+        let boxes = flatten(&predictions.bbox_init)
+            .without_autodiff()
+            .swap_dims(1, 2); // [B, P, 4]
+        let cells = Cells::new(levels, &boxes.device());
+        let boxes = boxes * cells.strides + cells.corners;
+        self.assigner().assign(levels, boxes, truth)
+    }
+
+    /// The losses of raw predictions against `targets`:
+    ///
+    /// - classes: focal loss of every point that is positive or background in the second stage;
+    /// - boxes of either stage: smooth L1 loss of every positive, in units of
+    ///   `point_base_scale * stride`.
+    ///
+    /// A stage's losses are divided by its positives, of which every image counts at least one.
+    pub fn losses(
+        &self,
+        predictions: RepPointsPredictions,
+        targets: RepPointsTargets,
+        levels: &[LevelShape],
+    ) -> Losses {
+        let RepPointsTargets { init, refine } = targets;
+        let normaliser = normaliser(&refine.positive);
+        let logits = flatten(&predictions.cls_score); // [B, C, P]
+        let target = ClassTargets {
+            labels: refine.labels.clone(),
+            positive: refine.positive.clone(),
+            ignored: refine.ignored.clone(),
+        };
+        let cls = class_loss(logits, target, &self.focal, normaliser);
+        let cells = Cells::new(levels, &init.boxes.device());
+        let boxes = |boxes: &[Tensor<4>], stage: &StageTargets, loss: &PointLoss| {
+            self.box_loss(flatten(boxes), stage, &cells, loss) * loss.weight
+        };
+        let pts_init = boxes(&predictions.bbox_init, &init, &self.init_loss);
+        let pts_refine = boxes(&predictions.bbox_refine, &refine, &self.refine_loss);
+        Losses::new(
+            vec![
+                ("loss_cls", cls * self.focal.weight),
+                ("loss_pts_init", pts_init),
+                ("loss_pts_refine", pts_refine),
+            ],
+            refine.positive.float().sum(),
+        )
+    }
+
+    /// Predicted boxes `[B, 4, P]` are displacements from the points, in strides.
+    fn box_loss(
+        &self,
+        boxes: Tensor<3>,
+        stage: &StageTargets,
+        cells: &Cells,
+        loss: &PointLoss,
+    ) -> Tensor<1> {
+        // Targets move to the predictions' origin: that rounds less than the way to pixels would.
+        let wanted = (stage.boxes.clone() - cells.corners.clone()) / cells.strides.clone();
+        let wanted = wanted / self.point_base_scale; // [B, P, 4]
+        let predicted = boxes.swap_dims(1, 2) / self.point_base_scale;
+        let positive = stage.positive.clone();
+        let difference = smooth_l1(predicted, wanted, loss.beta);
+        let difference = difference.sum_dim(2).squeeze_dim::<2>(2); // [B, P]
+        let normaliser = normaliser(&positive);
+        weighted_mean(difference, Some(positive.float()), normaliser)
+    }
+
+    /// The boxes of each image before NMS, small ones dropped, in original pixels.
+    pub fn candidates(
+        &self,
+        predictions: &RepPointsPredictions,
+        levels: &[LevelShape],
+        images: &[ImageFrame],
+    ) -> Vec<Vec<Detection>> {
+        let [logits, boxes] = HostMap::read([
+            flatten(&predictions.cls_score),
+            flatten(&predictions.bbox_refine),
+        ]);
+        let points: Vec<[f32; 2]> = levels
+            .iter()
+            .flat_map(|level| level.host_points(PointOrigin::Corner))
+            .collect();
+        let search = Search {
+            logits: &logits,
+            level_points: levels.iter().map(LevelShape::points).collect(),
+            images,
+            test: &self.test,
+        };
+        search.detections(|place, candidate| {
+            let [x, y] = points[candidate.point];
+            let stride = levels[place.level].stride as f32;
+            let side = |i: usize| boxes.channel(place.image, i)[candidate.point] * stride;
+            let bbox = [side(0) + x, side(1) + y, side(2) + x, side(3) + y];
+            (bbox, candidate.score)
+        })
+    }
+
+    /// The detections of each image, in original pixels, best first.
+    pub fn decode(
+        &self,
+        predictions: &RepPointsPredictions,
+        levels: &[LevelShape],
+        images: &[ImageFrame],
+    ) -> Vec<Vec<Detection>> {
+        let found = self.candidates(predictions, levels, images);
+        found.iter().map(|c| suppress(c, &self.test)).collect()
+    }
+}
+
+/// The stages of the method, for [`explain`](crate::explain).
+pub(crate) fn stages(targets: RepPointsTargets, levels: &[LevelShape]) -> Vec<StageRoles> {
+    let stage = |name, learns, targets: StageTargets| StageRoles {
+        name,
+        learns,
+        points: cell_points(levels, PointOrigin::Corner),
+        slot: targets.slot,
+        positive: targets.positive,
+        ignored: targets.ignored,
+        left_out: None,
+        level_losses: None,
+    };
+    vec![
+        stage("init", Learns::Boxes, targets.init),
+        stage("refine", Learns::ClassesAndBoxes, targets.refine),
+    ]
+}
+
+/// Where the origins of predicted boxes lie.
+struct Cells {
+    /// `[1, P, 4]`: the cell's point twice, in pixels.
+    corners: Tensor<3>,
+    /// `[1, P, 1]`: pixels of a stride.
+    strides: Tensor<3>,
+}
+
+impl Cells {
+    fn new(levels: &[LevelShape], device: &Device) -> Self {
+        let points = pyramid_points(levels, PointOrigin::Corner, device); // [P, 2]
+        Self {
+            corners: Tensor::cat(vec![points.clone(), points], 1).unsqueeze_dim(0),
+            strides: pyramid_strides(levels, device).reshape([1, -1, 1]),
+        }
+    }
+}
+
+/// Number of positives `[1]`; an image without any counts one.
+fn normaliser(positive: &Tensor<2, Bool>) -> Tensor<1> {
+    positive.clone().float().sum_dim(1).clamp_min(1.0).sum()
+}
+
+fn bad(key: &str, problem: impl Into<String>) -> DetectorConfigError {
+    DetectorConfigError::value(&format!("detector.reppoints.{key}"), problem)
+}
+
+fn at_least_one(key: &str, value: usize) -> Result<(), DetectorConfigError> {
+    match value {
+        0 => Err(bad(key, "expected at least 1, found 0")),
+        _ => Ok(()),
+    }
+}
+
+fn check_overlap(table: &str, assigner: &MaxIouAssigner) -> Result<(), DetectorConfigError> {
+    let result = assigner.check();
+    result.map_err(|(key, problem)| bad(&format!("{table}.{key}"), problem))
+}

@@ -1,0 +1,152 @@
+//! RetinaNet alone and joint with FSAF.
+
+use aweigh_detectors::fsaf::FsafBranch;
+use aweigh_detectors::retina::{DeltaLoss, RetinaConfig};
+use aweigh_detectors::{Method, Predictions};
+use aweigh_geometry::GroundTruth;
+use aweigh_testkit::device;
+
+use super::{check, images, keep_every_score, message, tiny, truth};
+
+/// Without the anchor-free branch.
+pub(super) fn recipes() -> [RetinaConfig; 2] {
+    let smooth = RetinaConfig {
+        box_loss: DeltaLoss::SmoothL1 { beta: 0.11 },
+        ..RetinaConfig::default()
+    };
+    [RetinaConfig::default(), smooth]
+}
+
+fn joint() -> RetinaConfig {
+    RetinaConfig {
+        fsaf: Some(FsafBranch::default()),
+        ..RetinaConfig::default()
+    }
+}
+
+#[test]
+fn boxes_of_zero_size_train_nothing() {
+    let boxes = [[20.0, 20.0, 20.0, 20.0], [10.0, 4.0, 50.0, 4.0]];
+    for retina in [RetinaConfig::default(), joint()] {
+        let batch = [truth(&boxes, &[]), truth(&[], &[])];
+        let (_, positives) = check(Method::Retina(retina), batch);
+        assert_eq!(positives, 0.0);
+    }
+}
+
+#[test]
+fn both_branches_train_on_any_batch() {
+    let boxes = truth(&[[16.0, 16.0, 48.0, 48.0]], &[]);
+    let empty = truth(&[], &[]);
+    for (batch, trains) in [
+        ([boxes, empty.clone()], true),
+        ([empty.clone(), empty], false),
+    ] {
+        let (parts, positives) = check(Method::Retina(joint()), batch);
+        let [cls, bbox, free_cls, free_bbox] = parts[..] else {
+            panic!("four losses, got {parts:?}");
+        };
+        assert!(cls > 0.0 && free_cls > 0.0, "{parts:?}");
+        assert_eq!(positives > 0.0, trains);
+        assert_eq!(bbox > 0.0, trains, "{parts:?}");
+        assert_eq!(free_bbox > 0.0, trains, "{parts:?}");
+    }
+}
+
+#[test]
+fn candidates_are_those_of_both_branches() {
+    let device = device();
+    let mut config = tiny(Method::Retina(joint()));
+    keep_every_score(&mut config);
+    let detector = config.init(&device).expect("a detector");
+    let Method::Retina(with) = detector.method() else {
+        panic!("the method");
+    };
+    let Predictions::Retina(mut predictions) = detector.forward(images(&device)) else {
+        panic!("predictions of the method");
+    };
+    let levels = detector.level_shapes(&Predictions::Retina(predictions.clone()));
+    let frame = aweigh_detectors::ImageFrame {
+        size: [64, 96],
+        scale: [1.0, 1.0],
+    };
+    let merged = with.candidates(&predictions, &levels, &[frame; 2]);
+    predictions.anchor_free = None;
+    let anchors = with.candidates(&predictions, &levels, &[frame; 2]);
+    // Anchors and points of all levels, three classes, at most a thousand per level.
+    let cells = levels.iter().map(|level| level.points());
+    let free: usize = cells.map(|cells| (3 * cells).min(1000)).sum();
+    for (merged, anchors) in merged.iter().zip(&anchors) {
+        assert_eq!(merged[..anchors.len()], anchors[..]);
+        let more = merged.len() - anchors.len();
+        // Distances at the start are positive, so no box is without area.
+        assert_eq!(more, free);
+    }
+}
+
+#[test]
+fn the_branch_shares_the_towers() {
+    let device = device().autodiff();
+    let detector = tiny(Method::Retina(joint()))
+        .init(&device)
+        .expect("a detector");
+    let batch = [truth(&[[16.0, 16.0, 48.0, 48.0]], &[]), truth(&[], &[])];
+    let truth = GroundTruth::from_host(&batch, &device);
+    let losses = detector.losses(detector.forward(images(&device)), &truth);
+    let free = losses
+        .parts
+        .iter()
+        .find(|(name, _)| *name == "loss_fsaf_bbox")
+        .expect("the branch's box loss");
+    let gradients = aweigh_testkit::module::gradients(&detector, &free.1.backward());
+    for (name, trained) in [
+        ("bbox_head.reg_convs.0.conv.weight", true),
+        ("bbox_head.fsaf_reg.weight", true),
+        ("bbox_head.retina_reg.weight", false),
+        ("bbox_head.fsaf_cls.weight", false),
+    ] {
+        let moves = gradients
+            .get(name)
+            .is_some_and(|values| values.iter().any(|g| *g != 0.0));
+        assert_eq!(moves, trained, "{name}");
+    }
+}
+
+#[test]
+fn errors_name_the_key() {
+    let check = |change: fn(&mut RetinaConfig), parts: [&str; 2]| {
+        let mut config = tiny(Method::Retina(joint()));
+        change(config.retina.as_mut().expect("a table"));
+        let text = message(&config);
+        for part in parts {
+            assert!(text.contains(part), "{text}");
+        }
+    };
+    check(
+        |c| c.anchors.octave_base_scale = 0.0,
+        ["retina.anchors.octave_base_scale", "0"],
+    );
+    check(
+        |c| c.anchors.scales_per_octave = 0,
+        ["retina.anchors.scales_per_octave", "0"],
+    );
+    check(
+        |c| c.anchors.ratios.clear(),
+        ["retina.anchors.ratios", "[]"],
+    );
+    check(
+        |c| c.box_loss = DeltaLoss::SmoothL1 { beta: 0.0 },
+        ["retina.box_loss", "0"],
+    );
+    check(
+        |c| c.assigner.neg_iou_thr = 0.7,
+        ["retina.assigner.neg_iou_thr", "0.7"],
+    );
+    check(|c| c.focal.gamma = -1.0, ["retina.focal.gamma", "-1"]);
+    check(|c| c.test.nms_iou = 60.0, ["retina.test.nms_iou", "60"]);
+    check(|c| c.feat_channels = 7, ["retina.norm", "7"]);
+    check(
+        |c| c.fsaf.as_mut().expect("a branch").assigner.neg_scale = -1.0,
+        ["retina.fsaf.assigner.neg_scale", "-1"],
+    );
+}

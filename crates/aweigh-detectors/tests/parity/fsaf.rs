@@ -1,0 +1,167 @@
+//! FSAF heads of mmdetection 3.x: raw outputs, targets, choice of levels, losses, gradients,
+//! candidates, detections.
+
+use aweigh_assign::fsaf::CenterRegions;
+use aweigh_detectors::fsaf::FsafConfig;
+use aweigh_geometry::GroundTruth;
+use aweigh_heads::fsaf::FsafPredictions;
+use aweigh_testkit::{Case, Report, Tolerance, cases, device, module};
+
+use super::shared::{
+    LOSS, OUTPUT, Pyramid, class_ids, compare_detections, compare_gradients, compare_maps,
+    features, is_head, level_rows, plain, pyramid, truth,
+};
+use crate::options::{self, size};
+
+/// Boxes of the ground truth are passed on, weights are 0 or 1, positives are counted.
+const EXACT: Tolerance = Tolerance::new(0.0, 0.0);
+
+#[test]
+fn parity_fsaf_heads() {
+    let keep = |meta: &serde_json::Value| is_head(meta, "FSAFHead");
+    for case in cases(env!("CARGO_MANIFEST_DIR"), keep) {
+        check(&case);
+    }
+}
+
+fn check(case: &Case) {
+    let head = &case.meta["head"];
+    let config = options::fsaf(case, head, &head["train_cfg"], &head["test_cfg"]);
+    let pyramid = pyramid(case, &head["anchor_generator"]["strides"]);
+    let classes = size(&head["num_classes"]);
+    let mut head = config
+        .head(classes, &pyramid.specs)
+        .init(&device().autodiff());
+    module::load(&mut head, case, "param/", &[]);
+
+    let features = features(case, &pyramid);
+    let predictions = head.forward(features.clone());
+    let mut report = Report::new(case);
+    compare_maps(
+        &mut report,
+        &predictions.cls_score,
+        "train/cls_score",
+        OUTPUT,
+    );
+    compare_maps(
+        &mut report,
+        &predictions.bbox_pred,
+        "train/bbox_pred",
+        OUTPUT,
+    );
+
+    let (truth, levels) = (truth(case), &pyramid.shapes);
+    let regions = config.branch.regions(classes, levels, &truth);
+    compare_regions(&mut report, case, &regions, &pyramid);
+    let plain = FsafPredictions {
+        cls_score: plain(&predictions.cls_score),
+        bbox_pred: plain(&predictions.bbox_pred),
+    };
+    compare_levels(
+        &mut report,
+        case,
+        &config,
+        (&plain, regions),
+        &pyramid,
+        &truth,
+    );
+
+    let targets = config.targets(&predictions, levels, &truth);
+    let losses = config.losses(&predictions, &targets, levels);
+    for (name, part) in &losses.parts {
+        report.tensor(part.clone(), &format!("loss/{name}"), LOSS);
+    }
+    report.tensor(losses.total.clone(), "loss/total", LOSS);
+    let images = truth.images() as f64;
+    report.tensor(losses.positives / images, "info/num_pos", EXACT);
+    compare_gradients(&mut report, case, &head, &features, &losses.total);
+    compare_detections(
+        &mut report,
+        case,
+        |frames| config.candidates(&plain, levels, frames),
+        |frames| config.decode(&plain, levels, frames),
+    );
+    report.finish();
+}
+
+fn compare_regions(report: &mut Report, case: &Case, regions: &CenterRegions, pyramid: &Pyramid) {
+    let [images, classes, points] = regions.shadowed.dims();
+    let effective: Vec<bool> = regions.effective.to_data().iter::<bool>().collect();
+    let ignored: Vec<bool> = regions.ignored.to_data().iter::<bool>().collect();
+    let shadowed: Vec<bool> = regions.shadowed.to_data().iter::<bool>().collect();
+    let slot: Vec<i64> = regions.slot.to_data().iter::<i64>().collect();
+    let boxes: Vec<f64> = regions.boxes.to_data().iter::<f64>().collect();
+    let labels = class_ids(regions.labels.clone(), regions.effective.clone(), classes);
+
+    for (l, rows) in level_rows(&pyramid.shapes, images).iter().enumerate() {
+        let name = |kind: &str| format!("target/{kind}/{l}");
+        let per_point = |f: &dyn Fn(usize) -> i64| rows.iter().map(|&i| f(i)).collect::<Vec<_>>();
+        let found = per_point(&|i| labels[i]);
+        report.equal(&name("labels"), &found, &case.ints(&name("labels")));
+        let found = per_point(&|i| if effective[i] { slot[i] } else { -1 });
+        report.equal(&name("gt_inds"), &found, &case.ints(&name("gt_inds")));
+
+        // A number for every class, or for every side of the point's box.
+        let several = |count: usize, f: &dyn Fn(usize, usize) -> f64| {
+            let all = rows.iter().flat_map(|&i| (0..count).map(move |k| (i, k)));
+            all.map(|(i, k)| f(i, k)).collect::<Vec<_>>()
+        };
+        let flag = |flag: bool| if flag { 1.0 } else { 0.0 };
+        let is_shadowed =
+            |i: usize, class: usize| shadowed[(i / points * classes + class) * points + i % points];
+        let kinds = [
+            (
+                "label_weights",
+                several(classes, &|i, class| {
+                    flag(!ignored[i] && !is_shadowed(i, class))
+                }),
+            ),
+            ("bbox_weights", several(4, &|i, _| flag(effective[i]))),
+            (
+                "bboxes",
+                several(4, &|i, side| flag(effective[i]) * boxes[4 * i + side]),
+            ),
+        ];
+        for (kind, found) in kinds {
+            report.close(&name(kind), &found, &case.f64s(&name(kind)), EXACT);
+        }
+    }
+}
+
+/// Compares the losses of every box on every level, the level chosen, and what it leaves.
+fn compare_levels(
+    report: &mut Report,
+    case: &Case,
+    config: &FsafConfig,
+    (predictions, regions): (&FsafPredictions, CenterRegions),
+    pyramid: &Pyramid,
+    truth: &GroundTruth,
+) {
+    let levels = &pyramid.shapes;
+    let choice = config
+        .branch
+        .online_levels(predictions, &regions, levels, truth);
+    // The reference counts the boxes of all images through.
+    let valid: Vec<bool> = truth.valid.to_data().iter::<bool>().collect();
+    let slots: Vec<usize> = (0..valid.len()).filter(|&slot| valid[slot]).collect();
+    let losses: Vec<f64> = choice.losses.into_data().iter::<f64>().collect();
+    for l in 0..levels.len() {
+        let name = format!("fsaf/loss_of_gt/{l}");
+        let found: Vec<f64> = slots
+            .iter()
+            .map(|&s| losses[s * levels.len() + l])
+            .collect();
+        report.close(&name, &found, &case.f64s(&name), LOSS);
+    }
+    let best: Vec<i64> = choice.level.to_data().iter::<i64>().collect();
+    let best: Vec<i64> = slots.iter().map(|&s| best[s]).collect();
+    report.equal("fsaf/best_level", &best, &case.ints("fsaf/best_level"));
+
+    let selected = regions.select(choice.level, levels);
+    let positive: Vec<bool> = selected.positive.into_data().iter::<bool>().collect();
+    for (l, rows) in level_rows(levels, truth.images()).iter().enumerate() {
+        let name = format!("fsaf/pos_flags/{l}");
+        let found: Vec<i64> = rows.iter().map(|&i| i64::from(positive[i])).collect();
+        report.equal(&name, &found, &case.ints(&name));
+    }
+}

@@ -1,0 +1,150 @@
+//! RetinaNet heads of mmdetection 3.x: raw outputs, targets, losses, gradients, candidates,
+//! detections.
+
+use aweigh_assign::retina::RetinaTargets;
+use aweigh_detectors::retina::RetinaConfig;
+use aweigh_heads::retina::RetinaPredictions;
+use aweigh_testkit::{Case, Report, Tolerance, cases, device, module};
+
+use super::shared::{
+    LOSS, OUTPUT, Pyramid, TARGET, class_ids, compare_detections, compare_gradients, compare_maps,
+    features, is_head, plain, pyramid, truth,
+};
+use crate::options::{self, size};
+
+/// Weights are 0 or 1, normalisers are counts.
+const EXACT: Tolerance = Tolerance::new(0.0, 0.0);
+
+#[test]
+fn parity_retina_heads() {
+    let keep = |meta: &serde_json::Value| is_head(meta, "RetinaHead");
+    for case in cases(env!("CARGO_MANIFEST_DIR"), keep) {
+        check(&case);
+    }
+}
+
+fn check(case: &Case) {
+    let head = &case.meta["head"];
+    let config = options::retina(case, head, &head["train_cfg"], &head["test_cfg"]);
+    let pyramid = pyramid(case, &head["anchor_generator"]["strides"]);
+    let classes = size(&head["num_classes"]);
+    let mut head = config
+        .head(classes, &pyramid.specs)
+        .init(&device().autodiff());
+    module::load(&mut head, case, "param/", &[]);
+
+    let features = features(case, &pyramid);
+    let predictions = head.forward(features.clone());
+    let mut report = Report::new(case);
+    compare_maps(
+        &mut report,
+        &predictions.cls_score,
+        "train/cls_score",
+        OUTPUT,
+    );
+    compare_maps(
+        &mut report,
+        &predictions.bbox_pred,
+        "train/bbox_pred",
+        OUTPUT,
+    );
+
+    let (truth, levels) = (truth(case), &pyramid.shapes);
+    let targets = config.targets(&predictions, levels, &truth);
+    compare_anchors(&mut report, case, &config, &pyramid);
+    compare_targets(&mut report, case, &targets.anchors, &config, &pyramid);
+
+    let plain = RetinaPredictions {
+        cls_score: plain(&predictions.cls_score),
+        bbox_pred: plain(&predictions.bbox_pred),
+        anchor_free: None,
+    };
+    let losses = config.losses(&predictions, &targets, levels);
+    for (name, part) in &losses.parts {
+        report.tensor(part.clone(), &format!("loss/{name}"), LOSS);
+    }
+    report.tensor(losses.total.clone(), "loss/total", LOSS);
+    compare_gradients(&mut report, case, &head, &features, &losses.total);
+    compare_detections(
+        &mut report,
+        case,
+        |frames| config.candidates(&plain, levels, frames),
+        |frames| config.decode(&plain, levels, frames),
+    );
+    report.finish();
+}
+
+/// Index among the anchors of one image of every row of the reference, which goes from point to
+/// point and there from anchor to anchor; one list per level.
+fn anchor_rows(config: &RetinaConfig, pyramid: &Pyramid) -> Vec<Vec<usize>> {
+    let per_point = config.assigner().anchors.per_point();
+    let mut start = 0;
+    let of_level = pyramid.shapes.iter().map(|shape| {
+        let (first, points) = (start, shape.points());
+        start += per_point * points;
+        let at = |point: usize| (0..per_point).map(move |a| first + a * points + point);
+        (0..points).flat_map(at).collect()
+    });
+    of_level.collect()
+}
+
+fn compare_anchors(report: &mut Report, case: &Case, config: &RetinaConfig, pyramid: &Pyramid) {
+    let anchors = config.assigner().anchors.host(&pyramid.shapes);
+    for (l, rows) in anchor_rows(config, pyramid).iter().enumerate() {
+        let name = format!("anchors/{l}");
+        let sides = rows.iter().flat_map(|&i| anchors[i].map(f64::from));
+        let found: Vec<f64> = sides.collect();
+        report.close(&name, &found, &case.f64s(&name), TARGET);
+    }
+}
+
+fn compare_targets(
+    report: &mut Report,
+    case: &Case,
+    targets: &RetinaTargets,
+    config: &RetinaConfig,
+    pyramid: &Pyramid,
+) {
+    let [images, anchors] = targets.labels.dims();
+    let classes = size(&case.meta["head"]["num_classes"]);
+    let positive: Vec<bool> = targets.positive.to_data().iter::<bool>().collect();
+    let ignored: Vec<bool> = targets.ignored.to_data().iter::<bool>().collect();
+    let deltas: Vec<f64> = targets.deltas.to_data().iter::<f64>().collect();
+    let labels = class_ids(targets.labels.clone(), targets.positive.clone(), classes);
+
+    for (l, rows) in anchor_rows(config, pyramid).iter().enumerate() {
+        let name = |kind: &str| format!("target/{kind}/{l}");
+        let of_image = |image: usize| rows.iter().map(move |&i| image * anchors + i);
+        let rows: Vec<usize> = (0..images).flat_map(of_image).collect();
+        let found: Vec<i64> = rows.iter().map(|&i| labels[i]).collect();
+        report.equal(&name("labels"), &found, &case.ints(&name("labels")));
+        let flag = |flag: bool| if flag { 1.0 } else { 0.0 };
+        let kinds: [(&str, Vec<f64>, Tolerance); 3] = [
+            (
+                "label_weights",
+                rows.iter().map(|&i| flag(!ignored[i])).collect(),
+                EXACT,
+            ),
+            (
+                "bbox_weights",
+                rows.iter().flat_map(|&i| [flag(positive[i]); 4]).collect(),
+                EXACT,
+            ),
+            (
+                "bboxes",
+                rows.iter()
+                    .flat_map(|&i| deltas[4 * i..][..4].to_vec())
+                    .collect(),
+                TARGET,
+            ),
+        ];
+        for (kind, found, tolerance) in kinds {
+            report.close(&name(kind), &found, &case.f64s(&name(kind)), tolerance);
+        }
+    }
+    let of_images = positive.chunks_exact(anchors);
+    let positives = of_images.map(|image| image.iter().filter(|p| **p).count().max(1));
+    let normaliser = positives.sum::<usize>() as f64;
+    let wanted = case.f64s("target/avg_factor");
+    report.close("target/avg_factor", &[normaliser], &wanted, EXACT);
+}

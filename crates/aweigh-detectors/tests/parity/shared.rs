@@ -1,0 +1,241 @@
+//! What the parity tests of every head share: inputs and comparisons.
+
+use aweigh_backbone::FeatureSpec;
+use aweigh_detectors::ImageFrame;
+use aweigh_geometry::{Detection, GroundTruth, LevelShape, TruthHost};
+use aweigh_testkit::{Case, Report, Tolerance, device, module};
+use burn::module::Module;
+use burn::tensor::{Bool, Int, Tensor};
+use serde_json::Value;
+
+use crate::options::{pair, size};
+
+/// Raw outputs: f32 and f64 runs of the reference differ by 2e-6; the sums run in another order.
+pub(super) const OUTPUT: Tolerance = Tolerance::new(2e-5, 1e-5);
+/// Pixels: exponentials of raw outputs, up to a few hundred.
+pub(super) const PIXELS: Tolerance = Tolerance::new(2e-3, 1e-5);
+/// Targets come from the same few operations on the same numbers.
+pub(super) const TARGET: Tolerance = Tolerance::new(1e-5, 1e-6);
+/// Loss terms: f32 and f64 differ by 2e-7; boxes almost without area are noisier (2e-5).
+pub(super) const LOSS: Tolerance = Tolerance::new(2e-5, 1e-5);
+/// Gradients: f32 and f64 differ by 3e-7 where the largest is about 2.
+pub(super) const GRADIENT: Tolerance = Tolerance::new(2e-5, 2e-4);
+/// Scores: f32 and f64 differ by 2e-7.
+pub(super) const SCORE: Tolerance = Tolerance::new(2e-6, 1e-5);
+
+/// Where the levels of a case lie.
+pub(super) struct Pyramid {
+    pub(super) specs: Vec<FeatureSpec>,
+    pub(super) shapes: Vec<LevelShape>,
+}
+
+/// Whether a note is that of a head of the reference's class `kind`.
+pub(super) fn is_head(meta: &Value, kind: &str) -> bool {
+    meta["kind"] == "head" && meta["head"]["type"] == kind
+}
+
+/// The levels of the case, whose head has the given strides.
+pub(super) fn pyramid(case: &Case, strides: &Value) -> Pyramid {
+    let channels = size(&case.meta["head"]["in_channels"]);
+    let strides: Vec<usize> = strides
+        .as_array()
+        .expect("strides")
+        .iter()
+        .map(size)
+        .collect();
+    let sizes = case.meta["level_sizes"].as_array().expect("level sizes");
+    let shapes = sizes.iter().zip(&strides).map(|(size, stride)| {
+        let [height, width] = pair(size).map(|x| x as usize);
+        LevelShape::new(height, width, *stride)
+    });
+    Pyramid {
+        shapes: shapes.collect(),
+        specs: strides
+            .iter()
+            .map(|&stride| FeatureSpec { channels, stride })
+            .collect(),
+    }
+}
+
+/// The feature maps, whose gradients are wanted.
+pub(super) fn features(case: &Case, pyramid: &Pyramid) -> Vec<Tensor<4>> {
+    (0..pyramid.shapes.len())
+        .map(|l| case.tensor::<4>(&format!("feat/{l}"), &device()))
+        .map(|x| Tensor::from_inner(x).require_grad())
+        .collect()
+}
+
+/// The boxes of every image, and its size with its own padding.
+pub(super) fn truth(case: &Case) -> GroundTruth {
+    let labels = |i: usize| case.ints(&format!("gt/{i}/labels"));
+    let images: Vec<TruthHost> = (0..image_metas(case).len())
+        .map(|i| TruthHost {
+            boxes: case.boxes(&format!("gt/{i}/bboxes")),
+            labels: labels(i).iter().map(|l| *l as usize).collect(),
+            ignore: Vec::new(),
+        })
+        .collect();
+    let sizes: Vec<[usize; 2]> = image_metas(case)
+        .iter()
+        .map(|meta| pair(&meta["pad_shape"]).map(|x| x as usize))
+        .collect();
+    GroundTruth::from_host(&images, &device()).with_sizes(&sizes)
+}
+
+fn image_metas(case: &Case) -> &[Value] {
+    case.meta["img_metas"].as_array().expect("images")
+}
+
+/// The same maps without autodiff.
+pub(super) fn plain(maps: &[Tensor<4>]) -> Vec<Tensor<4>> {
+    maps.iter().map(|x| x.clone().inner()).collect()
+}
+
+/// Compares the maps of every level with `stage/<level>`.
+pub(super) fn compare_maps(
+    report: &mut Report,
+    maps: &[Tensor<4>],
+    stage: &str,
+    tolerance: Tolerance,
+) {
+    for (l, map) in maps.iter().enumerate() {
+        report.tensor(map.clone(), &format!("{stage}/{l}"), tolerance);
+    }
+}
+
+/// Index among `B * P` points of every row of the reference's targets of each level, which hold
+/// the images one after another.
+pub(super) fn level_rows(shapes: &[LevelShape], images: usize) -> Vec<Vec<usize>> {
+    let points: usize = shapes.iter().map(LevelShape::points).sum();
+    let mut start = 0;
+    let of_level = shapes.iter().map(|shape| {
+        let first = start;
+        start += shape.points();
+        let image = |b: usize| (0..shape.points()).map(move |p| b * points + first + p);
+        (0..images).flat_map(image).collect()
+    });
+    of_level.collect()
+}
+
+/// Class of every point, `classes` for the background, as in the reference.
+pub(super) fn class_ids(
+    labels: Tensor<2, Int>,
+    positive: Tensor<2, Bool>,
+    classes: usize,
+) -> Vec<i64> {
+    let background = positive.bool_not();
+    let labels = labels.mask_fill(background, classes as i64);
+    labels.into_data().iter::<i64>().collect()
+}
+
+/// Compares the gradients of `total` for every parameter and feature map that the case holds.
+pub(super) fn compare_gradients<M: Module>(
+    report: &mut Report,
+    case: &Case,
+    head: &M,
+    features: &[Tensor<4>],
+    total: &Tensor<1>,
+) {
+    let gradients = total.backward();
+    let named = module::gradients(head, &gradients);
+    for name in case.names("grad/param/") {
+        let got = &named[&name["grad/param/".len()..]];
+        report.close(&name, got, &case.f64s(&name), GRADIENT);
+    }
+    for (l, x) in features.iter().enumerate() {
+        let wanted = format!("grad/feat/{l}");
+        if case.has(&wanted) {
+            let got = x.grad(&gradients).expect("a gradient of the features");
+            report.tensor(got, &wanted, GRADIENT);
+        }
+    }
+}
+
+/// Compares candidates before NMS and final detections, in pixels of the input and of the file.
+pub(super) fn compare_detections(
+    report: &mut Report,
+    case: &Case,
+    candidates: impl Fn(&[ImageFrame]) -> Vec<Vec<Detection>>,
+    decode: impl Fn(&[ImageFrame]) -> Vec<Vec<Detection>>,
+) {
+    let metas = image_metas(case);
+    let size = |meta: &Value| pair(&meta["img_shape"]).map(|x| x as usize);
+    let resized: Vec<ImageFrame> = metas
+        .iter()
+        .map(|meta| ImageFrame {
+            size: size(meta),
+            scale: [1.0, 1.0],
+        })
+        .collect();
+    let original: Vec<ImageFrame> = metas
+        .iter()
+        .map(|meta| ImageFrame {
+            size: size(meta),
+            scale: pair(&meta["scale_factor"]).map(|x| x as f32),
+        })
+        .collect();
+    let stages = [
+        ("before_nms", candidates(&resized)),
+        ("det", decode(&resized)),
+        ("det_rescaled", decode(&original)),
+    ];
+    for (stage, found) in stages {
+        for (image, found) in found.iter().enumerate() {
+            compare_image(report, case, &format!("{stage}/{image}"), found);
+        }
+    }
+}
+
+/// Compares detections in order of their score. Final scores of the reference lie 2e-6 apart;
+/// candidates may have equal ones.
+fn compare_image(report: &mut Report, case: &Case, prefix: &str, got: &[Detection]) {
+    if !case.has(&format!("{prefix}/scores")) {
+        return;
+    }
+    let scores = case.f64s(&format!("{prefix}/scores"));
+    let boxes = case.boxes(&format!("{prefix}/bboxes"));
+    let labels = case.ints(&format!("{prefix}/labels"));
+    let mut wanted: Vec<Detection> = (0..scores.len())
+        .map(|i| Detection {
+            bbox: boxes[i],
+            score: scores[i] as f32,
+            label: labels[i] as usize,
+        })
+        .collect();
+    wanted.sort_by(|a, b| b.score.total_cmp(&a.score));
+    let got = paired(got, &wanted);
+
+    type Column = fn(&Detection) -> Vec<f64>;
+    let columns: [(&str, Column, Tolerance); 3] = [
+        ("scores", |d| vec![f64::from(d.score)], SCORE),
+        ("labels", |d| vec![d.label as f64], Tolerance::new(0.0, 0.0)),
+        ("bboxes", |d| d.bbox.map(f64::from).to_vec(), PIXELS),
+    ];
+    for (name, column, tolerance) in columns {
+        let values = |all: &[Detection]| all.iter().flat_map(column).collect::<Vec<f64>>();
+        let stage = format!("{prefix}/{name}");
+        report.close(&stage, &values(&got), &values(&wanted), tolerance);
+    }
+}
+
+/// `got` in the order of `wanted`, best score first: of equal scores and labels, the nearest box.
+fn paired(got: &[Detection], wanted: &[Detection]) -> Vec<Detection> {
+    let mut rest = got.to_vec();
+    rest.sort_by(|a, b| b.score.total_cmp(&a.score));
+    let mut ordered = Vec::new();
+    for wanted in wanted.iter().take(got.len()) {
+        let equal = |d: &Detection| {
+            let limit = SCORE.absolute as f32 + SCORE.relative as f32 * wanted.score;
+            (d.score - wanted.score).abs() <= limit && d.label == wanted.label
+        };
+        let distance = |d: &Detection| {
+            let sides = d.bbox.iter().zip(wanted.bbox);
+            sides.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+        };
+        let equals = (0..rest.len()).filter(|&i| equal(&rest[i]));
+        let nearest = equals.min_by(|&a, &b| distance(&rest[a]).total_cmp(&distance(&rest[b])));
+        ordered.push(rest.remove(nearest.unwrap_or(0)));
+    }
+    ordered.extend(rest);
+    ordered
+}

@@ -1,0 +1,168 @@
+//! FSAF head (Zhu et al. 2019, section 3.1; mmdetection 3.x `fsaf_head.py`).
+
+use aweigh_backbone::LayerInfo;
+use burn::module::Module;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::tensor::{Device, Tensor, activation::relu};
+
+use crate::init::{prediction, prior_bias, with_bias};
+use crate::{Tower, TowerConfig, tower};
+
+/// Bias of the box prediction: at the start every box has an area.
+const BOX_BIAS: f64 = 0.25;
+
+/// Architecture of an FSAF head.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FsafHeadConfig {
+    /// C, the number of classes.
+    pub num_classes: usize,
+    /// The two towers.
+    pub tower: TowerConfig,
+}
+
+/// FSAF head: two towers, class scores, distances to the box's sides.
+///
+/// Should be created using [`FsafHeadConfig`].
+#[derive(Module, Debug)]
+pub struct FsafHead {
+    cls_convs: Tower,
+    reg_convs: Tower,
+    retina_cls: Conv2d,
+    retina_reg: Conv2d,
+}
+
+/// Raw predictions of an anchor-free branch, one tensor per level.
+#[derive(Debug, Clone)]
+pub struct FsafPredictions {
+    /// Class logits, `[B, C, H_l, W_l]`.
+    pub cls_score: Vec<Tensor<4>>,
+    /// Distances to upper, lower, left and right side in units of the codec, not negative,
+    /// `[B, 4, H_l, W_l]`.
+    pub bbox_pred: Vec<Tensor<4>>,
+}
+
+impl FsafHeadConfig {
+    /// Weights from N(0, 0.01), class bias from the prior probability, box bias 0.25.
+    pub fn init(&self, device: &Device) -> FsafHead {
+        let outputs = outputs(self.num_classes, self.tower.out_channels());
+        let [retina_cls, retina_reg] = init(&outputs, device);
+        FsafHead {
+            cls_convs: self.tower.init(device),
+            reg_convs: self.tower.init(device),
+            retina_cls,
+            retina_reg,
+        }
+    }
+
+    /// Its layers for levels of `[height, width]`, which share all of them.
+    pub fn layers(&self, sizes: &[[usize; 2]]) -> Vec<LayerInfo> {
+        let [cls, reg] = outputs(self.num_classes, self.tower.out_channels());
+        tower::shared(sizes.iter().map(|size| {
+            let mut layers = self.tower.layers("cls_convs", *size);
+            layers.extend(self.tower.layers("reg_convs", *size));
+            layers.push(LayerInfo::conv("retina_cls", &cls, *size));
+            layers.push(LayerInfo::conv("retina_reg", &reg, *size));
+            layers
+        }))
+    }
+}
+
+/// The convolutions of an anchor-free branch that predict classes and distances.
+pub(crate) fn outputs(num_classes: usize, features: usize) -> [Conv2dConfig; 2] {
+    [num_classes, 4].map(|outputs| prediction([features, outputs]))
+}
+
+/// Builds the convolutions of [`outputs`].
+pub(crate) fn init([cls, reg]: &[Conv2dConfig; 2], device: &Device) -> [Conv2d; 2] {
+    [
+        with_bias(cls, prior_bias(), device),
+        with_bias(reg, BOX_BIAS, device),
+    ]
+}
+
+impl FsafPredictions {
+    /// No level yet.
+    pub(crate) fn empty() -> Self {
+        Self {
+            cls_score: Vec::new(),
+            bbox_pred: Vec::new(),
+        }
+    }
+
+    /// Adds the outputs of the two convolutions on the next level.
+    pub(crate) fn push(&mut self, cls: Tensor<4>, reg: Tensor<4>) {
+        self.cls_score.push(cls);
+        self.bbox_pred.push(relu(reg));
+    }
+}
+
+impl FsafHead {
+    /// Predicts on every level.
+    ///
+    /// # Shapes
+    ///
+    /// - `features`: one `[B, in_channels, H_l, W_l]` per level
+    pub fn forward(&self, features: Vec<Tensor<4>>) -> FsafPredictions {
+        let mut out = FsafPredictions::empty();
+        for x in features {
+            let cls = tower::forward(&self.cls_convs, x.clone());
+            let reg = tower::forward(&self.reg_convs, x);
+            out.push(self.retina_cls.forward(cls), self.retina_reg.forward(reg));
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aweigh_backbone::ConvBias;
+    use aweigh_testkit::device;
+
+    fn config(stacked_convs: usize) -> FsafHeadConfig {
+        FsafHeadConfig {
+            num_classes: 80,
+            tower: TowerConfig {
+                in_channels: 32,
+                feat_channels: 16,
+                stacked_convs,
+                norm: None,
+                conv_bias: ConvBias::Auto,
+                last_dcn: None,
+            },
+        }
+    }
+
+    #[test]
+    fn predictions_start_at_the_prior() {
+        let head = config(0).init(&device());
+        let maps = [[4, 6], [2, 3]].map(|[h, w]| Tensor::zeros([2, 32, h, w], &device()));
+        let out = head.forward(maps.to_vec());
+        assert_eq!(out.cls_score[1].dims(), [2, 80, 2, 3]);
+        assert_eq!(out.bbox_pred[0].dims(), [2, 4, 4, 6]);
+        let logit: f32 = out.cls_score[0].clone().max().into_scalar();
+        // The logit of a probability of 0.01.
+        assert!((logit + 4.595_12).abs() < 1e-5, "{logit}");
+        let distance: f32 = out.bbox_pred[0].clone().max().into_scalar();
+        assert_eq!(distance, 0.25);
+    }
+
+    #[test]
+    fn distances_are_not_negative() {
+        let head = config(1).init(&device());
+        let map = Tensor::ones([1, 32, 4, 4], &device()) * 1e4;
+        let out = head.forward(vec![map]);
+        let smallest: f32 = out.bbox_pred[0].clone().min().into_scalar();
+        assert_eq!(smallest, 0.0);
+    }
+
+    #[test]
+    fn the_layer_table_counts_the_parameters_of_the_module() {
+        for stacked_convs in [0, 1, 4] {
+            let config = config(stacked_convs);
+            let layers = config.layers(&[[8, 8], [4, 4]]);
+            let params: usize = layers.iter().map(|l| l.params).sum();
+            assert_eq!(params, config.init(&device()).num_params());
+        }
+    }
+}
