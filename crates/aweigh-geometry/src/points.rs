@@ -1,6 +1,6 @@
 //! Points, square anchors and valid flags of pyramid levels.
 
-use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 /// Where in its cell the point of a cell lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,37 +122,6 @@ pub fn square_anchors(
     rows::<4>(anchors.collect(), device)
 }
 
-/// Whether each cell of a level covers a part of an image of `[height, width]` pixels that lies
-/// in a larger batch: row `< ceil(height / stride)` and column `< ceil(width / stride)`
-/// (mmdetection 3.x, `valid_flags` of the prior generators).
-///
-/// Row-major, one flag per point.
-pub fn level_valid(level: LevelShape, [height, width]: [usize; 2]) -> Vec<bool> {
-    let rows = height.div_ceil(level.stride);
-    let columns = width.div_ceil(level.stride);
-    (0..level.height)
-        .flat_map(|y| (0..level.width).map(move |x| y < rows && x < columns))
-        .collect()
-}
-
-/// [`level_valid`] of all levels for every image of a batch.
-///
-/// # Shapes
-///
-/// `sizes` holds `[height, width]` of each padded image; gives `[B, P]`.
-pub fn pyramid_valid(
-    levels: &[LevelShape],
-    sizes: &[[usize; 2]],
-    device: &Device,
-) -> Tensor<2, Bool> {
-    let flags: Vec<bool> = sizes
-        .iter()
-        .flat_map(|size| levels.iter().flat_map(|level| level_valid(*level, *size)))
-        .collect();
-    let shape = [sizes.len(), point_count(levels)];
-    Tensor::from_data(TensorData::new(flags, shape), device)
-}
-
 /// An f32 table `[len, N]`.
 fn rows<const N: usize>(values: Vec<[f32; N]>, device: &Device) -> Tensor<2> {
     let shape = [values.len(), N];
@@ -204,15 +173,5 @@ mod tests {
         let anchors = square_anchors(&levels, 2.0, PointOrigin::Corner, &device());
         let values: Vec<f32> = anchors.try_into_vec_as().expect("a readable tensor");
         assert_eq!(values, [-8.0, -8.0, 8.0, 8.0, 0.0, -8.0, 16.0, 8.0]);
-    }
-
-    #[test]
-    fn cells_outside_an_image_are_invalid() {
-        let level = LevelShape::new(2, 3, 8);
-        let started = [true, true, false, false, false, false];
-        assert_eq!(level_valid(level, [8, 9]), started);
-        assert_eq!(level_valid(level, [99, 99]), [true; 6]);
-        let both = pyramid_valid(&[level], &[[8, 9], [99, 99]], &device());
-        assert_eq!(both.dims(), [2, 6]);
     }
 }

@@ -1,8 +1,8 @@
 //! Points, anchors, valid flags and both codecs against mmdetection.
 
 use aweigh_geometry::codec::{TblrCodec, decode_distance, decode_distance_host, encode_distance};
-use aweigh_geometry::points::{level_points, level_valid, pyramid_strides, square_anchors};
-use aweigh_geometry::{ImageSize, LevelShape, PointOrigin};
+use aweigh_geometry::points::{level_points, pyramid_strides, square_anchors};
+use aweigh_geometry::{GroundTruth, ImageSize, LevelShape, PointOrigin, TruthHost};
 use aweigh_testkit::{Case, Report, Tolerance, cases, device, understand};
 use burn::tensor::Tensor;
 
@@ -95,8 +95,9 @@ fn check_priors(case: &Case, report: &mut Report, index: usize, level: LevelShap
     let anchors = square_anchors(&[level], 1.0, PointOrigin::Corner, &device());
     report.tensor(anchors, &format!("anchors/{index}"), EXACT);
     let pad = integers(&case.meta["pad_shape"]);
-    let valid = level_valid(level, [pad[0], pad[1]]);
-    let valid: Vec<i64> = valid.into_iter().map(i64::from).collect();
+    let image = GroundTruth::from_host(&[TruthHost::default()], &device());
+    let valid = image.with_sizes(&[[pad[0], pad[1]]]).covers(&[level]);
+    let valid: Vec<i64> = valid.into_data().iter::<bool>().map(i64::from).collect();
     let name = format!("valid/{index}");
     report.equal(&name, &valid, &case.ints(&name));
 }
