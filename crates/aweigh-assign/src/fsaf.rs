@@ -160,15 +160,17 @@ impl CenterRegionAssigner {
                 priors.intersection(&scaled(&boxes, scale)) / priors.area().clamp_min(AREA_EPSILON); // [B, M, P]
             part.greater_elem(self.min_pos_iof)
         };
-        let core = covers(self.pos_scale);
-        let full = core.dims();
-        let valid = truth.valid.clone().unsqueeze_dim::<3>(2).expand(full);
-        let core = core
+        let middle = covers(self.pos_scale);
+        let around = match self.neg_scale == self.pos_scale {
+            true => middle.clone(),
+            false => covers(self.neg_scale),
+        };
+        let valid = truth.valid.clone().unsqueeze_dim::<3>(2);
+        let valid = valid.expand(middle.dims());
+        let core = middle
             .bool_and(centers_inside(priors, &boxes))
             .bool_and(valid.clone());
-        let shadow = covers(self.neg_scale)
-            .bool_and(core.clone().bool_not())
-            .bool_and(valid);
+        let shadow = around.bool_and(core.clone().bool_not()).bool_and(valid);
         Regions { core, shadow }
     }
 

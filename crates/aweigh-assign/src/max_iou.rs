@@ -26,6 +26,17 @@ pub enum ZeroOverlap {
     Match,
 }
 
+/// What an ignore region does to a box that lies in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InIgnoreRegion {
+    /// The box is no background, but a ground-truth box may take it: a person in front of a crowd
+    /// trains the boxes around it.
+    NotBackground,
+    /// The box takes no part, as in the reference.
+    Excluded,
+}
+
 /// Gives each box at most one ground-truth box. The defaults are those of RetinaNet, but for
 /// ignore regions, which the reference leaves out.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -42,11 +53,13 @@ pub struct MaxIouAssigner {
     pub match_low_quality: bool,
     /// Whether it takes all boxes of equally good overlap or the first only. Default: true.
     pub gt_max_assign_all: bool,
-    /// Boxes of which a larger part lies in an ignore region are neither positive nor background;
-    /// 0 or less switches ignore regions off. Default: 0.5.
+    /// A box of which a larger part than this lies in an ignore region lies in it; 0 or less
+    /// switches ignore regions off. Default: 0.5.
     pub ignore_iof_thr: f32,
     /// Whether that part is of the box's own area, or of the ignore region's. Default: true.
     pub ignore_wrt_candidates: bool,
+    /// What an ignore region does to a box in it. Default: the box is no background.
+    pub in_ignore_region: InIgnoreRegion,
     /// What happens to a ground-truth box that no box overlaps. Default: skip.
     pub zero_overlap: ZeroOverlap,
 }
@@ -61,6 +74,7 @@ impl Default for MaxIouAssigner {
             gt_max_assign_all: true,
             ignore_iof_thr: 0.5,
             ignore_wrt_candidates: true,
+            in_ignore_region: InIgnoreRegion::NotBackground,
             zero_overlap: ZeroOverlap::Skip,
         }
     }
@@ -90,6 +104,7 @@ impl MaxIouAssigner {
             pos_iou_thr: positive,
             neg_iou_thr: negative,
             min_pos_iou: lowest,
+            ignore_iof_thr: inside,
             ..
         } = *self;
         if !(positive > 0.0 && positive <= 1.0) {
@@ -102,6 +117,10 @@ impl MaxIouAssigner {
         }
         if !(0.0..=1.0).contains(&lowest) {
             return Err(("min_pos_iou", format!("expected 0 to 1, found {lowest}")));
+        }
+        if !(inside < 1.0) {
+            let problem = format!("expected less than 1, 0 or less for off, found {inside}");
+            return Err(("ignore_iof_thr", problem));
         }
         Ok(())
     }
@@ -118,58 +137,41 @@ impl MaxIouAssigner {
         usable: Option<Tensor<2, Bool>>,
         truth: &GroundTruth,
     ) -> MaxIouTargets {
-        let overlaps = self.overlaps(boxes, usable, truth); // [B, M, P]
+        let inside = self.in_ignore_region(&boxes, truth); // [B, 1, P]
+        let unusable = usable.map(|usable| usable.bool_not().unsqueeze_dim::<3>(1)); // [B, 1, P]
+        let (spared, excluded) = match self.in_ignore_region {
+            InIgnoreRegion::NotBackground => (inside, unusable),
+            InIgnoreRegion::Excluded => (None, either(inside, unusable)),
+        };
+        let overlaps = overlaps(boxes, excluded, truth); // [B, M, P]
         let best = overlaps.clone().max_dim(1); // [B, 1, P]
         let mut slot = first_slot(&overlaps, &best); // [B, 1, P]
         let mut positive = best.clone().greater_equal_elem(self.pos_iou_thr);
-        let background = best
-            .clone()
-            .greater_equal_elem(0.0)
-            .bool_and(best.lower_elem(self.neg_iou_thr));
+        let low = best.clone().lower_elem(self.neg_iou_thr);
+        let mut background = best.greater_equal_elem(0.0).bool_and(low);
+        if let Some(spared) = spared {
+            background = background.bool_and(spared.bool_not());
+        }
         if self.match_low_quality {
             let taken_by = self.last_taker(overlaps, truth); // [B, 1, P]
             let taken = taken_by.clone().greater_equal_elem(0);
             slot = slot.mask_where(taken.clone(), taken_by);
             positive = positive.bool_or(taken);
         }
+        let ignored = positive.clone().bool_or(background).bool_not();
         MaxIouTargets {
             slot: slot.squeeze_dim(1),
-            ignored: positive
-                .clone()
-                .bool_or(background)
-                .bool_not()
-                .squeeze_dim(1),
+            ignored: ignored.squeeze_dim(1),
             positive: positive.squeeze_dim(1),
         }
     }
 
-    /// Overlap of every ground-truth box with every box, `[B, M, P]`: 0 in empty slots,
-    /// [`EXCLUDED`] for boxes in ignore regions or not usable.
-    fn overlaps(
-        &self,
-        boxes: Tensor<3>,
-        usable: Option<Tensor<2, Bool>>,
-        truth: &GroundTruth,
-    ) -> Tensor<3> {
-        let overlaps = pairwise_iou(truth.boxes.clone(), boxes.clone());
-        let full = overlaps.dims();
-        let empty = truth.valid.clone().bool_not().unsqueeze_dim::<3>(2); // [B, M, 1]
-        let overlaps = overlaps.mask_fill(empty.expand(full), 0.0);
-        let unusable = usable.map(|usable| usable.bool_not().unsqueeze_dim::<3>(1)); // [B, 1, P]
-        [self.in_ignore_region(boxes, truth), unusable]
-            .into_iter()
-            .flatten()
-            .fold(overlaps, |overlaps, excluded| {
-                overlaps.mask_fill(excluded.expand(full), EXCLUDED)
-            })
-    }
-
     /// Boxes of which too large a part lies in an ignore region, `[B, 1, P]`.
-    fn in_ignore_region(&self, boxes: Tensor<3>, truth: &GroundTruth) -> Option<Tensor<3, Bool>> {
+    fn in_ignore_region(&self, boxes: &Tensor<3>, truth: &GroundTruth) -> Option<Tensor<3, Bool>> {
         if self.ignore_iof_thr <= 0.0 {
             return None;
         }
-        let regions = truth.ignore_boxes.clone();
+        let (boxes, regions) = (boxes.clone(), truth.ignore_boxes.clone());
         let parts = match self.ignore_wrt_candidates {
             true => pairwise_iof(boxes, regions).swap_dims(1, 2),
             false => pairwise_iof(regions, boxes),
@@ -214,6 +216,25 @@ impl MaxIouAssigner {
     }
 }
 
+/// Overlap of every ground-truth box with every box, `[B, M, P]`: [`EXCLUDED`] for boxes that take
+/// no part `[B, 1, P]`, 0 in empty slots, whose boxes have no area.
+fn overlaps(boxes: Tensor<3>, excluded: Option<Tensor<3, Bool>>, truth: &GroundTruth) -> Tensor<3> {
+    let overlaps = pairwise_iou(truth.boxes.clone(), boxes);
+    let full = overlaps.dims();
+    match excluded {
+        Some(excluded) => overlaps.mask_fill(excluded.expand(full), EXCLUDED),
+        None => overlaps,
+    }
+}
+
+/// Where one of the conditions holds that there are.
+fn either(a: Option<Tensor<3, Bool>>, b: Option<Tensor<3, Bool>>) -> Option<Tensor<3, Bool>> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.bool_or(b)),
+        (a, b) => a.or(b),
+    }
+}
+
 /// Indices of ground-truth slots, `[1, M, 1]`.
 fn slot_order(slots: usize, device: &Device) -> Tensor<3, Int> {
     Tensor::<1, Int>::arange(0..slots as i64, device).reshape([1, slots, 1])
@@ -233,184 +254,4 @@ fn first_slot(overlaps: &Tensor<3>, best: &Tensor<3>) -> Tensor<3, Int> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use aweigh_geometry::TruthHost;
-    use aweigh_testkit::device;
-
-    /// Three boxes in a row, ten pixels wide, and a fourth far away.
-    const BOXES: [[f32; 4]; 4] = [
-        [0.0, 0.0, 10.0, 10.0],
-        [10.0, 0.0, 20.0, 10.0],
-        [20.0, 0.0, 30.0, 10.0],
-        [90.0, 90.0, 99.0, 99.0],
-    ];
-
-    /// Background, and neither positive nor background.
-    const NONE: i64 = -1;
-    const LEFT_OUT: i64 = -2;
-
-    fn truth(boxes: &[[f32; 4]], ignore: &[[f32; 4]]) -> GroundTruth {
-        let image = TruthHost {
-            boxes: boxes.to_vec(),
-            labels: vec![0; boxes.len()],
-            ignore: ignore.to_vec(),
-        };
-        // A second image fixes that images do not mix.
-        GroundTruth::from_host(&[image, TruthHost::default()], &device())
-    }
-
-    /// Slot of each of the boxes in the first image.
-    fn slots(
-        assigner: MaxIouAssigner,
-        usable: Option<Tensor<2, Bool>>,
-        truth: &GroundTruth,
-    ) -> Vec<i64> {
-        let boxes = Tensor::<2>::from_data(BOXES, &device()).unsqueeze_dim(0);
-        let targets = assigner.assign(boxes, usable, truth);
-        assert_eq!(targets.slot.dims(), [2, BOXES.len()]);
-        let flags = |t: Tensor<2, Bool>| -> Vec<bool> { t.into_data().iter::<bool>().collect() };
-        let (positive, ignored) = (flags(targets.positive), flags(targets.ignored));
-        let slot: Vec<i64> = targets.slot.into_data().iter::<i64>().collect();
-        let all = (0..slot.len()).map(|i| match (positive[i], ignored[i]) {
-            (true, false) => slot[i],
-            (false, true) => LEFT_OUT,
-            (false, false) => NONE,
-            (true, true) => panic!("box {i} is positive and ignored"),
-        });
-        let all: Vec<i64> = all.collect();
-        all[..BOXES.len()].to_vec()
-    }
-
-    fn check(assigner: MaxIouAssigner, boxes: &[[f32; 4]], expected: [i64; 4]) {
-        let found = slots(assigner, None, &truth(boxes, &[]));
-        assert_eq!(found, expected, "{boxes:?} {assigner:?}");
-    }
-
-    #[test]
-    fn thresholds_part_positives_from_background() {
-        let strict = MaxIouAssigner {
-            match_low_quality: false,
-            ..Default::default()
-        };
-        check(strict, &[], [NONE; 4]);
-        check(strict, &[BOXES[1]], [NONE, 0, NONE, NONE]);
-        // Half of the first box: an overlap of exactly 0.5 is positive.
-        check(strict, &[[0.0, 0.0, 10.0, 5.0]], [0, NONE, NONE, NONE]);
-        let part = [0.0, 0.0, 10.0, 4.5];
-        check(strict, &[part], [LEFT_OUT, NONE, NONE, NONE]);
-        check(strict, &[[0.0, 0.0, 10.0, 3.9]], [NONE; 4]);
-        // Of equally good boxes the first.
-        check(strict, &[BOXES[0], BOXES[0]], [0, NONE, NONE, NONE]);
-        // No area, no overlap.
-        check(strict, &[[5.0, 5.0, 5.0, 5.0]], [NONE; 4]);
-    }
-
-    #[test]
-    fn every_ground_truth_box_takes_its_best_boxes() {
-        let all = MaxIouAssigner::default();
-        check(all, &[[0.0, 0.0, 3.0, 3.0]], [0, NONE, NONE, NONE]);
-        // Half in the first and half in the second.
-        let between = [5.0, 0.0, 15.0, 10.0];
-        check(all, &[between], [0, 0, NONE, NONE]);
-        let first = MaxIouAssigner {
-            gt_max_assign_all: false,
-            ..all
-        };
-        check(first, &[between], [0, NONE, NONE, NONE]);
-        // The later ground truth takes a box from the earlier, though that fits it better.
-        check(
-            all,
-            &[BOXES[0], [0.0, 0.0, 3.0, 3.0]],
-            [1, NONE, NONE, NONE],
-        );
-        let demanding = MaxIouAssigner {
-            min_pos_iou: 0.2,
-            ..all
-        };
-        check(demanding, &[[0.0, 0.0, 3.0, 3.0]], [NONE; 4]);
-        check(demanding, &[[0.0, 0.0, 10.0, 2.5]], [0, NONE, NONE, NONE]);
-        // More ground truth than boxes.
-        let many: Vec<[f32; 4]> = (0..20).map(|_| BOXES[2]).collect();
-        check(all, &many, [NONE, NONE, 19, NONE]);
-    }
-
-    #[test]
-    fn a_box_that_overlaps_nothing_trains_nothing_unless_asked_to() {
-        let nowhere = [40.0, 40.0, 50.0, 50.0];
-        check(MaxIouAssigner::default(), &[nowhere], [NONE; 4]);
-        let reference = MaxIouAssigner {
-            zero_overlap: ZeroOverlap::Match,
-            ..Default::default()
-        };
-        check(reference, &[nowhere], [0; 4]);
-        // It takes the first box too: their overlap is as good as its best, zero.
-        check(reference, &[BOXES[0], nowhere], [1; 4]);
-    }
-
-    #[test]
-    fn ignore_regions_leave_boxes_out() {
-        let region = [12.0, 0.0, 100.0, 100.0];
-        let truth = truth(&[[10.0, 0.0, 20.0, 8.0]], &[region]);
-        let check = |assigner, expected: [i64; 4]| {
-            assert_eq!(slots(assigner, None, &truth), expected, "{assigner:?}");
-        };
-        let all = MaxIouAssigner::default();
-        check(all, [NONE, LEFT_OUT, LEFT_OUT, LEFT_OUT]);
-        let mostly = MaxIouAssigner {
-            ignore_iof_thr: 0.8,
-            ..all
-        };
-        check(mostly, [NONE, 0, LEFT_OUT, LEFT_OUT]);
-        // A hundredth of the large region lies in the boxes.
-        let of_region = MaxIouAssigner {
-            ignore_wrt_candidates: false,
-            ..all
-        };
-        check(of_region, [NONE, 0, NONE, NONE]);
-        let off = MaxIouAssigner {
-            ignore_iof_thr: -1.0,
-            ..all
-        };
-        check(off, [NONE, 0, NONE, NONE]);
-    }
-
-    #[test]
-    fn unusable_boxes_take_no_part() {
-        let usable = [[true, false, true, true], [true; 4]];
-        let usable = Tensor::<2, Bool>::from_data(usable, &device());
-        let truth = truth(&[[9.0, 0.0, 20.0, 10.0]], &[]);
-        let found = slots(MaxIouAssigner::default(), Some(usable), &truth);
-        assert_eq!(found, [0, LEFT_OUT, NONE, NONE]);
-    }
-
-    #[test]
-    fn thresholds_out_of_order_are_named() {
-        let check = |assigner: MaxIouAssigner, key| {
-            assert_eq!(assigner.check().map_err(|e| e.0), key, "{assigner:?}");
-        };
-        let all = MaxIouAssigner::default();
-        check(all, Ok(()));
-        check(
-            MaxIouAssigner {
-                pos_iou_thr: 0.0,
-                ..all
-            },
-            Err("pos_iou_thr"),
-        );
-        check(
-            MaxIouAssigner {
-                neg_iou_thr: 0.6,
-                ..all
-            },
-            Err("neg_iou_thr"),
-        );
-        check(
-            MaxIouAssigner {
-                min_pos_iou: f32::NAN,
-                ..all
-            },
-            Err("min_pos_iou"),
-        );
-    }
-}
+mod tests;

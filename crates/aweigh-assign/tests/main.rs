@@ -1,3 +1,4 @@
 //! One binary for all tests of the crate that are not unit tests.
 
+mod options;
 mod parity;

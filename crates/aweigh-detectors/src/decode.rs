@@ -12,6 +12,7 @@ use burn::tensor::{Tensor, TensorData, Transaction};
 use serde::{Deserialize, Serialize};
 
 use crate::DetectorConfigError;
+use crate::checks::Table;
 
 /// What an image's detections need to return to its original pixels.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,7 +45,8 @@ pub struct InferenceConfig {
     pub nms_iou: f32,
     /// Detections kept per image. Default: 100.
     pub max_per_image: usize,
-    /// Boxes not wider or not higher than this, in pixels, are dropped. Default: 0.
+    /// Boxes not wider or not higher than this, in pixels of the file, are dropped; below 0 none.
+    /// Default: 0.
     pub min_box_size: f32,
     /// How class score and quality combine. Default: the product.
     pub score: Score,
@@ -89,26 +91,27 @@ impl InferenceConfig {
         }
     }
 
-    /// Checks every value; `table` is the dotted path of this table.
-    pub(crate) fn validate(&self, table: &str) -> Result<(), DetectorConfigError> {
-        let fraction = |key: &str, value: f32| match (0.0..=1.0).contains(&value) {
-            true => Ok(()),
-            false => Err(DetectorConfigError::value(
-                &format!("{table}.{key}"),
-                format!("expected 0 to 1, found {value}"),
-            )),
-        };
-        let positive = |key: &str, value: usize| match value {
-            0 => Err(DetectorConfigError::value(
-                &format!("{table}.{key}"),
-                "expected at least 1, found 0",
-            )),
-            _ => Ok(()),
-        };
-        fraction("score_threshold", self.score_threshold)?;
-        fraction("nms_iou", self.nms_iou)?;
-        positive("nms_pre", self.nms_pre)?;
-        positive("max_per_image", self.max_per_image)
+    /// Checks every value.
+    pub(crate) fn validate(&self, table: Table<'_>) -> Result<(), DetectorConfigError> {
+        table.fraction("score_threshold", self.score_threshold)?;
+        table.fraction("nms_iou", self.nms_iou)?;
+        table.at_least_one("nms_pre", self.nms_pre)?;
+        table.at_least_one("max_per_image", self.max_per_image)?;
+        let size = self.min_box_size;
+        table.need(!size.is_nan(), "min_box_size", || {
+            format!("expected a number of pixels, found {size}")
+        })
+    }
+
+    /// [`validate`](Self::validate) for a method that predicts no quality.
+    pub(crate) fn validate_without_quality(
+        &self,
+        table: Table<'_>,
+    ) -> Result<(), DetectorConfigError> {
+        table.need(self.score == Score::Product, "score", || {
+            "expected product: the method predicts no quality to combine with".to_owned()
+        })?;
+        self.validate(table)
     }
 }
 

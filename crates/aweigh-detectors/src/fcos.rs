@@ -17,6 +17,7 @@ use aweigh_losses::{IouMode, bce_with_logits, diou_loss, giou_loss, iou_loss, we
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+use crate::checks::Table;
 use crate::decode::{HostMap, Search, sigmoid, suppress};
 use crate::explain::{Learns, StageRoles, cell_points};
 use crate::losses::{ClassTargets, class_loss};
@@ -124,44 +125,22 @@ impl FcosConfig {
     ///
     /// Names the key and what was expected.
     pub fn validate(&self, levels: &[FeatureSpec]) -> Result<(), DetectorConfigError> {
-        let bad = |key: &str, problem: String| {
-            Err(DetectorConfigError::value(
-                &format!("detector.fcos.{key}"),
-                problem,
-            ))
-        };
-        if self.regress_ranges.len() != levels.len() {
-            return bad(
-                "regress_ranges",
-                format!(
-                    "{} ranges for {} pyramid levels (detector.neck.num_outs)",
-                    self.regress_ranges.len(),
-                    levels.len()
-                ),
-            );
+        let table = Table("detector.fcos");
+        let ranges = &self.regress_ranges;
+        table.per_level("regress_ranges", ranges, "ranges", levels)?;
+        if let Some([low, high]) = ranges.iter().find(|[low, high]| low >= high) {
+            let problem = format!("the range [{low}, {high}] is empty");
+            return Err(table.error("regress_ranges", problem));
         }
-        if let Some([low, high]) = self.regress_ranges.iter().find(|[low, high]| low >= high) {
-            return bad(
-                "regress_ranges",
-                format!("the range [{low}, {high}] is empty"),
-            );
+        if self.center_sampling {
+            table.positive("center_sample_radius", self.center_sample_radius)?;
         }
-        if self.center_sampling && self.center_sample_radius <= 0.0 {
-            let radius = self.center_sample_radius;
-            return bad(
-                "center_sample_radius",
-                format!("expected more than 0, found {radius}"),
-            );
-        }
-        if self.dcn_on_last_conv && self.stacked_convs == 0 {
-            return bad(
-                "dcn_on_last_conv",
-                "needs a convolution, but stacked_convs is 0".to_owned(),
-            );
-        }
-        self.focal.validate("detector.fcos.focal")?;
-        self.test.validate("detector.fcos.test")?;
-        self.norm.validate("detector.fcos", self.feat_channels)
+        table.last_conv(self.dcn_on_last_conv, self.stacked_convs)?;
+        table.not_negative("box_weight", self.box_weight)?;
+        table.not_negative("centerness_weight", self.centerness_weight)?;
+        self.focal.validate(Table("detector.fcos.focal"))?;
+        self.test.validate(Table("detector.fcos.test"))?;
+        self.norm.validate(table, self.feat_channels)
     }
 
     /// The architecture of the head on the pyramid `levels`.

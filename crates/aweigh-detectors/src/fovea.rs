@@ -4,7 +4,7 @@
 //! ResNet-50 and 12 epochs): no normalisation, no feature alignment.
 
 use aweigh_assign::fovea::{FoveaAssigner, FoveaTargets};
-use aweigh_backbone::FeatureSpec;
+use aweigh_backbone::{DcnKind, FeatureSpec};
 use aweigh_geometry::{
     Detection, GroundTruth, ImageSize, LevelShape, PointOrigin, codec::decode_distance_host,
 };
@@ -15,6 +15,7 @@ use aweigh_heads::{
 use aweigh_losses::{smooth_l1, weighted_mean};
 use serde::{Deserialize, Serialize};
 
+use crate::checks::Table;
 use crate::decode::{HalfOverlap, HostMap, Search, suppress};
 use crate::explain::{Learns, StageRoles, cell_points};
 use crate::losses::{ClassTargets, class_loss};
@@ -34,6 +35,9 @@ pub struct FoveaConfig {
     /// Whether the tower's convolutions have a bias. Default: where no norm follows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conv_bias: Option<bool>,
+    /// The last convolution of the towers, but not of the aligned classification tower, is a
+    /// deformable one of version 2. Default: false.
+    pub dcn_on_last_conv: bool,
     /// Align the features of the classification tower, four times as wide then, with the predicted
     /// box. Default: false.
     pub with_deform: bool,
@@ -66,6 +70,7 @@ impl Default for FoveaConfig {
             stacked_convs: 4,
             norm: TowerNorm::None,
             conv_bias: None,
+            dcn_on_last_conv: false,
             with_deform: false,
             deform_groups: 4,
             sigma: 0.4,
@@ -115,71 +120,58 @@ impl FoveaConfig {
     ///
     /// Names the key and what was expected.
     pub fn validate(&self, levels: &[FeatureSpec]) -> Result<(), DetectorConfigError> {
-        self.validate_levels(levels)?;
-        let need = |holds: bool, key: &str, problem: String| match holds {
-            true => Ok(()),
-            false => Err(bad(key, problem)),
-        };
-        let (sigma, beta) = (self.sigma, self.smooth_l1_beta);
-        need(
-            sigma > 0.0 && sigma <= 1.0,
-            "sigma",
-            format!("expected more than 0, at most 1, found {sigma}"),
-        )?;
-        need(
-            beta > 0.0 && beta.is_finite(),
-            "smooth_l1_beta",
-            format!("expected more than 0, found {beta}"),
-        )?;
+        let table = Table("detector.fovea");
+        self.validate_levels(table, levels)?;
+        let sigma = self.sigma;
+        table.need(sigma > 0.0 && sigma <= 1.0, "sigma", || {
+            format!("expected more than 0, at most 1, found {sigma}")
+        })?;
+        table.positive("smooth_l1_beta", self.smooth_l1_beta)?;
+        table.not_negative("box_weight", self.box_weight)?;
+        table.last_conv(self.dcn_on_last_conv, self.stacked_convs)?;
         if self.with_deform {
-            let (channels, features) = (levels[0].channels, self.feat_channels);
-            need(
-                channels == features,
-                "feat_channels",
-                format!(
-                    "with_deform expects the {channels} channels of the pyramid \
-                     (detector.neck.out_channels), found {features}"
-                ),
-            )?;
-            let groups = self.deform_groups;
-            need(
-                groups > 0 && features.is_multiple_of(groups),
-                "deform_groups",
-                format!("expected a divisor of the {features} channels, found {groups}"),
-            )?;
+            self.validate_alignment(table, levels[0].channels)?;
         }
-        self.focal.validate("detector.fovea.focal")?;
-        self.test.validate("detector.fovea.test")?;
-        self.norm.validate("detector.fovea", self.feat_channels)
+        self.focal.validate(Table("detector.fovea.focal"))?;
+        self.test
+            .validate_without_quality(Table("detector.fovea.test"))?;
+        self.norm.validate(table, self.feat_channels)
     }
 
-    fn validate_levels(&self, levels: &[FeatureSpec]) -> Result<(), DetectorConfigError> {
-        let counts = [
-            ("scale_ranges", self.scale_ranges.len(), "ranges"),
-            ("base_edge_list", self.base_edge_list.len(), "edges"),
-        ];
-        for (key, count, what) in counts {
-            if count != levels.len() {
-                let levels = levels.len();
-                return Err(bad(
-                    key,
-                    format!("{count} {what} for {levels} pyramid levels (detector.neck.num_outs)"),
-                ));
-            }
-        }
+    fn validate_alignment(
+        &self,
+        table: Table<'_>,
+        channels: usize,
+    ) -> Result<(), DetectorConfigError> {
+        let (features, groups) = (self.feat_channels, self.deform_groups);
+        table.need(channels == features, "feat_channels", || {
+            format!(
+                "with_deform expects the {channels} channels of the pyramid \
+                 (detector.neck.out_channels), found {features}"
+            )
+        })?;
+        let divides = groups > 0 && features.is_multiple_of(groups);
+        table.need(divides, "deform_groups", || {
+            format!("expected a divisor of the {features} channels, found {groups}")
+        })
+    }
+
+    fn validate_levels(
+        &self,
+        table: Table<'_>,
+        levels: &[FeatureSpec],
+    ) -> Result<(), DetectorConfigError> {
+        let (ranges, edges) = (&self.scale_ranges, &self.base_edge_list);
+        table.per_level("scale_ranges", ranges, "ranges", levels)?;
+        table.per_level("base_edge_list", edges, "edges", levels)?;
         let ordered = |[low, high]: &&[f32; 2]| low <= high;
-        if let Some([low, high]) = self.scale_ranges.iter().find(|range| !ordered(range)) {
+        if let Some([low, high]) = ranges.iter().find(|range| !ordered(range)) {
             let problem = format!("the range [{low}, {high}] is empty");
-            return Err(bad("scale_ranges", problem));
+            return Err(table.error("scale_ranges", problem));
         }
-        let usable = |edge: &&f32| **edge > 0.0 && edge.is_finite();
-        match self.base_edge_list.iter().find(|edge| !usable(edge)) {
-            Some(edge) => {
-                let problem = format!("expected more than 0, found {edge}");
-                Err(bad("base_edge_list", problem))
-            }
-            None => Ok(()),
-        }
+        edges
+            .iter()
+            .try_for_each(|edge| table.positive("base_edge_list", *edge))
     }
 
     /// The architecture of the head on the pyramid `levels`.
@@ -192,7 +184,7 @@ impl FoveaConfig {
                 stacked_convs: self.stacked_convs,
                 norm: self.norm.config(),
                 conv_bias: self.conv_bias.into(),
-                last_dcn: None,
+                last_dcn: self.dcn_on_last_conv.then_some(DcnKind::V2),
             },
             class_tower: match self.with_deform {
                 true => ClassTower::Aligned {
@@ -307,10 +299,6 @@ pub(crate) fn stages(targets: FoveaTargets, levels: &[LevelShape]) -> Vec<StageR
         left_out: None,
         level_losses: None,
     }]
-}
-
-fn bad(key: &str, problem: String) -> DetectorConfigError {
-    DetectorConfigError::value(&format!("detector.fovea.{key}"), problem)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use aweigh_heads::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::checks::Table;
 use crate::decode::{HalfOverlap, HostMap, suppress};
 use crate::explain::{Learns, LeftOut, StageRoles, cell_points};
 use crate::maps::flatten;
@@ -60,8 +61,10 @@ impl FsafConfig {
     /// Names the key and what was expected.
     pub fn validate(&self) -> Result<(), DetectorConfigError> {
         self.branch.validate("detector.fsaf.branch")?;
-        self.test.validate("detector.fsaf.test")?;
-        self.norm.validate("detector.fsaf", self.feat_channels)
+        self.test
+            .validate_without_quality(Table("detector.fsaf.test"))?;
+        self.norm
+            .validate(Table("detector.fsaf"), self.feat_channels)
     }
 
     /// The architecture of the head on the pyramid `levels`.

@@ -5,6 +5,7 @@
 //! compare the two; decoding turns raw predictions into boxes. A method is one variant of
 //! [`Method`]: the compiler is the registry.
 
+mod checks;
 mod config;
 mod decode;
 mod detector;

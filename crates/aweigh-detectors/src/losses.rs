@@ -5,6 +5,7 @@ use burn::tensor::{Bool, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::DetectorConfigError;
+use crate::checks::Table;
 
 /// The loss of one batch: the sum and its named parts.
 #[derive(Debug, Clone)]
@@ -38,23 +39,21 @@ impl Losses {
 pub struct FocalLoss {
     /// Exponent of the modulating factor. Default: 2.
     pub gamma: f64,
-    /// Weight of positives; negatives weigh `1 - alpha`. Default: 0.25.
+    /// Weight of positives; negatives weigh `1 - alpha`. Below 0 both weigh 1. Default: 0.25.
     pub alpha: f64,
     /// Factor of the whole term. Default: 1.
     pub weight: f64,
 }
 
 impl FocalLoss {
-    /// Checks every value; `table` is the dotted path of this table.
-    pub(crate) fn validate(&self, table: &str) -> Result<(), DetectorConfigError> {
-        let gamma = self.gamma;
-        match gamma >= 0.0 && gamma.is_finite() {
-            true => Ok(()),
-            false => Err(DetectorConfigError::value(
-                &format!("{table}.gamma"),
-                format!("expected 0 or more, found {gamma}"),
-            )),
-        }
+    /// Checks every value.
+    pub(crate) fn validate(&self, table: Table<'_>) -> Result<(), DetectorConfigError> {
+        table.not_negative("gamma", self.gamma)?;
+        table.not_negative("weight", self.weight)?;
+        let alpha = self.alpha;
+        table.need(alpha <= 1.0, "alpha", || {
+            format!("expected at most 1, below 0 for no balance, found {alpha}")
+        })
     }
 
     /// The loss without its factor.

@@ -4,6 +4,7 @@ use aweigh_backbone::NormConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::DetectorConfigError;
+use crate::checks::Table;
 
 /// Normalisation of a head's towers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,19 +20,20 @@ pub enum TowerNorm {
 }
 
 impl TowerNorm {
-    /// Checks that it fits towers of `channels`; `table` is the dotted path of the method's table.
-    pub(crate) fn validate(self, table: &str, channels: usize) -> Result<(), DetectorConfigError> {
-        if channels == 0 {
-            let key = format!("{table}.feat_channels");
-            return Err(DetectorConfigError::value(
-                &key,
-                "expected at least 1, found 0",
-            ));
+    /// Checks that it fits towers of `channels`; `table` is that of the method.
+    pub(crate) fn validate(
+        self,
+        table: Table<'_>,
+        channels: usize,
+    ) -> Result<(), DetectorConfigError> {
+        table.at_least_one("feat_channels", channels)?;
+        match self.config() {
+            Some(norm) => norm
+                .check(channels)
+                .map(|_| ())
+                .map_err(|e| table.error("norm", e.problem)),
+            None => Ok(()),
         }
-        let norm = self.config().map(|norm| norm.check(channels));
-        norm.transpose()
-            .map(|_| ())
-            .map_err(|e| DetectorConfigError::value(&format!("{table}.norm"), e.problem))
     }
 
     pub(crate) fn config(self) -> Option<NormConfig> {

@@ -18,16 +18,18 @@ use aweigh_losses::{smooth_l1, weighted_mean};
 use burn::tensor::{Bool, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-pub use aweigh_assign::max_iou::{MaxIouAssigner, ZeroOverlap};
+pub use aweigh_assign::max_iou::{InIgnoreRegion, MaxIouAssigner, ZeroOverlap};
 pub use aweigh_assign::reppoints::{InitAssigner, PointAssigner, ShortLevel};
 
+use crate::checks::Table;
 use crate::decode::{HalfOverlap, HostMap, Search, suppress};
 use crate::explain::{Learns, StageRoles, cell_points};
 use crate::losses::{ClassTargets, class_loss};
 use crate::maps::flatten;
-use crate::{
-    DetectorConfigError, FocalLoss, ImageFrame, InferenceConfig, Losses, Score, TowerNorm,
-};
+use crate::{DetectorConfigError, FocalLoss, ImageFrame, InferenceConfig, Losses, TowerNorm};
+
+/// Where the options are in a configuration.
+const TABLE: Table<'static> = Table("detector.reppoints");
 
 /// How points become a box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,12 +45,49 @@ pub enum TransformMethod {
 
 /// Smooth L1 loss of boxes, in units of `point_base_scale * stride`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct PointLoss {
-    /// Difference below which the loss is quadratic.
+    /// Difference below which the loss is quadratic. Default: 0.11.
     pub beta: f64,
-    /// Factor of the term.
+    /// Factor of the term. Default: 1, that of the first stage 0.5.
     pub weight: f64,
+}
+
+impl PointLoss {
+    fn validate(&self, table: Table<'_>) -> Result<(), DetectorConfigError> {
+        table.positive("beta", self.beta)?;
+        table.not_negative("weight", self.weight)
+    }
+}
+
+impl Default for PointLoss {
+    fn default() -> Self {
+        Self {
+            beta: 0.11,
+            weight: 1.0,
+        }
+    }
+}
+
+/// Reads a [`PointLoss`] whose absent keys have the values of the first stage.
+#[derive(Serialize, Deserialize)]
+#[serde(
+    remote = "PointLoss",
+    deny_unknown_fields,
+    default = "FirstStage::published"
+)]
+struct FirstStage {
+    beta: f64,
+    weight: f64,
+}
+
+impl FirstStage {
+    fn published() -> PointLoss {
+        PointLoss {
+            weight: 0.5,
+            ..PointLoss::default()
+        }
+    }
 }
 
 /// Every option of RepPoints. The defaults are the published recipe.
@@ -86,6 +125,7 @@ pub struct RepPointsConfig {
     /// Focal loss of the classes.
     pub focal: FocalLoss,
     /// Loss of the first stage's boxes. Default: beta 0.11, weight 0.5.
+    #[serde(with = "FirstStage")]
     pub init_loss: PointLoss,
     /// Loss of the second stage's boxes. Default: beta 0.11, weight 1.
     pub refine_loss: PointLoss,
@@ -111,14 +151,8 @@ impl Default for RepPointsConfig {
             init_assigner: InitAssigner::Point(PointAssigner::default()),
             refine_assigner: MaxIouAssigner::default(),
             focal: FocalLoss::default(),
-            init_loss: PointLoss {
-                beta: 0.11,
-                weight: 0.5,
-            },
-            refine_loss: PointLoss {
-                beta: 0.11,
-                weight: 1.0,
-            },
+            init_loss: FirstStage::published(),
+            refine_loss: PointLoss::default(),
             test: InferenceConfig::half_overlap(),
         }
     }
@@ -132,44 +166,39 @@ impl RepPointsConfig {
     /// Names the key and what was expected.
     pub fn validate(&self) -> Result<(), DetectorConfigError> {
         self.check_sizes()?;
-        let fraction = |key: &str, value: f64| match (0.0..=1.0).contains(&value) {
-            true => Ok(()),
-            false => Err(bad(key, format!("expected 0 to 1, found {value}"))),
-        };
-        let positive = |key: &str, value: f64| match value > 0.0 && value.is_finite() {
-            true => Ok(()),
-            false => Err(bad(key, format!("expected more than 0, found {value}"))),
-        };
-        fraction("gradient_mul", self.gradient_mul)?;
-        fraction("moment_mul", self.moment_mul)?;
-        positive("point_base_scale", self.point_base_scale)?;
-        positive("init_loss.beta", self.init_loss.beta)?;
-        positive("refine_loss.beta", self.refine_loss.beta)?;
+        TABLE.fraction("gradient_mul", self.gradient_mul)?;
+        TABLE.fraction("moment_mul", self.moment_mul)?;
+        TABLE.positive("point_base_scale", self.point_base_scale)?;
+        self.init_loss
+            .validate(Table("detector.reppoints.init_loss"))?;
+        self.refine_loss
+            .validate(Table("detector.reppoints.refine_loss"))?;
         match &self.init_assigner {
             InitAssigner::Point(assigner) => {
-                positive("init_assigner.point.scale", assigner.scale.into())?;
-                at_least_one("init_assigner.point.pos_num", assigner.pos_num)?;
+                TABLE.positive("init_assigner.point.scale", assigner.scale)?;
+                TABLE.at_least_one("init_assigner.point.pos_num", assigner.pos_num)?;
             }
-            InitAssigner::MaxIou(assigner) => check_overlap("init_assigner.max_iou", assigner)?,
+            InitAssigner::MaxIou(assigner) => assigner
+                .check()
+                .map_err(|found| TABLE.inner("init_assigner.max_iou", found))?,
         }
-        check_overlap("refine_assigner", &self.refine_assigner)?;
-        self.focal.validate("detector.reppoints.focal")?;
-        if self.test.score != Score::Product {
-            let problem = "expected product: RepPoints predict no quality to combine with";
-            return Err(bad("test.score", problem));
-        }
-        self.test.validate("detector.reppoints.test")
+        self.refine_assigner
+            .check()
+            .map_err(|found| TABLE.inner("refine_assigner", found))?;
+        self.focal.validate(Table("detector.reppoints.focal"))?;
+        self.test
+            .validate_without_quality(Table("detector.reppoints.test"))
     }
 
     fn check_sizes(&self) -> Result<(), DetectorConfigError> {
-        at_least_one("point_feat_channels", self.point_feat_channels)?;
+        TABLE.at_least_one("point_feat_channels", self.point_feat_channels)?;
         let points = self.num_points;
         let side = points.isqrt();
-        if side * side != points || side.is_multiple_of(2) || side < 3 {
-            let problem = format!("expected an odd square from 9 on, found {points}");
-            return Err(bad("num_points", problem));
-        }
-        self.norm.validate("detector.reppoints", self.feat_channels)
+        let odd_square = side * side == points && !side.is_multiple_of(2) && side >= 3;
+        TABLE.need(odd_square, "num_points", || {
+            format!("expected an odd square from 9 on, found {points}")
+        })?;
+        self.norm.validate(TABLE, self.feat_channels)
     }
 
     /// The architecture of the head on the pyramid `levels`.
@@ -365,20 +394,4 @@ impl Cells {
 /// Number of positives `[1]`; an image without any counts one.
 fn normaliser(positive: &Tensor<2, Bool>) -> Tensor<1> {
     positive.clone().float().sum_dim(1).clamp_min(1.0).sum()
-}
-
-fn bad(key: &str, problem: impl Into<String>) -> DetectorConfigError {
-    DetectorConfigError::value(&format!("detector.reppoints.{key}"), problem)
-}
-
-fn at_least_one(key: &str, value: usize) -> Result<(), DetectorConfigError> {
-    match value {
-        0 => Err(bad(key, "expected at least 1, found 0")),
-        _ => Ok(()),
-    }
-}
-
-fn check_overlap(table: &str, assigner: &MaxIouAssigner) -> Result<(), DetectorConfigError> {
-    let result = assigner.check();
-    result.map_err(|(key, problem)| bad(&format!("{table}.{key}"), problem))
 }

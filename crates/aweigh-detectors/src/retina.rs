@@ -20,6 +20,7 @@ use aweigh_losses::{l1, smooth_l1, weighted_mean};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+use crate::checks::Table;
 use crate::decode::{HalfOverlap, HostMap, Search, suppress};
 use crate::explain::{Learns, StageRoles};
 use crate::fsaf::{FsafBranch, stage_roles};
@@ -27,7 +28,7 @@ use crate::losses::{ClassTargets, class_loss};
 use crate::maps::{flatten, flatten_anchors};
 use crate::{DetectorConfigError, FocalLoss, ImageFrame, InferenceConfig, Losses, TowerNorm};
 
-pub use aweigh_assign::max_iou::{MaxIouAssigner, ZeroOverlap};
+pub use aweigh_assign::max_iou::{InIgnoreRegion, MaxIouAssigner, ZeroOverlap};
 
 /// Anchors of every point.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +40,19 @@ pub struct Anchors {
     pub scales_per_octave: usize,
     /// Height over width. Default: 0.5, 1, 2.
     pub ratios: Vec<f32>,
+}
+
+impl Anchors {
+    fn validate(&self, table: Table<'_>) -> Result<(), DetectorConfigError> {
+        table.positive("octave_base_scale", self.octave_base_scale)?;
+        table.at_least_one("scales_per_octave", self.scales_per_octave)?;
+        let ratios = &self.ratios;
+        let positive = |ratio: &f32| *ratio > 0.0 && ratio.is_finite();
+        let usable = !ratios.is_empty() && ratios.iter().all(positive);
+        table.need(usable, "ratios", || {
+            format!("expected ratios of more than 0, found {ratios:?}")
+        })
+    }
 }
 
 impl Default for Anchors {
@@ -128,39 +142,23 @@ impl RetinaConfig {
     ///
     /// Names the key and what was expected.
     pub fn validate(&self) -> Result<(), DetectorConfigError> {
-        let Anchors {
-            octave_base_scale: scale,
-            scales_per_octave: scales,
-            ratios,
-        } = &self.anchors;
-        let positive = |x: f32| x > 0.0 && x.is_finite();
-        if !positive(*scale) {
-            let problem = format!("expected more than 0, found {scale}");
-            return Err(bad("anchors.octave_base_scale", problem));
+        let table = Table("detector.retina");
+        self.anchors.validate(Table("detector.retina.anchors"))?;
+        if let DeltaLoss::SmoothL1 { beta } = self.box_loss {
+            table.positive("box_loss.smooth_l1.beta", beta)?;
         }
-        if *scales == 0 {
-            let problem = "expected at least 1, found 0".to_owned();
-            return Err(bad("anchors.scales_per_octave", problem));
-        }
-        if ratios.is_empty() || !ratios.iter().all(|ratio| positive(*ratio)) {
-            let problem = format!("expected ratios of more than 0, found {ratios:?}");
-            return Err(bad("anchors.ratios", problem));
-        }
-        if let DeltaLoss::SmoothL1 { beta } = self.box_loss
-            && !(beta > 0.0 && beta.is_finite())
-        {
-            let problem = format!("expected more than 0, found {beta}");
-            return Err(bad("box_loss.smooth_l1.beta", problem));
-        }
+        table.not_negative("box_weight", self.box_weight)?;
+        table.not_negative("fsaf_weight", self.fsaf_weight)?;
         self.assigner
             .check()
-            .map_err(|(key, problem)| bad(&format!("assigner.{key}"), problem))?;
+            .map_err(|found| table.inner("assigner", found))?;
         if let Some(branch) = &self.fsaf {
             branch.validate("detector.retina.fsaf")?;
         }
-        self.focal.validate("detector.retina.focal")?;
-        self.test.validate("detector.retina.test")?;
-        self.norm.validate("detector.retina", self.feat_channels)
+        self.focal.validate(Table("detector.retina.focal"))?;
+        self.test
+            .validate_without_quality(Table("detector.retina.test"))?;
+        self.norm.validate(table, self.feat_channels)
     }
 
     /// The architecture of the head on the pyramid `levels`.
@@ -363,8 +361,4 @@ pub(crate) fn stages(
     let free = targets.anchor_free;
     stages.extend(free.map(|free| stage_roles(free, levels)));
     stages
-}
-
-fn bad(key: &str, problem: String) -> DetectorConfigError {
-    DetectorConfigError::value(&format!("detector.retina.{key}"), problem)
 }

@@ -156,6 +156,7 @@ impl Case {
         match &self.get(name).values {
             Values::F32(v) => v.clone(),
             Values::F64(v) => v.iter().map(|x| *x as f32).collect(),
+            Values::I64(v) if v.is_empty() => Vec::new(),
             Values::I64(_) => panic!("{}: `{name}` holds integers", self.name),
         }
     }
@@ -165,14 +166,17 @@ impl Case {
         match &self.get(name).values {
             Values::F32(v) => v.iter().map(|x| f64::from(*x)).collect(),
             Values::F64(v) => v.clone(),
+            Values::I64(v) if v.is_empty() => Vec::new(),
             Values::I64(_) => panic!("{}: `{name}` holds integers", self.name),
         }
     }
 
-    /// Integer (or boolean, or byte) values, row-major.
+    /// Integer (or boolean, or byte) values, row-major. An empty list may be stored as any type.
     pub fn ints(&self, name: &str) -> Vec<i64> {
         match &self.get(name).values {
             Values::I64(v) => v.clone(),
+            Values::F32(v) if v.is_empty() => Vec::new(),
+            Values::F64(v) if v.is_empty() => Vec::new(),
             _ => panic!("{}: `{name}` holds floats", self.name),
         }
     }

@@ -12,6 +12,7 @@
 mod case;
 mod gradient;
 pub mod module;
+pub mod options;
 mod report;
 
 use burn::tensor::Device;

@@ -60,28 +60,31 @@ pub fn online_levels(
 ) -> LevelChoice {
     let (batch, slots) = (truth.images(), truth.slots());
     let [_, points] = losses.dims();
-    let device = losses.device();
     let full = [batch, slots, points];
-    let effective = slot_order(slots, &device)
+    let effective = slot_order(slots, &losses.device())
         .expand(full)
         .equal(regions.slot.clone().unsqueeze_dim::<3>(1).expand(full))
         .bool_and(regions.effective.clone().unsqueeze_dim::<3>(1).expand(full))
         .float(); // [B, M, P]
-    // 1 where a point lies on a level.
-    let members = [batch, points, levels.len()];
-    let order = Tensor::<1, Int>::arange(0..levels.len() as i64, &device);
-    let members = level_of_points(levels, &device)
-        .unsqueeze_dim::<3>(2)
-        .expand(members)
-        .equal(order.reshape([1, 1, -1]).expand(members))
-        .float(); // [B, P, L]
-    let count = effective.clone().matmul(members.clone()); // [B, M, L]
-    let sum = (effective * losses.unsqueeze_dim::<3>(1)).matmul(members);
+    let count = level_sums(&effective, levels); // [B, M, L]
+    let sum = level_sums(&(effective * losses.unsqueeze_dim::<3>(1)), levels);
     let means = (sum / count.clone().clamp_min(1.0)).mask_fill(count.lower_elem(0.5), UNTRAINED);
     LevelChoice {
         level: first_smallest(&means),
         losses: means,
     }
+}
+
+/// Sums of every level's points, `[B, M, P]` to `[B, M, L]`. Not a product with a table of the
+/// points' levels: GPUs round the factors of products, and close losses would change places.
+fn level_sums(values: &Tensor<3>, levels: &[LevelShape]) -> Tensor<3> {
+    let mut start = 0;
+    let of_level = levels.iter().map(|level| {
+        let points = values.clone().narrow(2, start, level.points());
+        start += level.points();
+        points.sum_dim(2) // [B, M, 1]
+    });
+    Tensor::cat(of_level.collect(), 2)
 }
 
 /// Chooses the level by the size of each box: `floor(5 + log2(sqrt(w h) / 224))`, limited to the

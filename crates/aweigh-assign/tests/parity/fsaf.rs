@@ -1,10 +1,10 @@
 //! Effective and shadowed regions.
 
-use aweigh_assign::fsaf::CenterRegionAssigner;
-use aweigh_testkit::{Report, device, understand};
+use aweigh_testkit::{Report, device};
 use burn::tensor::{Bool, Tensor};
 
-use super::{Run, flag, for_each, number};
+use super::{Run, for_each};
+use crate::options;
 
 #[test]
 fn parity_center_region() {
@@ -17,7 +17,8 @@ fn check(run: &Run<'_>, report: &mut Report) {
     let usable = Tensor::<2, Bool>::full([1, points], true, &device());
     let labels = run.case.ints("gt_labels");
     let classes = labels.iter().max().map_or(1, |last| *last as usize + 1);
-    let regions = assigner(run).assign(&priors, usable, classes, &run.truth);
+    let assigner = options::center_region(run.case, run.options);
+    let regions = assigner.assign(&priors, usable, classes, &run.truth);
 
     let effective: Vec<bool> = regions.effective.into_data().iter::<bool>().collect();
     let ignored: Vec<bool> = regions.ignored.into_data().iter::<bool>().collect();
@@ -41,25 +42,4 @@ fn check(run: &Run<'_>, report: &mut Report) {
     let shadowed = regions.shadowed.into_data();
     let got: Vec<i64> = shadowed.iter::<bool>().map(i64::from).collect();
     report.equal(&name, &got, &wanted);
-}
-
-/// What the options do not name has mmdetection's default.
-fn assigner(run: &Run<'_>) -> CenterRegionAssigner {
-    let known = [
-        "type",
-        "pos_scale",
-        "neg_scale",
-        "min_pos_iof",
-        "ignore_gt_scale",
-        "foreground_dominate",
-    ];
-    let options = run.options;
-    understand(run.case, options, &known);
-    CenterRegionAssigner {
-        pos_scale: number(options, "pos_scale", f32::NAN),
-        neg_scale: number(options, "neg_scale", f32::NAN),
-        min_pos_iof: number(options, "min_pos_iof", 0.01),
-        ignore_gt_scale: number(options, "ignore_gt_scale", 0.5),
-        foreground_dominate: flag(options, "foreground_dominate", false),
-    }
 }

@@ -14,6 +14,9 @@ const KNOWN: [&str; 11] = [
     "versions",
 ];
 
+/// The reference's assigners.
+const KINDS: [&str; 3] = ["CenterRegionAssigner", "MaxIoUAssigner", "PointAssigner"];
+
 /// One assigner of a case, on one of the case's scenes.
 struct Run<'a> {
     case: &'a Case,
@@ -51,9 +54,17 @@ fn for_each(kind: &str, check: impl Fn(&Run<'_>, &mut Report)) {
     for case in cases(env!("CARGO_MANIFEST_DIR"), keep) {
         let known: Vec<&str> = KNOWN.iter().copied().chain(["tensors"]).collect();
         understand(&case, &case.meta, &known);
-        let mut report = Report::new(&case);
         let configs = case.meta["configs"].as_object().expect("assigners by name");
-        for (name, options) in configs.iter().filter(|(_, o)| o["type"] == kind) {
+        for (name, options) in configs {
+            let known = KINDS.iter().any(|kind| options["type"] == *kind);
+            assert!(known, "{}: `{name}` is {}", case.name, options["type"]);
+        }
+        let of_kind: Vec<_> = configs.iter().filter(|(_, o)| o["type"] == kind).collect();
+        if of_kind.is_empty() {
+            continue;
+        }
+        let mut report = Report::new(&case);
+        for (name, options) in of_kind {
             for scene in ["", "/ignore", "/no_gt"] {
                 let run = Run {
                     case: &case,
@@ -79,14 +90,4 @@ fn truth(case: &Case, scene: &str) -> GroundTruth {
         image.ignore = case.boxes("ignore_bboxes");
     }
     GroundTruth::from_host(&[image], &device())
-}
-
-/// A number of the assigner's options.
-fn number(options: &Value, key: &str, absent: f32) -> f32 {
-    options[key].as_f64().map_or(absent, |x| x as f32)
-}
-
-/// A switch of the assigner's options.
-fn flag(options: &Value, key: &str, absent: bool) -> bool {
-    options[key].as_bool().unwrap_or(absent)
 }

@@ -1,13 +1,14 @@
 //! The point assigner of RepPoints against mmdetection.
 
-use aweigh_assign::reppoints::PointAssigner;
 use aweigh_geometry::LevelShape;
 use aweigh_geometry::points::{PointOrigin, pyramid_points, pyramid_strides};
-use aweigh_testkit::{Report, Tolerance, device, understand};
+use aweigh_testkit::options::size;
+use aweigh_testkit::{Report, Tolerance, device};
 use burn::tensor::Tensor;
 use serde_json::Value;
 
-use super::{Run, for_each, number};
+use super::{Run, for_each};
+use crate::options;
 
 /// Products of small integers: nothing is rounded.
 const EXACT: Tolerance = Tolerance::new(0.0, 0.0);
@@ -15,13 +16,7 @@ const EXACT: Tolerance = Tolerance::new(0.0, 0.0);
 #[test]
 fn parity_point_assigner() {
     for_each("PointAssigner", |run, report| {
-        let options = run.options;
-        understand(run.case, options, &["type", "scale", "pos_num"]);
-        let assigner = PointAssigner {
-            scale: number(options, "scale", 4.0),
-            pos_num: options["pos_num"].as_u64().unwrap_or(3) as usize,
-            ..PointAssigner::default()
-        };
+        let assigner = options::point(run.case, run.options);
         let levels = levels(run);
         let targets = assigner.assign(&levels, &run.truth);
         check_points(run, report, &levels);
@@ -38,8 +33,7 @@ fn levels(run: &Run<'_>) -> Vec<LevelShape> {
     let meta = &run.case.meta;
     let integers = |value: &Value| -> Vec<usize> {
         let list = value.as_array().expect("a list of integers");
-        let integer = |v: &Value| v.as_u64().expect("an integer") as usize;
-        list.iter().map(integer).collect()
+        list.iter().map(size).collect()
     };
     let strides = integers(&meta["strides"]);
     let sizes = meta["sizes"].as_array().expect("sizes");

@@ -11,6 +11,7 @@ use aweigh_losses::{IouMode, iou_loss, sigmoid_focal_loss};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::checks::Table;
 use crate::decode::{HostMap, Search};
 use crate::explain::cell_points;
 use crate::losses::one_hot;
@@ -73,25 +74,16 @@ pub(crate) struct BranchLosses {
 }
 
 impl FsafBranch {
-    /// Checks every value; `table` is the dotted path of this table.
-    pub(crate) fn validate(&self, table: &str) -> Result<(), DetectorConfigError> {
-        let sizes = [
-            ("prior_scale", f64::from(self.prior_scale)),
-            ("normalizer", self.normalizer),
-        ];
-        for (key, value) in sizes {
-            if !(value > 0.0 && value.is_finite()) {
-                let problem = format!("expected more than 0, found {value}");
-                return Err(DetectorConfigError::value(
-                    &format!("{table}.{key}"),
-                    problem,
-                ));
-            }
-        }
-        self.assigner.check().map_err(|(key, problem)| {
-            DetectorConfigError::value(&format!("{table}.assigner.{key}"), problem)
-        })?;
-        self.focal.validate(&format!("{table}.focal"))
+    /// Checks every value; `path` is the dotted path of this table.
+    pub(crate) fn validate(&self, path: &str) -> Result<(), DetectorConfigError> {
+        let table = Table(path);
+        table.positive("prior_scale", self.prior_scale)?;
+        table.positive("normalizer", self.normalizer)?;
+        table.not_negative("box_weight", self.box_weight)?;
+        self.assigner
+            .check()
+            .map_err(|found| table.inner("assigner", found))?;
+        self.focal.validate(Table(&format!("{path}.focal")))
     }
 
     /// The targets of a batch on the pyramid `levels`; the predictions choose the level of a box.

@@ -6,13 +6,17 @@ use aweigh_detectors::{DetectorConfig, Method, TowerNorm};
 
 use super::{check, message, tiny, truth};
 
-/// The plain and the aligned head.
-pub(super) fn recipes() -> [FoveaConfig; 2] {
+/// The plain head, the same with deformable last convolutions, and the aligned head.
+pub(super) fn recipes() -> [FoveaConfig; 3] {
     let aligned = FoveaConfig {
         with_deform: true,
         ..FoveaConfig::default()
     };
-    [FoveaConfig::default(), aligned]
+    let deformable = FoveaConfig {
+        dcn_on_last_conv: true,
+        ..FoveaConfig::default()
+    };
+    [FoveaConfig::default(), deformable, aligned]
 }
 
 #[test]

@@ -47,8 +47,8 @@ fn a_box_that_overlaps_nothing_trains_no_class_unless_asked_to() {
     let (parts, positives) = run(ZeroOverlap::Skip);
     assert_eq!(positives, 0.0);
     // Nearest points have no limit.
-    assert!(parts[1] > 0.0, "{parts:?}");
-    assert_eq!(parts[2], 0.0);
+    assert!(parts[1].1 > 0.0, "{parts:?}");
+    assert_eq!(parts[2].1, 0.0);
     // All points of the image: 8 x 12, 4 x 6, 2 x 3, 1 x 2 and 1.
     let (_, positives) = run(ZeroOverlap::Match);
     assert_eq!(positives, 96.0 + 24.0 + 6.0 + 2.0 + 1.0);
@@ -61,11 +61,18 @@ fn absent_keys_of_a_table_have_the_defaults_of_the_method() {
     let config = read(
         r#"{
             "test": {"max_per_image": 7},
+            "init_loss": {"beta": 0.5},
+            "refine_loss": {"beta": 0.5},
             "init_assigner": {"point": {"pos_num": 3}},
             "refine_assigner": {"zero_overlap": "match"}
         }"#,
     );
     assert_eq!((config.test.max_per_image, config.test.nms_iou), (7, 0.5));
+    let losses = [&config.init_loss, &config.refine_loss];
+    assert_eq!(
+        losses.map(|loss| (loss.beta, loss.weight)),
+        [(0.5, 0.5), (0.5, 1.0)]
+    );
     let InitAssigner::Point(point) = config.init_assigner else {
         panic!("{config:?}");
     };

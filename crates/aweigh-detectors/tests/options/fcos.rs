@@ -4,7 +4,9 @@ use aweigh_detectors::fcos::{BoxLossKind, FcosConfig};
 use aweigh_testkit::{Case, understand};
 use serde_json::Value;
 
-use super::{flag, focal, inference, norm, pair, size_or, weight};
+use aweigh_testkit::options::{choice, flag, number_or, pair, size_or};
+
+use super::{focal, inference, norm, weight};
 
 /// An `FCOSHead`; whole detectors keep its `test_cfg` elsewhere.
 pub(crate) fn fcos(case: &Case, head: &Value, test: &Value) -> FcosConfig {
@@ -30,25 +32,17 @@ pub(crate) fn fcos(case: &Case, head: &Value, test: &Value) -> FcosConfig {
         "train_cfg",
     ];
     understand(case, head, &known);
-    let name = &case.name;
     let default = FcosConfig::default();
     FcosConfig {
         feat_channels: size_or(&head["feat_channels"], 256),
         stacked_convs: size_or(&head["stacked_convs"], 4),
         norm: norm(case, &head["norm_cfg"]),
-        conv_bias: match &head["conv_bias"] {
-            Value::Bool(bias) => Some(*bias),
-            Value::Null => None,
-            other => {
-                assert_eq!(other, "auto", "{name}: conv_bias");
-                None
-            }
-        },
+        conv_bias: conv_bias(&head["conv_bias"]),
         dcn_on_last_conv: flag(&head["dcn_on_last_conv"]),
         norm_on_bbox: flag(&head["norm_on_bbox"]),
         centerness_on_reg: flag(&head["centerness_on_reg"]),
         center_sampling: flag(&head["center_sampling"]),
-        center_sample_radius: head["center_sample_radius"].as_f64().unwrap_or(1.5) as f32,
+        center_sample_radius: number_or(&head["center_sample_radius"], 1.5) as f32,
         regress_ranges: match head["regress_ranges"].as_array() {
             Some(ranges) => ranges.iter().map(|r| pair(r).map(|x| x as f32)).collect(),
             None => default.regress_ranges,
@@ -58,6 +52,14 @@ pub(crate) fn fcos(case: &Case, head: &Value, test: &Value) -> FcosConfig {
         box_weight: weight(&head["loss_bbox"]),
         centerness_weight: weight(&head["loss_centerness"]),
         test: inference(case, test),
+    }
+}
+
+/// Whether the convolutions of the towers have a bias; `auto` where no norm follows.
+pub(super) fn conv_bias(value: &Value) -> Option<bool> {
+    match value.as_str() {
+        Some("auto") => None,
+        _ => choice(value),
     }
 }
 

@@ -4,7 +4,10 @@ use aweigh_detectors::fovea::FoveaConfig;
 use aweigh_testkit::{Case, understand};
 use serde_json::Value;
 
-use super::{flag, focal, inference, norm, numbers, pair, size_or, weight};
+use aweigh_testkit::options::{flag, number_or, numbers, pair, size_or};
+
+use super::fcos::conv_bias;
+use super::{STRIDES_FROM_4, focal, inference, norm, strides_or, weight};
 
 /// A `FoveaHead`; whole detectors keep its `test_cfg` elsewhere.
 pub(crate) fn fovea(case: &Case, head: &Value, test: &Value) -> FoveaConfig {
@@ -22,6 +25,7 @@ pub(crate) fn fovea(case: &Case, head: &Value, test: &Value) -> FoveaConfig {
         "deform_groups",
         "norm_cfg",
         "conv_bias",
+        "dcn_on_last_conv",
         "loss_cls",
         "loss_bbox",
         "train_cfg",
@@ -31,32 +35,45 @@ pub(crate) fn fovea(case: &Case, head: &Value, test: &Value) -> FoveaConfig {
     let loss = &head["loss_bbox"];
     understand(case, loss, &["type", "beta", "loss_weight"]);
     assert_eq!(loss["type"], "SmoothL1Loss", "{}: box loss", case.name);
-    let list = |key: &str| head[key].as_array().map(Vec::as_slice);
+    // The reference pairs levels with entries until one of the lists ends.
+    let levels = strides_or(&head["strides"], STRIDES_FROM_4).len();
     FoveaConfig {
         feat_channels: size_or(&head["feat_channels"], 256),
         stacked_convs: size_or(&head["stacked_convs"], 4),
         norm: norm(case, &head["norm_cfg"]),
-        conv_bias: head["conv_bias"].as_bool(),
+        conv_bias: conv_bias(&head["conv_bias"]),
+        dcn_on_last_conv: flag(&head["dcn_on_last_conv"]),
         with_deform: flag(&head["with_deform"]),
         deform_groups: size_or(&head["deform_groups"], 4),
-        sigma: head["sigma"].as_f64().unwrap_or(0.4),
-        base_edge_list: match list("base_edge_list") {
-            Some(_) => numbers(&head["base_edge_list"])
-                .iter()
-                .map(|edge| *edge as f32)
-                .collect(),
-            None => FoveaConfig::default().base_edge_list,
-        },
-        scale_ranges: match list("scale_ranges") {
-            Some(ranges) => ranges.iter().map(|r| pair(r).map(|x| x as f32)).collect(),
-            // The class's default, which no published config uses.
-            None => [8.0, 16.0, 32.0, 64.0, 128.0]
-                .map(|low| [low, 4.0 * low])
-                .to_vec(),
-        },
+        sigma: number_or(&head["sigma"], 0.4),
+        base_edge_list: base_edges(&head["base_edge_list"], levels),
+        scale_ranges: scale_ranges(&head["scale_ranges"], levels),
         focal: focal(case, &head["loss_cls"]),
-        smooth_l1_beta: loss["beta"].as_f64().unwrap_or(1.0),
+        smooth_l1_beta: number_or(&loss["beta"], 1.0),
         box_weight: weight(loss),
         test: inference(case, test),
     }
+}
+
+fn base_edges(edges: &Value, levels: usize) -> Vec<f32> {
+    match edges {
+        Value::Null => FoveaConfig::default().base_edge_list,
+        _ => numbers(edges).iter().map(|edge| *edge as f32).collect(),
+    }
+    .into_iter()
+    .take(levels)
+    .collect()
+}
+
+fn scale_ranges(ranges: &Value, levels: usize) -> Vec<[f32; 2]> {
+    match ranges.as_array() {
+        Some(ranges) => ranges.iter().map(|r| pair(r).map(|x| x as f32)).collect(),
+        // The class's default, which no published config uses.
+        None => [8.0, 16.0, 32.0, 64.0, 128.0]
+            .map(|low| [low, 4.0 * low])
+            .to_vec(),
+    }
+    .into_iter()
+    .take(levels)
+    .collect()
 }

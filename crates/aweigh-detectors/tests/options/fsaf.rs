@@ -1,10 +1,12 @@
 //! Options of FSAF heads.
 
-use aweigh_detectors::fsaf::{CenterRegionAssigner, FsafBranch, FsafConfig};
+use aweigh_detectors::fsaf::{FsafBranch, FsafConfig};
+use aweigh_testkit::options::{flag, number, number_or, numbers, size_or};
 use aweigh_testkit::{Case, understand};
 use serde_json::Value;
 
-use super::{flag, focal, inference, norm, size_or, weight};
+use super::assigners::center_region;
+use super::{focal, inference, norm, weight};
 
 /// An `FSAFHead`; whole detectors keep its `train_cfg` and `test_cfg` elsewhere.
 pub(crate) fn fsaf(case: &Case, head: &Value, train: &Value, test: &Value) -> FsafConfig {
@@ -18,6 +20,8 @@ pub(crate) fn fsaf(case: &Case, head: &Value, train: &Value, test: &Value) -> Fs
         "reg_decoded_bbox",
         "anchor_generator",
         "bbox_coder",
+        // Counts positives above a score for the log.
+        "score_threshold",
         "loss_cls",
         "loss_bbox",
         "train_cfg",
@@ -40,10 +44,10 @@ pub(crate) fn fsaf(case: &Case, head: &Value, train: &Value, test: &Value) -> Fs
         norm: norm(case, &head["norm_cfg"]),
         branch: FsafBranch {
             prior_scale: prior_scale(case, &head["anchor_generator"]),
-            normalizer: coder["normalizer"].as_f64().unwrap_or(4.0),
+            normalizer: number_or(&coder["normalizer"], 4.0),
             box_weight: weight(loss),
             focal: focal(case, &head["loss_cls"]),
-            assigner: assigner(case, train),
+            assigner: center_region(case, assigner_options(case, train)),
             ..FsafBranch::default()
         },
         test: inference(case, test),
@@ -60,9 +64,10 @@ fn prior_scale(case: &Case, options: &Value) -> f32 {
         "strides",
     ];
     understand(case, options, &known);
-    let single = options["scales_per_octave"] == 1 && options["ratios"] == serde_json::json!([1.0]);
+    assert_eq!(options["type"], "AnchorGenerator", "{}", case.name);
+    let single = options["scales_per_octave"] == 1 && numbers(&options["ratios"]) == [1.0];
     assert!(single, "{}: anchors {options}", case.name);
-    options["octave_base_scale"].as_f64().expect("a scale") as f32
+    number(&options["octave_base_scale"]) as f32
 }
 
 /// The assigner of a `train_cfg` without sampling.
@@ -75,33 +80,12 @@ pub(super) fn assigner_options<'a>(case: &Case, train: &'a Value) -> &'a Value {
         "debug",
     ];
     understand(case, train, &known);
-    let (border, positives) = (&train["allowed_border"], &train["pos_weight"]);
-    let off = |option: &Value| option.as_f64().is_none_or(|x| x < 0.0);
-    assert!(off(border) && off(positives), "{}: {train}", case.name);
+    // Off below 0, and up to 0.
+    let border = number_or(&train["allowed_border"], -1.0);
+    let positives = number_or(&train["pos_weight"], -1.0);
+    assert!(border < 0.0 && positives <= 0.0, "{}: {train}", case.name);
     let sampler = &train["sampler"]["type"];
     let all = sampler.is_null() || sampler == "PseudoSampler";
     assert!(all, "{}: sampler {sampler}", case.name);
     &train["assigner"]
-}
-
-fn assigner(case: &Case, train: &Value) -> CenterRegionAssigner {
-    let options = assigner_options(case, train);
-    let known = [
-        "type",
-        "pos_scale",
-        "neg_scale",
-        "min_pos_iof",
-        "ignore_gt_scale",
-        "foreground_dominate",
-    ];
-    understand(case, options, &known);
-    assert_eq!(options["type"], "CenterRegionAssigner", "{}", case.name);
-    let number = |key: &str, absent: f32| options[key].as_f64().map_or(absent, |x| x as f32);
-    CenterRegionAssigner {
-        pos_scale: number("pos_scale", f32::NAN),
-        neg_scale: number("neg_scale", f32::NAN),
-        min_pos_iof: number("min_pos_iof", 0.01),
-        ignore_gt_scale: number("ignore_gt_scale", 0.5),
-        foreground_dominate: flag(&options["foreground_dominate"]),
-    }
 }

@@ -2,6 +2,8 @@
 //!
 //! What a case's JSON does not name has mmdetection's default; what is not understood panics.
 
+#[path = "../../../aweigh-assign/tests/options/mod.rs"]
+mod assigners;
 mod fcos;
 mod fovea;
 mod fsaf;
@@ -9,14 +11,31 @@ mod reppoints;
 mod retina;
 
 use aweigh_detectors::{FocalLoss, InferenceConfig, Score, TowerNorm};
+use aweigh_geometry::TruthHost;
+use aweigh_testkit::options::{choice, number, number_or, size};
 use aweigh_testkit::{Case, understand};
 use serde_json::Value;
 
 pub(crate) use fcos::fcos;
 pub(crate) use fovea::fovea;
 pub(crate) use fsaf::fsaf;
-pub(crate) use reppoints::{matching_zero_overlap, reppoints};
+pub(crate) use reppoints::reppoints;
 pub(crate) use retina::retina;
+
+/// The boxes of an image, and the regions that its case wants ignored.
+pub(crate) fn truth(case: &Case, image: usize) -> TruthHost {
+    let prefix = format!("gt/{image}/");
+    let mut truth = TruthHost::default();
+    for name in case.names(&prefix) {
+        match &name[prefix.len()..] {
+            "bboxes" => truth.boxes = case.boxes(&name),
+            "labels" => truth.labels = case.ints(&name).iter().map(|l| *l as usize).collect(),
+            "ignore_bboxes" | "bboxes_ignore" => truth.ignore = case.boxes(&name),
+            _ => panic!("{}: tensor `{name}` is not understood", case.name),
+        }
+    }
+    truth
+}
 
 /// Normalisation of the towers.
 pub(crate) fn norm(case: &Case, norm: &Value) -> TowerNorm {
@@ -40,18 +59,24 @@ pub(crate) fn focal(case: &Case, loss: &Value) -> FocalLoss {
         "loss_weight",
         "reduction",
     ];
+    if loss.is_null() {
+        // The default of the heads' classes.
+        return FocalLoss::default();
+    }
     understand(case, loss, &known);
     assert_eq!(loss["type"], "FocalLoss", "{}: class loss", case.name);
+    let sigmoid = choice(&loss["use_sigmoid"]).unwrap_or(true);
+    assert!(sigmoid, "{}: classes that exclude each other", case.name);
     FocalLoss {
-        gamma: loss["gamma"].as_f64().unwrap_or(2.0),
-        alpha: loss["alpha"].as_f64().unwrap_or(0.25),
+        gamma: number_or(&loss["gamma"], 2.0),
+        alpha: number_or(&loss["alpha"], 0.25),
         weight: weight(loss),
     }
 }
 
 /// Factor of a loss.
 pub(crate) fn weight(loss: &Value) -> f64 {
-    loss["loss_weight"].as_f64().unwrap_or(1.0)
+    number_or(&loss["loss_weight"], 1.0)
 }
 
 /// Thresholds and limits of inference.
@@ -66,39 +91,24 @@ pub(crate) fn inference(case: &Case, test: &Value) -> InferenceConfig {
     understand(case, test, &known);
     understand(case, &test["nms"], &["type", "iou_threshold"]);
     assert_eq!(test["nms"]["type"], "nms", "{}: NMS", case.name);
-    let number = |key: &str| {
-        test[key]
-            .as_f64()
-            .unwrap_or_else(|| panic!("test_cfg.{key}"))
-    };
     InferenceConfig {
-        score_threshold: number("score_thr") as f32,
-        nms_pre: number("nms_pre") as usize,
-        nms_iou: test["nms"]["iou_threshold"].as_f64().expect("threshold") as f32,
-        max_per_image: number("max_per_img") as usize,
-        min_box_size: number("min_bbox_size") as f32,
+        score_threshold: number(&test["score_thr"]) as f32,
+        nms_pre: size(&test["nms_pre"]),
+        nms_iou: number(&test["nms"]["iou_threshold"]) as f32,
+        max_per_image: size(&test["max_per_img"]),
+        min_box_size: number_or(&test["min_bbox_size"], -1.0) as f32,
         score: Score::Product,
     }
 }
 
-pub(crate) fn flag(value: &Value) -> bool {
-    value.as_bool().unwrap_or(false)
-}
+/// Strides that the classes of FCOS and FoveaBox have by default.
+pub(crate) const STRIDES_FROM_4: [usize; 5] = [4, 8, 16, 32, 64];
 
-pub(crate) fn size(value: &Value) -> usize {
-    let number = value.as_u64();
-    number.unwrap_or_else(|| panic!("expected a count, got {value}")) as usize
-}
-
-pub(crate) fn size_or(value: &Value, absent: usize) -> usize {
-    if value.is_null() { absent } else { size(value) }
-}
-
-pub(crate) fn numbers(value: &Value) -> Vec<f64> {
-    let list = value.as_array().expect("a list of numbers");
-    list.iter().map(|x| x.as_f64().expect("a number")).collect()
-}
-
-pub(crate) fn pair(value: &Value) -> [f64; 2] {
-    numbers(value).try_into().expect("a pair of numbers")
+/// The strides that the head's options name, or those of its class.
+pub(crate) fn strides_or(strides: &Value, absent: [usize; 5]) -> Vec<usize> {
+    match strides {
+        Value::Null => absent.into(),
+        Value::Array(list) => list.iter().map(size).collect(),
+        other => panic!("expected a list of strides, got {other}"),
+    }
 }

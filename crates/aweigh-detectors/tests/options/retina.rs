@@ -1,15 +1,15 @@
 //! Options of RetinaNet heads.
 
-use aweigh_detectors::retina::{Anchors, DeltaLoss, MaxIouAssigner, RetinaConfig, ZeroOverlap};
+use aweigh_detectors::retina::{Anchors, DeltaLoss, RetinaConfig};
+use aweigh_testkit::options::{number, number_or, numbers, size_or};
 use aweigh_testkit::{Case, understand};
 use serde_json::Value;
 
+use super::assigners::max_iou;
 use super::fsaf::assigner_options;
-use super::reppoints::max_iou;
-use super::{focal, inference, norm, numbers, size_or, weight};
+use super::{focal, inference, norm, weight};
 
-/// A `RetinaHead`; whole detectors keep its `train_cfg` and `test_cfg` elsewhere. Boxes that overlap
-/// nothing match everything, as in the reference.
+/// A `RetinaHead`; whole detectors keep its `train_cfg` and `test_cfg` elsewhere.
 pub(crate) fn retina(case: &Case, head: &Value, train: &Value, test: &Value) -> RetinaConfig {
     let known = [
         "type",
@@ -45,10 +45,7 @@ pub(crate) fn retina(case: &Case, head: &Value, train: &Value, test: &Value) -> 
         box_loss: box_loss(case, &head["loss_bbox"]),
         box_weight: weight(&head["loss_bbox"]),
         anchors: anchors(case, &head["anchor_generator"]),
-        assigner: MaxIouAssigner {
-            zero_overlap: ZeroOverlap::Match,
-            ..max_iou(case, assigner_options(case, train))
-        },
+        assigner: max_iou(case, assigner_options(case, train)),
         focal: focal(case, &head["loss_cls"]),
         test: inference(case, test),
         ..RetinaConfig::default()
@@ -64,9 +61,10 @@ fn anchors(case: &Case, options: &Value) -> Anchors {
         "strides",
     ];
     understand(case, options, &known);
+    assert_eq!(options["type"], "AnchorGenerator", "{}", case.name);
     let ratios = numbers(&options["ratios"]);
     Anchors {
-        octave_base_scale: options["octave_base_scale"].as_f64().expect("a scale") as f32,
+        octave_base_scale: number(&options["octave_base_scale"]) as f32,
         scales_per_octave: size_or(&options["scales_per_octave"], 1),
         ratios: ratios.into_iter().map(|ratio| ratio as f32).collect(),
     }
@@ -77,7 +75,7 @@ fn box_loss(case: &Case, loss: &Value) -> DeltaLoss {
     match loss["type"].as_str() {
         Some("L1Loss") => DeltaLoss::L1,
         Some("SmoothL1Loss") => DeltaLoss::SmoothL1 {
-            beta: loss["beta"].as_f64().unwrap_or(1.0),
+            beta: number_or(&loss["beta"], 1.0),
         },
         other => panic!("{}: box loss {other:?}", case.name),
     }

@@ -4,13 +4,14 @@
 use aweigh_detectors::fovea::FoveaConfig;
 use aweigh_geometry::GroundTruth;
 use aweigh_heads::fovea::FoveaPredictions;
+use aweigh_testkit::options::size;
 use aweigh_testkit::{Case, Report, cases, device, module};
 
 use super::shared::{
     LOSS, OUTPUT, Pyramid, TARGET, class_ids, compare_detections, compare_gradients, compare_maps,
     features, is_head, level_rows, plain, pyramid, truth,
 };
-use crate::options::{self, size};
+use crate::options;
 
 #[test]
 fn heads() {
@@ -23,7 +24,8 @@ fn heads() {
 fn check(case: &Case) {
     let head_options = &case.meta["head"];
     let config = options::fovea(case, head_options, &head_options["test_cfg"]);
-    let pyramid = pyramid(case, &head_options["strides"]);
+    let strides = options::strides_or(&head_options["strides"], options::STRIDES_FROM_4);
+    let pyramid = pyramid(case, &strides);
     let mut head = config
         .head(size(&head_options["num_classes"]), &pyramid.specs)
         .init(&device().autodiff());

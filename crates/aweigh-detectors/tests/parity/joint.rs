@@ -7,12 +7,13 @@ use aweigh_detectors::fsaf::FsafBranch;
 use aweigh_detectors::retina::{JointTargets, RetinaConfig};
 use aweigh_geometry::GroundTruth;
 use aweigh_heads::retina::{RetinaHead, RetinaPredictions};
+use aweigh_testkit::options::size;
 use aweigh_testkit::{Case, Report, cases, device};
 use burn::store::{ModuleSnapshot, SafetensorsStore};
 use burn::tensor::Tensor;
 
-use super::shared::{LOSS, Pyramid, features, is_head, pyramid, truth};
-use crate::options::{self, size};
+use super::shared::{LOSS, Pyramid, STRIDES_FROM_8, features, is_head, pyramid, truth};
+use crate::options;
 
 /// Loss of the joint model for given targets.
 struct Model {
@@ -25,7 +26,9 @@ struct Model {
 impl Model {
     /// The joint model with the parameters that the case has, renamed by `rename`.
     fn new(case: &Case, config: RetinaConfig, rename: &[(&str, &str)]) -> Self {
-        let pyramid = pyramid(case, &case.meta["head"]["anchor_generator"]["strides"]);
+        let strides = &case.meta["head"]["anchor_generator"]["strides"];
+        let strides = options::strides_or(strides, STRIDES_FROM_8);
+        let pyramid = pyramid(case, &strides);
         let mut head = config
             .head(size(&case.meta["head"]["num_classes"]), &pyramid.specs)
             .init(&device().autodiff());

@@ -1,17 +1,16 @@
 //! RepPoints heads of mmdetection 3.x: raw outputs, targets of both stages, losses, gradients,
 //! candidates, detections.
 
-use aweigh_assign::reppoints::{RepPointsTargets, StageTargets};
-use aweigh_detectors::reppoints::RepPointsConfig;
-use aweigh_geometry::GroundTruth;
+use aweigh_assign::reppoints::StageTargets;
 use aweigh_heads::reppoints::RepPointsPredictions;
+use aweigh_testkit::options::size;
 use aweigh_testkit::{Case, Report, Tolerance, cases, device, module};
 
 use super::shared::{
-    LOSS, OUTPUT, Pyramid, class_ids, compare_detections, compare_gradients, compare_maps,
-    features, is_head, level_rows, plain, pyramid, truth,
+    LOSS, OUTPUT, Pyramid, STRIDES_FROM_8, class_ids, compare_detections, compare_gradients,
+    compare_maps, features, is_head, level_rows, plain, pyramid, truth,
 };
-use crate::options::{self, pair, size};
+use crate::options;
 
 /// Points on boxes that are regressed by exponentials from boxes regressed by exponentials, up to
 /// fifty strides large, and features sampled there: f32 and f64 runs of the reference differ by up
@@ -31,7 +30,8 @@ fn parity_reppoints_heads() {
 fn check(case: &Case) {
     let head = &case.meta["head"];
     let config = options::reppoints(case, head, &head["train_cfg"], &head["test_cfg"]);
-    let pyramid = pyramid(case, &head["point_strides"]);
+    let strides = options::strides_or(&head["point_strides"], STRIDES_FROM_8);
+    let pyramid = pyramid(case, &strides);
     let mut head = config
         .head(size(&head["num_classes"]), &pyramid.specs)
         .init(&device().autodiff());
@@ -54,8 +54,7 @@ fn check(case: &Case) {
     }
 
     let plain = without_autodiff(&predictions);
-    let truth = truth(case).with_sizes(&padded(case));
-    let (config, targets) = targets(config, &plain, &pyramid, &truth);
+    let targets = config.targets(&plain, &pyramid.shapes, &truth(case));
     for (stage, targets) in [("init", &targets.init), ("refine", &targets.refine)] {
         compare_stage(&mut report, case, stage, targets, &pyramid);
     }
@@ -76,13 +75,6 @@ fn check(case: &Case) {
     report.finish();
 }
 
-/// Height and width of every image with its own padding.
-fn padded(case: &Case) -> Vec<[usize; 2]> {
-    let metas = case.meta["img_metas"].as_array().expect("images");
-    let size = |meta: &serde_json::Value| pair(&meta["pad_shape"]).map(|x| x as usize);
-    metas.iter().map(size).collect()
-}
-
 fn without_autodiff(p: &RepPointsPredictions) -> RepPointsPredictions {
     RepPointsPredictions {
         cls_score: plain(&p.cls_score),
@@ -90,27 +82,6 @@ fn without_autodiff(p: &RepPointsPredictions) -> RepPointsPredictions {
         pts_refine: plain(&p.pts_refine),
         bbox_init: plain(&p.bbox_init),
         bbox_refine: plain(&p.bbox_refine),
-    }
-}
-
-/// The targets, and the options that the case needs: the reference's way with boxes that overlap
-/// nothing where it makes a difference, the default elsewhere.
-fn targets(
-    config: RepPointsConfig,
-    predictions: &RepPointsPredictions,
-    pyramid: &Pyramid,
-    truth: &GroundTruth,
-) -> (RepPointsConfig, RepPointsTargets) {
-    let reference = options::matching_zero_overlap(config.clone());
-    let of = |config: &RepPointsConfig| config.targets(predictions, &pyramid.shapes, truth);
-    let (by_default, as_reference) = (of(&config), of(&reference));
-    let positives = |targets: &RepPointsTargets| {
-        let flags = [&targets.init.positive, &targets.refine.positive];
-        flags.map(|flags| flags.to_data().iter::<bool>().collect::<Vec<_>>())
-    };
-    match positives(&by_default) == positives(&as_reference) {
-        true => (config, by_default),
-        false => (reference, as_reference),
     }
 }
 

@@ -4,13 +4,14 @@
 use aweigh_assign::retina::RetinaTargets;
 use aweigh_detectors::retina::RetinaConfig;
 use aweigh_heads::retina::RetinaPredictions;
+use aweigh_testkit::options::size;
 use aweigh_testkit::{Case, Report, Tolerance, cases, device, module};
 
 use super::shared::{
-    LOSS, OUTPUT, Pyramid, TARGET, class_ids, compare_detections, compare_gradients, compare_maps,
-    features, is_head, plain, pyramid, truth,
+    LOSS, OUTPUT, Pyramid, STRIDES_FROM_8, TARGET, class_ids, compare_detections,
+    compare_gradients, compare_maps, features, is_head, plain, pyramid, truth,
 };
-use crate::options::{self, size};
+use crate::options;
 
 /// Weights are 0 or 1, normalisers are counts.
 const EXACT: Tolerance = Tolerance::new(0.0, 0.0);
@@ -26,7 +27,8 @@ fn parity_retina_heads() {
 fn check(case: &Case) {
     let head = &case.meta["head"];
     let config = options::retina(case, head, &head["train_cfg"], &head["test_cfg"]);
-    let pyramid = pyramid(case, &head["anchor_generator"]["strides"]);
+    let strides = options::strides_or(&head["anchor_generator"]["strides"], STRIDES_FROM_8);
+    let pyramid = pyramid(case, &strides);
     let classes = size(&head["num_classes"]);
     let mut head = config
         .head(classes, &pyramid.specs)

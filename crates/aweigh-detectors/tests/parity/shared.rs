@@ -2,13 +2,14 @@
 
 use aweigh_backbone::FeatureSpec;
 use aweigh_detectors::ImageFrame;
-use aweigh_geometry::{Detection, GroundTruth, LevelShape, TruthHost};
+use aweigh_geometry::{Detection, GroundTruth, LevelShape};
+use aweigh_testkit::options::{pair, size};
 use aweigh_testkit::{Case, Report, Tolerance, device, module};
 use burn::module::Module;
 use burn::tensor::{Bool, Int, Tensor};
 use serde_json::Value;
 
-use crate::options::{pair, size};
+use crate::options;
 
 /// Raw outputs: f32 and f64 runs of the reference differ by 2e-6; the sums run in another order.
 pub(super) const OUTPUT: Tolerance = Tolerance::new(2e-5, 1e-5);
@@ -23,6 +24,9 @@ pub(super) const GRADIENT: Tolerance = Tolerance::new(2e-5, 2e-4);
 /// Scores: f32 and f64 differ by 2e-7.
 pub(super) const SCORE: Tolerance = Tolerance::new(2e-6, 1e-5);
 
+/// Strides that the classes of RepPoints, FSAF and RetinaNet have by default.
+pub(super) const STRIDES_FROM_8: [usize; 5] = [8, 16, 32, 64, 128];
+
 /// Where the levels of a case lie.
 pub(super) struct Pyramid {
     pub(super) specs: Vec<FeatureSpec>,
@@ -35,16 +39,10 @@ pub(super) fn is_head(meta: &Value, kind: &str) -> bool {
 }
 
 /// The levels of the case, whose head has the given strides.
-pub(super) fn pyramid(case: &Case, strides: &Value) -> Pyramid {
+pub(super) fn pyramid(case: &Case, strides: &[usize]) -> Pyramid {
     let channels = size(&case.meta["head"]["in_channels"]);
-    let strides: Vec<usize> = strides
-        .as_array()
-        .expect("strides")
-        .iter()
-        .map(size)
-        .collect();
     let sizes = case.meta["level_sizes"].as_array().expect("level sizes");
-    let shapes = sizes.iter().zip(&strides).map(|(size, stride)| {
+    let shapes = sizes.iter().zip(strides).map(|(size, stride)| {
         let [height, width] = pair(size).map(|x| x as usize);
         LevelShape::new(height, width, *stride)
     });
@@ -67,13 +65,8 @@ pub(super) fn features(case: &Case, pyramid: &Pyramid) -> Vec<Tensor<4>> {
 
 /// The boxes of every image, and its size with its own padding.
 pub(super) fn truth(case: &Case) -> GroundTruth {
-    let labels = |i: usize| case.ints(&format!("gt/{i}/labels"));
-    let images: Vec<TruthHost> = (0..image_metas(case).len())
-        .map(|i| TruthHost {
-            boxes: case.boxes(&format!("gt/{i}/bboxes")),
-            labels: labels(i).iter().map(|l| *l as usize).collect(),
-            ignore: Vec::new(),
-        })
+    let images: Vec<_> = (0..image_metas(case).len())
+        .map(|image| options::truth(case, image))
         .collect();
     let sizes: Vec<[usize; 2]> = image_metas(case)
         .iter()

@@ -4,10 +4,11 @@ use aweigh_backbone::{
     Affine, DcnConfig, DcnKind, Depth, ExtraLevels, FpnConfig, NormConfig, ResNetConfig, Style,
 };
 use aweigh_detectors::DetectorConfig;
+use aweigh_testkit::options::{choice, flag, number_or, size, size_or};
 use aweigh_testkit::{Case, understand};
 use serde_json::Value;
 
-use crate::options::{self, flag, size, size_or};
+use crate::options;
 
 /// The detector of the case's `model`.
 pub(super) fn detector(case: &Case) -> DetectorConfig {
@@ -37,14 +38,10 @@ pub(super) fn detector(case: &Case) -> DetectorConfig {
             fovea: Some(options::fovea(case, head, test)),
             ..config
         },
-        Some("RepPointsHead") => {
-            let options = options::reppoints(case, head, &model["train_cfg"], test);
-            DetectorConfig {
-                // What a step's boxes overlap depends on the parameters: as the reference has it.
-                reppoints: Some(options::matching_zero_overlap(options)),
-                ..config
-            }
-        }
+        Some("RepPointsHead") => DetectorConfig {
+            reppoints: Some(options::reppoints(case, head, &model["train_cfg"], test)),
+            ..config
+        },
         Some("FSAFHead") => DetectorConfig {
             fsaf: Some(options::fsaf(case, head, &model["train_cfg"], test)),
             ..config
@@ -81,7 +78,7 @@ fn backbone(case: &Case, options: &Value) -> ResNetConfig {
     let known = ["ResNet", "ResNeXt"].iter().any(|t| options["type"] == *t);
     assert!(known, "{}: backbone {}", case.name, options["type"]);
     let default = ResNetConfig::default();
-    let norm_eval = options["norm_eval"].as_bool().unwrap_or(true);
+    let norm_eval = choice(&options["norm_eval"]).unwrap_or(true);
     let list = |key: &str, absent: &[usize]| match options[key].as_array() {
         Some(list) => list.iter().map(size).collect(),
         None => absent.to_vec(),
@@ -134,7 +131,9 @@ fn norm(case: &Case, options: &Value, norm_eval: bool) -> NormConfig {
         options,
         &["type", "num_groups", "requires_grad", "eps"],
     );
-    let trained = options["requires_grad"].as_bool().unwrap_or(true);
+    let eps = number_or(&options["eps"], 1e-5);
+    assert_eq!(eps, 1e-5, "{}: eps", case.name);
+    let trained = choice(&options["requires_grad"]).unwrap_or(true);
     match (options["type"].as_str(), norm_eval, trained) {
         (Some("BN"), true, true) => NormConfig::FrozenBn {
             affine: Affine::Trainable,

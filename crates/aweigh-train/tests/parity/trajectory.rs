@@ -7,6 +7,7 @@ use std::path::Path;
 use aweigh_data::{ChannelOrder, HostBatch, TransformConfig};
 use aweigh_detectors::{Detector, Predictions};
 use aweigh_geometry::{GroundTruth, TruthHost};
+use aweigh_testkit::options::{flag, size};
 use aweigh_testkit::{Case, Report, Tolerance, cases, device, module, understand};
 use aweigh_train::clip::clip_gradients;
 use aweigh_train::config::OptimizerConfig;
@@ -17,7 +18,7 @@ use burn::tensor::{Tensor, TensorData};
 use serde_json::Value;
 
 use super::mmdet::detector;
-use crate::options::{flag, size};
+use crate::options;
 
 /// One subtraction and one division of small integers.
 const BATCH: Tolerance = Tolerance::new(1e-6, 1e-6);
@@ -154,19 +155,8 @@ fn single(case: &Case, index: usize, folder: &Path) -> HostBatch {
 }
 
 fn truth(case: &Case) -> Vec<TruthHost> {
-    let image = |index: usize| {
-        let boxes = case.f32s(&format!("gt/{index}/bboxes"));
-        let labels = case.ints(&format!("gt/{index}/labels"));
-        TruthHost {
-            boxes: boxes
-                .chunks_exact(4)
-                .map(|b| [b[0], b[1], b[2], b[3]])
-                .collect(),
-            labels: labels.into_iter().map(|label| label as usize).collect(),
-            ignore: Vec::new(),
-        }
-    };
-    (0..case.names("image/").len()).map(image).collect()
+    let images = 0..case.names("image/").len();
+    images.map(|image| options::truth(case, image)).collect()
 }
 
 /// Height and width of every image with its own padding.
