@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use aweigh_train::config::{Backend, Experiment};
 use aweigh_train::device::{self, DeviceOverrides};
+use aweigh_train::explain::AnnotatedImage;
 use aweigh_train::model::{Trained, Which};
 use aweigh_train::run_folder::RunFolder;
 use burn::tensor::Device;
@@ -192,27 +193,32 @@ impl ModelOptions {
 }
 
 impl AnyModelOptions {
-    /// Loads the model, or its configuration where there are no weights.
+    /// Loads the model, or its configuration where there are no weights. Classes that weights do
+    /// not have are those of the annotations of `image`.
     ///
     /// # Errors
     /// When configuration, device, run or weights cannot be used.
-    pub(crate) fn open(&self) -> Result<AnyModel> {
+    pub(crate) fn open(&self, image: &AnnotatedImage) -> Result<AnyModel> {
         let source = &self.source;
         let trained = |model| AnyModel::Trained(Box::new(model));
-        match (&source.run, &self.config, &source.weights) {
-            (Some(run), _, _) => source.open_run(run).map(trained),
-            (None, Some(config), Some(weights)) => {
-                source.open_weights(config, weights).map(trained)
-            }
-            (None, Some(config), None) => {
-                let mut experiment = Experiment::load(config, &source.overrides.set)?;
-                let device = source.device.open(&mut experiment)?;
-                Ok(AnyModel::Untrained {
-                    experiment: Box::new(experiment),
-                    device,
-                })
-            }
-            (None, None, _) => bail!("name a model: --run or --config"),
+        let config = match (&source.run, &self.config) {
+            (Some(run), _) => return source.open_run(run).map(trained),
+            (None, Some(config)) => config,
+            (None, None) => bail!("name a model: --run or --config"),
+        };
+        let mut experiment = Experiment::load(config, &source.overrides.set)?;
+        let device = source.device.open(&mut experiment)?;
+        match &source.weights {
+            Some(weights) => Ok(trained(Model {
+                trained: image.trained(&experiment, weights, &device)?,
+                experiment,
+                device,
+                run: None,
+            })),
+            None => Ok(AnyModel::Untrained {
+                experiment: Box::new(experiment),
+                device,
+            }),
         }
     }
 }

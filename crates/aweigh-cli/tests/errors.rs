@@ -229,6 +229,13 @@ fn a_corrupt_image_is_named_or_skipped() {
         &["warning: ", "cannot decode image shapes/train/"],
     );
     done.ok();
+    std::fs::write(&images[0], "no picture").expect("writes");
+    let none = "error: epoch 0 has no usable image in shapes/annotations/instances_train.json";
+    let nothing = ["--run-dir", "nothing", "--set", "data.on_bad_image=skip"];
+    refuse(folder.path(), &train(&nothing), &[none]);
+    let bench = ["bench", "--config", "tiny.toml", "--mode", "data"];
+    let bench = [bench.as_slice(), &["--set", "data.on_bad_image=skip"]].concat();
+    refuse(folder.path(), &bench, &[none]);
 }
 
 #[test]
@@ -316,15 +323,71 @@ fn explain<'a>(image: &'a str, annotations: &'a str, more: &[&'a str]) -> Vec<&'
     [&args, ["--annotations", annotations].as_slice(), more].concat()
 }
 
+/// The name of the first validation image, which a training image has as well.
+fn first_image(folder: &Path) -> String {
+    let images = std::fs::read_dir(folder.join("shapes/val")).expect("readable");
+    let name = images.map(|entry| entry.expect("readable").file_name());
+    let name = name.min().expect("an image").into_string().expect("UTF-8");
+    assert!(folder.join("shapes/train").join(&name).is_file(), "{name}");
+    name
+}
+
+#[test]
+fn explain_takes_no_image_for_another() {
+    let folder = project();
+    let folder = folder.path();
+    let name = first_image(folder);
+    let val = "shapes/annotations/instances_val.json";
+    let check = |image: &str, annotations: &str, part: &str| {
+        refuse(folder, &explain(image, annotations, &[]), &[part]);
+    };
+    check(
+        &format!("shapes/train/{name}"),
+        "shapes/../shapes/annotations/instances_val.json",
+        &format!(
+            "error: shapes/train/{name} is not in shapes/val, the folder that the configuration \
+             has for shapes/../{val}"
+        ),
+    );
+    check(
+        "shapes/val",
+        val,
+        "error: shapes/val: expected an image, but this is a folder",
+    );
+    let image = format!("shapes/val/{name}");
+    let text = std::fs::read_to_string(folder.join(val)).expect("readable");
+    let second = text.replacen("000002.png", "./000001.png", 1);
+    assert!(name == "000001.png" && second != text, "{name}: {text}");
+    write(folder, "twice.json", &second);
+    check(
+        &image,
+        "twice.json",
+        &format!("error: {image} is in twice.json more than once: the images 1, 2 have"),
+    );
+}
+
+#[test]
+fn explain_overwrites_none_of_its_inputs() {
+    let folder = project();
+    let folder = folder.path();
+    let image = format!("shapes/val/{}", first_image(folder));
+    let stem = Path::new(&image).file_stem().expect("a name");
+    let annotations = format!("{}_explained.json", stem.display());
+    let val = folder.join("shapes/annotations/instances_val.json");
+    std::fs::copy(&val, folder.join(&annotations)).expect("copies");
+    let over = format!("error: ./{annotations} would be overwritten: choose another --out");
+    let args = explain(&image, &annotations, &["--out", "."]);
+    refuse(folder, &args, &[&over]);
+    let same = |file: &str| std::fs::read(folder.join(file)).expect("readable");
+    assert_eq!(same(&annotations), std::fs::read(val).expect("readable"));
+}
+
 #[test]
 fn wrong_inputs_of_explain_are_named() {
     let folder = project();
     let folder = folder.path();
     let val = "shapes/annotations/instances_val.json";
-    let images = std::fs::read_dir(folder.join("shapes/val")).expect("readable");
-    let name = images.map(|entry| entry.expect("readable").file_name());
-    let name = name.min().expect("an image").into_string().expect("UTF-8");
-    let image = format!("shapes/val/{name}");
+    let image = format!("shapes/val/{}", first_image(folder));
     let check = |args: &[&str], parts: &[&str]| refuse(folder, args, parts);
     check(
         &explain("none.png", val, &[]),

@@ -41,13 +41,21 @@ fn every_command_explains_itself_with_an_example() {
             "--level",
             "--run",
             "weights are random",
+            "IMAGE_explained.json",
             "Examples:",
         ],
     );
     check(&["inspect", "--help"], &["--config", "--size", "Example"]);
     check(
         &["bench", "--help"],
-        &["--mode", "train", "infer", "data", "Example"],
+        &[
+            "--mode",
+            "train",
+            "infer",
+            "data",
+            "ignored by 'data'",
+            "Example",
+        ],
     );
     check(&["devices", "--help"], &["Example"]);
     check(

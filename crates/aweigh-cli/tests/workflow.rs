@@ -178,7 +178,7 @@ fn explain(folder: &Path) {
                 std::fs::read(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
             assert!(picture.starts_with(b"\x89PNG"), "{stage}");
         }
-        let summary = json(&folder.join(out).join(format!("{stem}.json")));
+        let summary = json(&folder.join(out).join(format!("{stem}_explained.json")));
         assert_eq!(summary["boxes"].as_array().map(Vec::len), Some(boxes));
         let names = summary["stages"].as_array().expect("a list").iter();
         let names: Vec<&str> = names.filter_map(|stage| stage["name"].as_str()).collect();
@@ -196,6 +196,15 @@ fn explain(folder: &Path) {
     let tiny = ["--config", "tiny.toml", "--level", "p4"];
     let random = check(&tiny, "random", &["points"], &["any weights give the same"]);
     assert_eq!(level(&random, "P3"), level(&trained, "P3"));
+    // A file of nothing but weights goes with the classes of the image's annotations: those of the
+    // configuration need not be there.
+    let model = folder.join("my run/checkpoints/best/model.safetensors");
+    std::fs::copy(model, folder.join("alone.safetensors")).expect("copies");
+    let alone = ["--config", "tiny.toml", "--weights", "alone.safetensors"];
+    let no_data = ["--set", "data.val.annotations=none.json"];
+    let alone = [alone.as_slice(), &no_data].concat();
+    let alone = check(&alone, "alone", &["points"], &[]);
+    assert_eq!(level(&alone, "P3"), level(&trained, "P3"));
     for (table, stages) in [
         ("reppoints", ["init", "refine"].as_slice()),
         ("fsaf", &["anchor-free"]),
@@ -310,7 +319,7 @@ fn bench_prints_one_line_of_json() {
         "--set",
         classes,
         "--size",
-        "64",
+        "70x90",
     ];
     for (mode, phase) in [("train", "assign"), ("infer", "head"), ("data", "load")] {
         let args = [

@@ -89,10 +89,16 @@ pub enum DataError {
         /// Why.
         reason: io::Error,
     },
+    /// A folder was given as an image.
+    #[error("{}: expected an image, but this is a folder", .path.display())]
+    ImageIsFolder {
+        /// The folder.
+        path: PathBuf,
+    },
     /// An image is none of an annotation file.
     #[error(
-        "{} is not in {}: none of its {images} images has a `file_name` that this path ends with \
-         (the first is `{example}`)", .path.display(), .annotations.display()
+        "{} is not in {}: none of its {images} images has {wanted} (the first is `{example}`)",
+        .path.display(), .annotations.display()
     )]
     NotAnnotated {
         /// The image.
@@ -101,8 +107,36 @@ pub enum DataError {
         annotations: PathBuf,
         /// Number of its images.
         images: usize,
+        /// The `file_name` that was looked for.
+        wanted: String,
         /// The `file_name` of one of them.
         example: String,
+    },
+    /// An image is one of several records of an annotation file.
+    #[error(
+        "{} is in {} more than once: the images {} have its `file_name`, expected one",
+        .path.display(), .annotations.display(), list(.ids)
+    )]
+    SeveralRecords {
+        /// The image.
+        path: PathBuf,
+        /// The annotation file.
+        annotations: PathBuf,
+        /// The ids of the records.
+        ids: Vec<u64>,
+    },
+    /// An image does not lie in the folder of the images of an annotation file.
+    #[error(
+        "{} is not in {}, the folder that the configuration has for {}",
+        .path.display(), .images.display(), .annotations.display()
+    )]
+    OutsideFolder {
+        /// The image.
+        path: PathBuf,
+        /// The folder of the images.
+        images: PathBuf,
+        /// The annotation file.
+        annotations: PathBuf,
     },
     /// An image cannot be decoded.
     #[error("cannot decode image {}: {reason}", .path.display())]
@@ -152,6 +186,16 @@ pub enum DataError {
     },
 }
 
+/// Ids with a limit to how many are shown.
+fn list(ids: &[u64]) -> String {
+    const SHOWN: usize = 10;
+    let mut text: Vec<String> = ids.iter().take(SHOWN).map(u64::to_string).collect();
+    if ids.len() > SHOWN {
+        text.push(format!("... ({} in all)", ids.len()));
+    }
+    text.join(", ")
+}
+
 /// The likely cause of exchanged sides: an annotation tool that applied the EXIF orientation.
 fn turned(found: &[usize; 2], declared: &[usize; 2]) -> &'static str {
     if found[0] == declared[1] && found[1] == declared[0] {
@@ -181,5 +225,16 @@ mod tests {
             "image a.jpg is 640x480 pixels (width x height), but b.json declares 640x481"
         );
         assert!(message([640, 480]).ends_with("(EXIF orientation is not applied)"));
+    }
+
+    #[test]
+    fn long_lists_of_ids_are_cut() {
+        let check = |count: u64, end: &str| {
+            let text = list(&(1..=count).collect::<Vec<u64>>());
+            assert!(text.starts_with("1, 2") && text.ends_with(end), "{text}");
+        };
+        check(2, "1, 2");
+        check(10, ", 9, 10");
+        check(11, ", 10, ... (11 in all)");
     }
 }

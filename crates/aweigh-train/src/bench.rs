@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use aweigh_data::{CocoDataset, HostBatch, HostTruth, ImageMeta, Loader, Purpose};
+use aweigh_data::{CocoDataset, Epoch, HostBatch, HostTruth, ImageMeta, Loader, Purpose};
 use aweigh_detectors::Detector;
 use burn::module::Module;
 use burn::optim::GradientsParams;
@@ -40,11 +40,11 @@ pub enum BenchMode {
 pub struct BenchOptions {
     /// What is timed.
     pub mode: BenchMode,
-    /// `[height, width]` of the input in pixels, multiples of 32; not for [`BenchMode::Data`].
+    /// `[height, width]` of the input in pixels; not for [`BenchMode::Data`].
     pub size: [usize; 2],
     /// Images per step.
     pub batch: usize,
-    /// Steps before timing starts.
+    /// Steps before timing starts; not for [`BenchMode::Data`].
     pub warmup: usize,
     /// Timed steps.
     pub repeats: usize,
@@ -97,7 +97,7 @@ pub struct BenchReport {
 ///
 /// # Errors
 ///
-/// When the detector cannot be built, or the training set cannot be read.
+/// When the detector cannot be built, or the training set cannot be read or has no usable image.
 pub fn bench(
     experiment: &Experiment,
     options: &BenchOptions,
@@ -147,8 +147,9 @@ fn train(
     let mut model = detector(experiment, &device.clone().autodiff())?;
     let mut optimizer = Optimizer::new(&experiment.train.optimizer);
     for _ in 0..options.warmup + options.repeats {
+        let host = made_up(options);
         let mut step = times.step(device);
-        let batch = Batch::upload(made_up(options), device);
+        let batch = Batch::upload(host, device);
         step.phase("upload");
         let features = model.features(batch.images);
         step.phase("backbone");
@@ -203,7 +204,7 @@ fn data(
     let dataset = CocoDataset::open(&data.train_set(), Purpose::Train)?;
     let config = data.loader(options.batch, experiment.seed.into());
     let loader = Loader::train(Arc::new(dataset), data.transform.clone(), config)?;
-    let mut batches = (0..).flat_map(|epoch| loader.epoch(epoch, 0));
+    let mut batches = Batches::new(&loader);
     let mut size = options.size;
     // Batches that are ready when they are asked for cost nothing: each figure is the mean of many
     // more than the queue holds, and the queue's own come before the first.
@@ -213,9 +214,8 @@ fn data(
         let count = if figure == 0 { queue } else { group };
         let started = Instant::now();
         for _ in 0..count {
-            if let Some(batch) = batches.next().transpose()? {
-                size = [batch.shape[2], batch.shape[3]];
-            }
+            let [_, _, height, width] = batches.next()?.shape;
+            size = [height, width];
         }
         if figure > 0 {
             let ms = started.elapsed().as_secs_f64() * 1000.0 / group as f64;
@@ -223,6 +223,46 @@ fn data(
         }
     }
     Ok(size)
+}
+
+/// The batches of a training set, epoch after epoch.
+struct Batches<'a> {
+    loader: &'a Loader,
+    number: usize,
+    epoch: Epoch,
+    /// Whether the epoch has had no batch yet.
+    empty: bool,
+}
+
+impl<'a> Batches<'a> {
+    fn new(loader: &'a Loader) -> Self {
+        Self {
+            loader,
+            number: 0,
+            epoch: loader.epoch(0, 0),
+            empty: true,
+        }
+    }
+
+    fn next(&mut self) -> Result<HostBatch, TrainError> {
+        loop {
+            if let Some(batch) = self.epoch.next() {
+                self.empty = false;
+                return Ok(batch?);
+            }
+            // Where bad images are skipped, an epoch without a good one would be followed by
+            // another without end.
+            if self.empty {
+                return Err(TrainError::NoBatches {
+                    epoch: self.number,
+                    annotations: self.loader.dataset().annotations().into(),
+                });
+            }
+            self.number += 1;
+            self.epoch = self.loader.epoch(self.number as u64, 0);
+            self.empty = true;
+        }
+    }
 }
 
 fn detector(experiment: &Experiment, device: &Device) -> Result<Detector, TrainError> {

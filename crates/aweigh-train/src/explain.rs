@@ -10,14 +10,16 @@ use burn::tensor::Device;
 use crate::TrainError;
 use crate::batch::Batch;
 use crate::checkpoint::Class;
-use crate::config::Experiment;
-use crate::model::{Trained, check_classes, classes, fresh};
+use crate::config::{DataConfig, Experiment, SplitConfig};
+use crate::model::{Trained, check_classes, classes, fresh, num_classes};
 
 pub use aweigh_detectors::explain::{Explanation, Learns, LevelRoles, PointRole, Stage};
 
 /// One image of an annotation file.
 #[derive(Debug)]
 pub struct AnnotatedImage {
+    /// The path as it was given.
+    path: PathBuf,
     dataset: CocoDataset,
     index: usize,
 }
@@ -58,12 +60,33 @@ impl AnnotatedImage {
     /// When either cannot be read, or the image is none of the file.
     pub fn open(annotations: &Path, image: &Path) -> Result<Self, TrainError> {
         let (dataset, index) = CocoDataset::open_image(annotations, image)?;
-        Ok(Self { dataset, index })
+        let path = image.to_path_buf();
+        Ok(Self {
+            path,
+            dataset,
+            index,
+        })
     }
 
-    /// The image file.
-    pub fn file(&self) -> PathBuf {
-        self.dataset.image_path(self.index)
+    /// The same image, found once more if the annotation file is one of the configuration, which
+    /// then has a folder for its images: those of training and validation may share their names.
+    ///
+    /// # Errors
+    ///
+    /// When the image is none of that folder.
+    pub fn within(mut self, data: &DataConfig) -> Result<Self, TrainError> {
+        let mut outside = None;
+        for split in splits_of(self.dataset.annotations(), data) {
+            match self.dataset.find_in(&split.images, &self.path) {
+                Ok(index) => return Ok(Self { index, ..self }),
+                // Training and validation may share an annotation file.
+                Err(error) => outside = outside.or(Some(error)),
+            }
+        }
+        match outside {
+            Some(error) => Err(error.into()),
+            None => Ok(self),
+        }
     }
 
     /// A detector of random weights for the classes of the annotation file.
@@ -77,16 +100,23 @@ impl AnnotatedImage {
         device: &Device,
     ) -> Result<Detector, TrainError> {
         let mut config = experiment.detector.clone();
-        let found = self.dataset.classes().len();
-        let configured = *config.num_classes.get_or_insert(found);
-        if configured != found {
-            return Err(TrainError::NumClasses {
-                configured,
-                annotations: self.dataset.annotations().into(),
-                found,
-            });
-        }
+        config.num_classes = Some(num_classes(&config, &self.dataset)?);
         Ok(fresh(&config, experiment.seed, &device.clone().inner())?)
+    }
+
+    /// A detector with weights from a file, or from the folder of a checkpoint. Classes that the
+    /// weights do not have are those of the annotation file.
+    ///
+    /// # Errors
+    ///
+    /// When the configuration has another number of classes, or the weights do not fit.
+    pub fn trained(
+        &self,
+        experiment: &Experiment,
+        weights: &Path,
+        device: &Device,
+    ) -> Result<Trained, TrainError> {
+        Trained::from_weights_for(&self.dataset, experiment, weights, device)
     }
 
     /// Checks that a trained model knows the classes of the annotation file.
@@ -133,6 +163,17 @@ impl AnnotatedImage {
             explanation: explained.pop().expect("one explanation per image"),
         })
     }
+}
+
+/// The parts of a configuration whose annotation file is `annotations`.
+fn splits_of<'a>(annotations: &Path, data: &'a DataConfig) -> Vec<&'a SplitConfig> {
+    let wanted = annotations.canonicalize().ok();
+    let same = |split: &&SplitConfig| {
+        let file = split.annotations.canonicalize().ok();
+        file.is_some() && file == wanted
+    };
+    let splits = std::iter::once(&data.train).chain(&data.val);
+    splits.filter(same).collect()
 }
 
 /// The names of a detector's levels, the finest first.

@@ -129,18 +129,31 @@ impl Trained {
         weights: &Path,
         device: &Device,
     ) -> Result<Self, TrainError> {
-        let folder = match weights.is_dir() {
-            true => Some(weights),
-            false => weights.parent(),
-        };
-        let checkpoint = folder.map(Checkpoint::open).and_then(Result::ok);
-        let within = |c: &Checkpoint| weights.is_dir() || c.model_file() == weights;
-        if let Some(checkpoint) = checkpoint.filter(within) {
+        if let Some(checkpoint) = checkpoint_of(weights) {
             return Self::from_checkpoint(&checkpoint, experiment, device);
         }
         let split = (experiment.data.val.as_ref()).unwrap_or(&experiment.data.train);
         let dataset = CocoDataset::open(&experiment.data.dataset(split), Purpose::Evaluate)?;
         Self::build(experiment, classes(&dataset), weights, device)
+    }
+
+    /// As [`from_weights`](Self::from_weights), except that classes which the weights do not have
+    /// are those of `dataset`.
+    ///
+    /// # Errors
+    ///
+    /// When the configuration has another number of classes, or the weights do not fit.
+    pub(crate) fn from_weights_for(
+        dataset: &CocoDataset,
+        experiment: &Experiment,
+        weights: &Path,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
+        if let Some(checkpoint) = checkpoint_of(weights) {
+            return Self::from_checkpoint(&checkpoint, experiment, device);
+        }
+        num_classes(&experiment.detector, dataset)?;
+        Self::build(experiment, classes(dataset), weights, device)
     }
 
     fn build(
@@ -157,6 +170,35 @@ impl Trained {
             classes,
             source: weights.into(),
         })
+    }
+}
+
+/// The checkpoint that weights are, as a folder or as the file in it.
+fn checkpoint_of(weights: &Path) -> Option<Checkpoint> {
+    if weights.is_dir() {
+        return Checkpoint::open(weights).ok();
+    }
+    let checkpoint = Checkpoint::open(weights.parent()?).ok();
+    checkpoint.filter(|checkpoint| checkpoint.model_file() == weights)
+}
+
+/// The number of classes of a detector for a dataset.
+///
+/// # Errors
+///
+/// When the configuration has another number.
+pub(crate) fn num_classes(
+    config: &DetectorConfig,
+    dataset: &CocoDataset,
+) -> Result<usize, TrainError> {
+    let found = dataset.classes().len();
+    match config.num_classes {
+        Some(configured) if configured != found => Err(TrainError::NumClasses {
+            configured,
+            annotations: dataset.annotations().into(),
+            found,
+        }),
+        _ => Ok(found),
     }
 }
 

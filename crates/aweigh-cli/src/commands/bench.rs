@@ -25,13 +25,13 @@ pub(crate) struct BenchArgs {
     /// What is timed
     #[arg(long, value_name = "MODE", default_value = "train")]
     mode: Mode,
-    /// Input in pixels: one side, or HEIGHTxWIDTH
+    /// Input in pixels: one side, or HEIGHTxWIDTH; ignored by 'data'
     #[arg(long, value_name = "SIZE", default_value = "512", value_parser = input_size)]
     size: [usize; 2],
     /// Images per step
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = at_least_one)]
     batch: usize,
-    /// Steps before timing starts
+    /// Steps before timing starts; ignored by 'data'
     #[arg(long, value_name = "N", default_value_t = 2)]
     warmup: usize,
     /// Timed steps
@@ -44,9 +44,9 @@ pub(crate) struct BenchArgs {
 /// What is timed.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Mode {
-    /// A training step: forward, loss, backward, optimiser
+    /// A training step: upload, backbone (with neck), head, assign, loss, backward, clip, optimizer
     Train,
-    /// Inference: forward, post-processing
+    /// Inference: upload, backbone (with neck), head, postprocess
     Infer,
     /// Loading batches of the training set
     Data,

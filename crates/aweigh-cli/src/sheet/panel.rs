@@ -91,16 +91,23 @@ pub(super) fn draw(
         pen.frame(bbox, line, box_colour(slot), opacity);
     }
     // Numbers before marks: a number must not hide the only point of a small box.
+    let letters = Letters::small(layout.unit);
     for (slot, bbox) in boxes() {
-        let letters = Letters::small(layout.unit);
-        let [x, y, ..] = bbox.map(|side| side.round() as i32);
-        // Above the box, or inside of it where the picture ends.
-        let above = y - letters.height() as i32;
-        let y = if above < 0 { y } else { above };
-        pen.plate([x, y], &slot.to_string(), letters, box_colour(slot));
+        let number = slot.to_string();
+        let corner = number_corner(bbox, letters.plate(&number), layout);
+        pen.plate(corner, &number, letters, box_colour(slot));
     }
     draw_points(&mut pen, layout, level);
     picture
+}
+
+/// Where the number of a box goes, given width and height of its plate: above the corner of the
+/// box, or inside of the panel where that ends.
+fn number_corner([x, y, ..]: [f32; 4], [width, height]: [i32; 2], layout: &Layout) -> [i32; 2] {
+    let [x, y] = [x, y].map(|side| side.round() as i32);
+    let last = layout.panel[0] as i32 - width;
+    let above = y - height;
+    [x.min(last).max(0), if above < 0 { y.max(0) } else { above }]
 }
 
 /// The line of a box that trains the level: not so thick that it fills a small box.
@@ -203,4 +210,26 @@ impl Marks {
 /// Anchors that share a point; 1 of a method without anchors.
 pub(super) fn anchors_per_point(level: &LevelRoles) -> usize {
     level.roles.len() / level.shape.points()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_stay_in_the_panel() {
+        let layout = Layout::new(1, [90, 180], 8);
+        assert_eq!(layout.panel, [1800, 900]);
+        let check = |[x, y]: [f32; 2], wanted| {
+            let corner = number_corner([x, y, x + 9.0, y + 9.0], [20, 13], &layout);
+            assert_eq!(corner, wanted, "{x}, {y}");
+        };
+        check([100.0, 50.0], [100, 37]);
+        check([100.0, 13.0], [100, 0]);
+        // No room above, on the right, on the left.
+        check([100.0, 12.0], [100, 12]);
+        check([1780.0, 50.0], [1780, 37]);
+        check([1795.0, 50.0], [1780, 37]);
+        check([-5.0, -5.0], [0, 0]);
+    }
 }

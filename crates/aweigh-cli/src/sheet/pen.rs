@@ -34,6 +34,17 @@ impl Letters {
         Self { font, zoom }
     }
 
+    /// Width and height of a [plate](Pen::plate) with `text`, in pixels.
+    pub(super) fn plate(self, text: &str) -> [i32; 2] {
+        let width = self.width(text.chars().count()) as i32 + 2 * self.margin();
+        [width, self.height() as i32]
+    }
+
+    /// Space between a text and the sides of its plate, in pixels.
+    fn margin(self) -> i32 {
+        2 * self.zoom as i32
+    }
+
     /// Width of `count` letters, in pixels.
     pub(super) fn width(self, count: usize) -> u32 {
         self.font.character_size.width * self.zoom * count as u32
@@ -142,10 +153,14 @@ impl Pen<'_> {
 
     /// Text on a plate of `colour`.
     pub(super) fn plate(&mut self, [x, y]: [i32; 2], text: &str, letters: Letters, colour: Rgb888) {
-        let margin = 2 * letters.zoom as i32;
-        let width = letters.width(text.chars().count()) as i32 + 2 * margin;
-        self.fill([x, y, width, letters.height() as i32], colour, 1.0);
-        self.text([x + margin, y], text, letters, text_colour(colour));
+        let [width, height] = letters.plate(text);
+        self.fill([x, y, width, height], colour, 1.0);
+        self.text(
+            [x + letters.margin(), y],
+            text,
+            letters,
+            text_colour(colour),
+        );
     }
 
     fn blend(&mut self, [x, y]: [i32; 2], colour: Rgb888, opacity: f32) {

@@ -268,6 +268,132 @@ fn an_image_is_found_by_the_end_of_its_path() {
     refuse(&folder.join("no.png"), "cannot read image DIR/no.png: ");
 }
 
+/// A fixture whose images have these names, and the files of these names below its folder.
+fn named(records: &[&str], files: &[&str]) -> Fixture {
+    let fixture = Fixture::new("");
+    let folder = &fixture.config.images;
+    let record = |(id, name): (usize, &&str)| {
+        let name = name.replace("DIR", &folder.display().to_string());
+        json!({"id": id + 1, "file_name": name, "width": 9, "height": 9})
+    };
+    let images: Vec<Value> = records.iter().enumerate().map(record).collect();
+    let text = file(json!(images), json!([]));
+    std::fs::write(&fixture.config.annotations, text).expect("writes");
+    for name in files {
+        let path = folder.join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("makes");
+        std::fs::write(&path, []).expect("writes");
+    }
+    fixture
+}
+
+/// Opens the image `path` of a fixture: its id or the message.
+fn open_image(fixture: &Fixture, path: &str) -> Result<u64, String> {
+    let image = fixture.config.images.join(path);
+    let found = CocoDataset::open_image(&fixture.config.annotations, &image);
+    let (dataset, index) = found.map_err(|error| fixture.message(&error))?;
+    let file = dataset.image_path(index).canonicalize();
+    assert_eq!(file.expect("a file"), image.canonicalize().expect("a file"));
+    Ok(dataset.images()[index].id)
+}
+
+#[test]
+fn every_spelling_of_a_file_name_is_found() {
+    let records = ["./a.png", "DIR/b.png", "sub/./c.png"];
+    let fixture = named(&records, &["a.png", "b.png", "sub/c.png", "sub/d/e.png"]);
+    let check = |path, id| assert_eq!(open_image(&fixture, path), Ok(id), "{path}");
+    check("a.png", 1);
+    check("./a.png", 1);
+    check("sub/../a.png", 1);
+    check("b.png", 2);
+    check("sub/../b.png", 2);
+    check("sub/c.png", 3);
+    check("sub/d/../c.png", 3);
+}
+
+#[test]
+fn what_is_no_single_image_is_refused() {
+    let fixture = named(&["a.png", "./a.png", "b.png"], &["a.png", "sub/c.png"]);
+    let check = |path, expected: &str| {
+        assert_eq!(open_image(&fixture, path), Err(expected.to_owned()));
+    };
+    check(
+        "a.png",
+        "DIR/a.png is in DIR/a.json more than once: the images 1, 2 have its `file_name`, \
+         expected one",
+    );
+    check("sub", "DIR/sub: expected an image, but this is a folder");
+}
+
+#[test]
+fn a_known_folder_tells_images_of_one_name_apart() {
+    let records = ["a.png", "./b.png", "DIR/c.png", "../d.png"];
+    let files = [
+        "val/a.png",
+        "val/b.png",
+        "c.png",
+        "d.png",
+        "train/a.png",
+        "val/sub/a.png",
+    ];
+    let fixture = named(&records, &files);
+    let folder = fixture.config.images.join("val");
+    let config = DatasetConfig::new(&fixture.config.annotations, &folder);
+    let mut dataset = CocoDataset::open(&config, Purpose::Evaluate).expect("opens");
+    let mut check = |path: &str, expected: Result<u64, &str>| {
+        let image = fixture.config.images.join(path);
+        let found = dataset.find_in(&folder, &image);
+        let id = found.map(|index| dataset.images()[index].id);
+        let id = id.map_err(|error| fixture.message(&error));
+        assert_eq!(id, expected.map_err(str::to_owned), "{path}");
+    };
+    check("val/a.png", Ok(1));
+    check("train/../val/a.png", Ok(1));
+    check("val/b.png", Ok(2));
+    check("c.png", Ok(3));
+    check("d.png", Ok(4));
+    check(
+        "train/a.png",
+        Err(
+            "DIR/train/a.png is not in DIR/val, the folder that the configuration has for \
+             DIR/a.json",
+        ),
+    );
+    check(
+        "val/sub/a.png",
+        Err(
+            "DIR/val/sub/a.png is not in DIR/a.json: none of its 4 images has the `file_name` \
+             `sub/a.png` (the first is `a.png`)",
+        ),
+    );
+}
+
+#[test]
+#[cfg(unix)]
+fn links_are_followed_only_where_their_own_name_is_not_found() {
+    let files = ["store/1.png", "store/2.png"];
+    let fixture = named(&["one/a.png", "two/a.png", "store/2.png"], &files);
+    let folder = fixture.config.images.clone();
+    let link = |to: &str, from: &str| {
+        let from = folder.join(from);
+        std::fs::create_dir_all(from.parent().expect("a folder")).expect("makes");
+        std::os::unix::fs::symlink(folder.join(to), from).expect("links");
+    };
+    // Equal images of a deduplicated dataset are links to one file.
+    link("store/1.png", "one/a.png");
+    link("store/1.png", "two/a.png");
+    link("store/2.png", "elsewhere.png");
+    let mut dataset = fixture.open(Purpose::Evaluate).expect("opens");
+    let mut check = |path: &str, id| {
+        assert_eq!(open_image(&fixture, path), Ok(id), "{path}");
+        let index = dataset.find_in(&folder, &folder.join(path)).expect(path);
+        assert_eq!(dataset.images()[index].id, id, "{path}");
+    };
+    check("one/a.png", 1);
+    check("two/a.png", 2);
+    check("elsewhere.png", 3);
+}
+
 #[test]
 fn one_image_is_transformed_as_in_evaluation() {
     let fixture = Fixture::with_images();

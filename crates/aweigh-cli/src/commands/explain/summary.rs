@@ -86,7 +86,8 @@ struct StageSummary<'a> {
     name: &'static str,
     learns: &'static str,
     levels: BTreeMap<&'a str, Points>,
-    /// Loss of each box on each level, where losses choose the level.
+    /// Loss of each box on each level, where losses choose the level; `null` where the box reaches
+    /// no point of the level, since JSON has no infinity.
     #[serde(skip_serializing_if = "Option::is_none")]
     level_losses: Option<&'a Vec<Vec<f32>>>,
 }
