@@ -7,7 +7,8 @@
 # resnext101_32x8d (torchvision) or resnext101_32x4d or resnext101_64x4d (OpenMMLab):
 # RGB, mean and standard deviation of ImageNet; or resnet50_caffe, resnet50_msra,
 # resnet101_caffe or resnet101_msra (OpenMMLab's conversions of Detectron's and
-# Detectron2's weights; BGR in 0..255, style caffe).
+# Detectron2's weights; BGR in 0..255, style caffe); or resnext101_32x8d_fair
+# (OpenMMLab's conversion of Detectron2's; BGR, style pytorch).
 # Without arguments resnet50. They go to weights/NAME.pth, or to $WEIGHTS_DIR.
 #
 # The file name on the server ends in the first 8 hexadecimal digits of the file's
@@ -34,6 +35,8 @@ url_of() {
         # mean [103.53, 116.28, 123.675]
         resnet50_msra) echo "$openmmlab/resnet50_msra-5891d200.pth" ;;
         resnet101_msra) echo "$openmmlab/resnet101_msra-6cc46731.pth" ;;
+        # the same mean, std [57.375, 57.12, 58.395]
+        resnext101_32x8d_fair) echo "$openmmlab/resnext101_32x8d-1516f1aa.pth" ;;
         *)
             echo "unknown weights '$1'; $0 lists the known ones at its beginning" >&2
             return 2 ;;
