@@ -1,4 +1,4 @@
-"""Whole FCOS, RepPoints, FSAF and RetinaNet detectors of mmdetection: preprocessing and a few SGD steps."""
+"""Whole FCOS, FoveaBox, RepPoints, FSAF and RetinaNet detectors of mmdetection: preprocessing and a few SGD steps."""
 
 import copy
 
@@ -10,6 +10,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 
 import backbones
+import fovea
 import head_recipes
 import reppoints
 import retina
@@ -87,7 +88,13 @@ def neck(backbone, **changes):
     }
 
 
-DETECTORS = {"FCOSHead": "FCOS", "RepPointsHead": "RepPointsDetector", "FSAFHead": "FSAF", "RetinaHead": "RetinaNet"}
+DETECTORS = {
+    "FCOSHead": "FCOS",
+    "FoveaHead": "FOVEA",
+    "RepPointsHead": "RepPointsDetector",
+    "FSAFHead": "FSAF",
+    "RetinaHead": "RetinaNet",
+}
 
 
 def model(backbone, head=None, pixels=CAFFE_PIXELS, **neck_changes):
@@ -116,10 +123,25 @@ def reppoints_model(head, **neck_changes):
     return model(backbone(style="pytorch", norm_trainable=True), head, IMAGENET_PIXELS, **neck)
 
 
-def retina_model(head, **neck_changes):
-    """P6 from C5, no norm in neck and head."""
+def plain_model(head, body=None, **neck_changes):
+    """P6 from C5, no norm in the neck."""
     neck = {"add_extra_convs": "on_input", "relu_before_extra_convs": False, **neck_changes}
-    return model(backbone(style="pytorch", norm_trainable=True), head, IMAGENET_PIXELS, **neck)
+    body = body or backbone(style="pytorch", norm_trainable=True)
+    return model(body, head, IMAGENET_PIXELS, **neck)
+
+
+def deformable(version):
+    """A backbone with deformable convolutions in its last three stages."""
+    dcn = {"dcn": backbones.dcn(version), "stage_with_dcn": backbones.C3_TO_C5}
+    return backbone(50, 2, style="pytorch", norm_trainable=True, **dcn)
+
+
+# Few and small steps: the slope of a sample jumps at whole pixels, which offsets cross.
+DEFORMABLE_TRAINING = {
+    "sgd": {**SGD, "lr": 0.0001, "clip": 5.0},
+    "steps": 2,
+    "images": [[64, 64], [60, 64]],
+}
 
 
 RECIPES = {
@@ -141,10 +163,7 @@ RECIPES = {
             backbone(50, 2, dcn=backbones.dcn("DCNv2"), stage_with_dcn=backbones.C3_TO_C5),
             head_recipes.config(**{**head_recipes.IMPROVED, "dcn_on_last_conv": True}, num_classes=3),
         ),
-        # Few and small steps: the slope of a sample jumps at whole pixels, which offsets cross.
-        "sgd": {**SGD, "lr": 0.0001, "clip": 5.0},
-        "steps": 2,
-        "images": [[64, 64], [60, 64]],
+        **DEFORMABLE_TRAINING,
     },
     "detector_fcos_unfrozen_no_clip": {
         "model": model(backbone(frozen_stages=-1, norm_trainable=True), relu_before_extra_convs=False),
@@ -171,6 +190,26 @@ RECIPES = {
         "sgd": {**SGD, "lr": 0.001, "momentum": 0.8, "weight_decay": 0.01},
         "steps": 3,
     },
+    "detector_fovea": {"model": plain_model(fovea.config(norm_cfg=fovea.GROUPS_OF_4))},
+    "detector_fovea_align_one_empty": {
+        "model": plain_model(fovea.align()),
+        "sgd": {**SGD, "lr": 0.001},
+        "steps": 3,
+        "empty": [1],
+        "images": [[96, 128], [64, 70]],
+    },
+    "detector_fovea_dcn": {
+        "model": plain_model(fovea.config(norm_cfg=fovea.GROUPS_OF_4), deformable("DCNv2")),
+        **DEFORMABLE_TRAINING,
+    },
+    "detector_reppoints_dcn": {
+        "model": plain_model(reppoints.config(), deformable("DCN"), norm_cfg=fovea.GROUPS_OF_4),
+        **DEFORMABLE_TRAINING,
+    },
+    "detector_fsaf_dcn": {
+        "model": plain_model(retina.fsaf(norm_cfg=retina.GROUPS_OF_4), deformable("DCN")),
+        **DEFORMABLE_TRAINING,
+    },
     "detector_reppoints": {"model": reppoints_model(reppoints.config())},
     "detector_reppoints_minmax_one_empty": {
         "model": reppoints_model(reppoints.config(transform_method="minmax", center_init=False)),
@@ -183,15 +222,15 @@ RECIPES = {
         "sgd": {**SGD, "clip": 1.0},
         "steps": 3,
     },
-    "detector_fsaf": {"model": retina_model(retina.fsaf()), "sgd": {**SGD, "clip": 10.0}},
+    "detector_fsaf": {"model": plain_model(retina.fsaf()), "sgd": {**SGD, "clip": 10.0}},
     "detector_fsaf_paper_one_empty": {
-        "model": retina_model(retina.fsaf(**retina.regions(neg_scale=0.5))),
+        "model": plain_model(retina.fsaf(**retina.regions(neg_scale=0.5))),
         "empty": [1],
         "images": [[96, 128], [64, 70]],
     },
-    "detector_retina": {"model": retina_model(retina.retina(stacked_convs=1)), "sgd": {**SGD, "lr": 0.001}},
+    "detector_retina": {"model": plain_model(retina.retina(stacked_convs=1)), "sgd": {**SGD, "lr": 0.001}},
     "detector_retina_gn": {
-        "model": retina_model(retina.retina(norm_cfg=retina.GROUPS_OF_4, num_classes=3)),
+        "model": plain_model(retina.retina(norm_cfg=retina.GROUPS_OF_4, num_classes=3)),
         "sgd": {**SGD, "bias_lr_mult": 1.0, "bias_decay_mult": 1.0},
         "empty": [0],
         "images": [[64, 90], [96, 120]],

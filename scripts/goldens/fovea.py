@@ -67,6 +67,10 @@ RECIPES = {
     "head_fovea_align_all_empty": {"head": align(norm_cfg=None), "boxes": "all_empty"},
     "head_fovea_biased_towers": {"head": config(norm_cfg=GROUPS_OF_4, conv_bias=True)},
     "head_fovea_no_bias": {"head": config(conv_bias=False, in_channels=12, feat_channels=8)},
+    "head_fovea_dcn": {"head": config(dcn_on_last_conv=True)},
+    "head_fovea_align_dcn": {"head": align(dcn_on_last_conv=True)},
+    # mmdet pairs levels with entries until one of the lists ends.
+    "head_fovea_more_ranges_than_levels": {"head": config(strides=[8, 16, 32]), "image": [120, 168]},
     "head_fovea_one_empty": {"head": config(), "boxes": "one_empty", "image": [135, 187]},
     "head_fovea_all_empty": {"head": config(), "boxes": "all_empty"},
     "head_fovea_degenerate": {"head": config(), "boxes": "degenerate"},
@@ -230,7 +234,8 @@ def check_against_double(case, found):
         same = tensor.shape == double[name].shape
         if not same or (not tensor.is_floating_point() and not torch.equal(tensor, double[name])):
             raise Ambiguous(f"{name} differs in f64")
-        if not case.meta["head"]["with_deform"] or not name.startswith("grad/"):
+        deforms = case.meta["head"]["with_deform"] or case.meta["head"].get("dcn_on_last_conv", False)
+        if not deforms or not name.startswith("grad/"):
             continue
         # The slope of a bilinear sample jumps at whole pixels.
         difference, largest = noise(tensor, double[name])

@@ -14,7 +14,7 @@ from head_recipes import test_config
 from heads import NmsRecorder, belongs, check_ranking, check_suppression, draw_boxes, image_metas, level_sizes
 
 LAYOUT = (
-    "param/* is the state dict; feat/<level> the FPN maps (NCHW, 2 images); gt/<image>/*; "
+    "param/* is the state dict; feat/<level> the FPN maps (NCHW, 2 images); gt/<image>/* (ignore_bboxes: regions to ignore); "
     "train/<output>/<level> raw outputs in training mode; anchors/<level> (RetinaNet) the boxes of a level, point by "
     "point; target/* what get_targets returned ([image, position, ...]); loss/<term> is the sum of "
     "loss/<term>/<level>, loss/total the sum of all terms; grad/* gradients of loss/total; det/<image>/* final "
@@ -140,6 +140,12 @@ RECIPES = {
         "head": retina(num_classes=80, test_cfg=test_config(score_thr=0.3, nms_pre=20, max_per_img=5)),
         "image": [64, 96],
     },
+    "head_retina_ignored": {"head": retina(**overlaps(ignore_iof_thr=0.5)), "ignored": 2, "image": [96, 128]},
+    "head_retina_ignored_of_region": {
+        "head": retina(**overlaps(ignore_iof_thr=0.1, ignore_wrt_candidates=False)),
+        "ignored": 2,
+        "image": [96, 128],
+    },
     "head_retina_small_boxes_dropped": {"head": retina(test_cfg=test_config(min_bbox_size=20)), "image": [64, 96]},
     "head_fsaf": {"head": fsaf()},
     "head_fsaf_one_empty_padded": {"head": fsaf(), "boxes": "one_empty", **PADDED},
@@ -167,6 +173,9 @@ RECIPES = {
         "image": [75, 99],
     },
     "head_fsaf_single_level": {"head": fsaf(anchor_generator=anchors(1, 1, [1.0], [16])), "image": [160, 224]},
+    "head_fsaf_ignored": {"head": fsaf(), "ignored": 2},
+    "head_fsaf_ignored_whole": {"head": fsaf(**regions(ignore_gt_scale=1.0, neg_scale=0.5)), "ignored": 3, **PADDED},
+    "head_fsaf_ignored_all_empty": {"head": fsaf(), "boxes": "all_empty", "ignored": 2},
     "head_fsaf_all_empty": {"head": fsaf(), "boxes": "all_empty"},
     "head_fsaf_degenerate": {"head": fsaf(), "boxes": "degenerate"},
     "head_fsaf_crowded": {"head": fsaf(), "boxes": "crowded"},
@@ -242,6 +251,9 @@ def build(name, options, seed):
             drawn = draw_boxes_for_anchors(boxes, rng, index, shape)
         inputs[f"gt/{index}/bboxes"] = drawn
         inputs[f"gt/{index}/labels"] = integers(rng, 0, head["num_classes"], len(drawn))
+        if "ignored" in options:
+            regions = random_boxes(rng, options["ignored"], *shape, smallest=20.0, largest=90.0) + 0.37
+            inputs[f"gt/{index}/ignore_bboxes"] = regions
     return Case(name, meta, inputs)
 
 
@@ -299,13 +311,13 @@ class Recorder:
         return found
 
 
-def forward_and_loss(head, feats, truths, metas):
+def forward_and_loss(head, feats, truths, ignored, metas):
     """Training mode: outputs, targets, losses, gradients."""
     head.train()
     outputs = [list(levels) for levels in head(feats)]
     found = {f"train/{key}/{i}": level for key, levels in zip(OUTPUTS, outputs) for i, level in enumerate(levels)}
     with Recorder(head) as recorder:
-        losses = head.loss_by_feat(*outputs, truths, metas)
+        losses = head.loss_by_feat(*outputs, truths, metas, ignored)
     found.update(recorder.tensors())
     for term in ("loss_cls", "loss_bbox"):
         found.update({f"loss/{term}/{i}": level for i, level in enumerate(losses[term])})
@@ -355,7 +367,9 @@ def run(case, dtype):
         InstanceData(bboxes=case.inputs[f"gt/{i}/bboxes"].to(dtype), labels=case.inputs[f"gt/{i}/labels"])
         for i in range(len(metas))
     ]
-    found = forward_and_loss(head, feats, truths, metas)
+    regions = [case.inputs.get(f"gt/{i}/ignore_bboxes") for i in range(len(metas))]
+    ignored = [InstanceData(bboxes=boxes.to(dtype)) for boxes in regions if boxes is not None] or None
+    found = forward_and_loss(head, feats, truths, ignored, metas)
     found.update(detect(head, feats, metas))
     if not is_fsaf(case.meta):
         grid = head.prior_generator.grid_priors([f.shape[-2:] for f in feats], device="cpu")
