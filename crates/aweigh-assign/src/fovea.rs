@@ -166,28 +166,13 @@ impl FoveaAssigner {
         slot: Tensor<3, Int>,
         positive: Tensor<3, Bool>,
     ) -> FoveaTargets {
-        let device = truth.boxes.device();
         let [batch, num_points, _] = slot.dims();
-        let points = pyramid_points(levels, PointOrigin::Center, &device); // [P, 2]
-        let coordinate = |axis: usize| points.clone().narrow(1, axis, 1).unsqueeze_dim::<3>(0);
-        let [x, y] = [coordinate(0), coordinate(1)]; // [1, P, 1]
-        let boxes = truth
-            .boxes
-            .clone()
-            .gather(1, slot.clone().expand([batch, num_points, 4])); // [B, P, 4]
-        let side = |i: usize| boxes.clone().narrow(2, i, 1); // [B, P, 1]
-        let [left, top] = [x.clone() - side(0), y.clone() - side(1)];
-        let [right, bottom] = [side(2) - x, side(3) - y];
-
-        let edges = self.base_edges.iter().copied();
-        let edges = spread(edges, levels, LevelShape::points, &device);
-        let [closest, farthest] = DISTANCE_RANGE;
-        let distances = Tensor::cat(vec![left, top, right, bottom], 2) / edges; // [B, P, 4]
-        let negative = positive.clone().bool_not().expand([batch, num_points, 4]);
-        let distances = distances
-            .clamp(closest, farthest)
-            .log()
-            .mask_fill(negative, 0.0);
+        let full = [batch, num_points, 4];
+        let points = pyramid_points(levels, PointOrigin::Center, &slot.device()); // [P, 2]
+        let boxes = truth.boxes.clone().gather(1, slot.clone().expand(full)); // [B, P, 4]
+        let negative = positive.clone().bool_not().expand(full);
+        let distances = self.log_distances(levels, &points, &boxes);
+        let distances = distances.mask_fill(negative, 0.0);
 
         let slot = slot.squeeze_dim::<2>(2);
         let positive = positive.squeeze_dim::<2>(2);
@@ -198,6 +183,27 @@ impl FoveaAssigner {
             positive,
             distances,
         }
+    }
+
+    /// Logarithm of the distances from every point `[P, 2]` to the sides of its box `[B, P, 4]`, in
+    /// base edges and in [`DISTANCE_RANGE`], `[B, P, 4]`.
+    fn log_distances(
+        &self,
+        levels: &[LevelShape],
+        points: &Tensor<2>,
+        boxes: &Tensor<3>,
+    ) -> Tensor<3> {
+        let coordinate = |axis: usize| points.clone().narrow(1, axis, 1).unsqueeze_dim::<3>(0);
+        let [x, y] = [coordinate(0), coordinate(1)]; // [1, P, 1]
+        let side = |i: usize| boxes.clone().narrow(2, i, 1); // [B, P, 1]
+        let [left, top] = [x.clone() - side(0), y.clone() - side(1)];
+        let [right, bottom] = [side(2) - x, side(3) - y];
+
+        let edges = self.base_edges.iter().copied();
+        let edges = spread(edges, levels, LevelShape::points, &boxes.device());
+        let [closest, farthest] = DISTANCE_RANGE;
+        let distances = Tensor::cat(vec![left, top, right, bottom], 2) / edges;
+        distances.clamp(closest, farthest).log()
     }
 }
 

@@ -119,29 +119,24 @@ impl CenterRegionAssigner {
         num_classes: usize,
         truth: &GroundTruth,
     ) -> CenterRegions {
-        let [points, _] = priors.dims();
         let priors = in_row(priors); // [1, 1, P]
         let Regions { core, shadow } = self.regions(&priors, truth);
-        let full @ [batch, slots, _] = core.dims();
         let slot = smallest(&core, truth); // [B, 1, P]
-        let order = slot_order(slots, &truth.boxes.device()).expand(full);
-        let lost = order.not_equal(slot.clone().expand(full));
-        let shaded = shadow.bool_or(core.clone().bool_and(lost)); // [B, M, P]
+        let shaded = shadow.bool_or(lost(&core, &slot)); // [B, M, P]
 
         let slot = slot.squeeze_dim::<2>(1);
         let labels = truth.labels.clone().gather(1, slot.clone()); // [B, P]
         let ignored = self.ignored(&priors, truth).bool_or(usable.bool_not());
-        let effective = core
-            .any_dim(1)
-            .squeeze_dim::<2>(1)
-            .bool_and(ignored.clone().bool_not());
+        let effective = core.any_dim(1).squeeze_dim::<2>(1);
+        let effective = effective.bool_and(ignored.clone().bool_not());
         let (effective, shaded) = self.settle(effective, shaded, &labels, truth);
-        let rows = slot.clone().unsqueeze_dim::<3>(2);
+        let [batch, points] = slot.dims();
+        let rows = slot
+            .clone()
+            .unsqueeze_dim::<3>(2)
+            .expand([batch, points, 4]);
         CenterRegions {
-            boxes: truth
-                .boxes
-                .clone()
-                .gather(1, rows.expand([batch, points, 4])),
+            boxes: truth.boxes.clone().gather(1, rows),
             slot,
             labels,
             effective,
@@ -274,6 +269,15 @@ fn smallest(core: &Tensor<3, Bool>, truth: &GroundTruth) -> Tensor<3, Int> {
         .expand(full)
         .mask_fill(outside, 0)
         .max_dim(1)
+}
+
+/// Where a point is in the core of a box and learns another one, whose slot is `[B, 1, P]`:
+/// `[B, M, P]`.
+fn lost(core: &Tensor<3, Bool>, slot: &Tensor<3, Int>) -> Tensor<3, Bool> {
+    let full @ [_, slots, _] = core.dims();
+    let order = slot_order(slots, &core.device()).expand(full);
+    core.clone()
+        .bool_and(order.not_equal(slot.clone().expand(full)))
 }
 
 /// Whether each label `[B, N]` is each class, `[B, C, N]`.

@@ -8,6 +8,7 @@
 //! constants of the loss.
 
 mod ignore;
+mod matches;
 
 pub mod fcos;
 pub mod fovea;
@@ -17,3 +18,4 @@ pub mod reppoints;
 pub mod retina;
 
 pub use ignore::inside_any;
+pub use matches::Matches;

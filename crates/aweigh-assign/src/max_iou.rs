@@ -13,6 +13,8 @@ use aweigh_geometry::{
 use burn::tensor::{Bool, Device, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::Matches;
+
 /// Overlap of a box that takes no part in the assignment: below every threshold.
 const EXCLUDED: f32 = -1.0;
 
@@ -80,19 +82,6 @@ impl Default for MaxIouAssigner {
     }
 }
 
-/// Which ground-truth box every box of a batch learns. A box that is neither positive nor ignored
-/// is background.
-#[derive(Debug, Clone)]
-pub struct MaxIouTargets {
-    /// `[B, P]`: ground-truth slot of the box; only meaningful where positive.
-    pub slot: Tensor<2, Int>,
-    /// `[B, P]`: the box has a ground-truth box.
-    pub positive: Tensor<2, Bool>,
-    /// `[B, P]`: the box is neither positive nor background: between the thresholds, in an ignore
-    /// region, or not usable.
-    pub ignored: Tensor<2, Bool>,
-}
-
 impl MaxIouAssigner {
     /// Checks the thresholds.
     ///
@@ -136,7 +125,7 @@ impl MaxIouAssigner {
         boxes: Tensor<3>,
         usable: Option<Tensor<2, Bool>>,
         truth: &GroundTruth,
-    ) -> MaxIouTargets {
+    ) -> Matches {
         let inside = self.in_ignore_region(&boxes, truth); // [B, 1, P]
         let unusable = usable.map(|usable| usable.bool_not().unsqueeze_dim::<3>(1)); // [B, 1, P]
         let (spared, excluded) = match self.in_ignore_region {
@@ -159,7 +148,7 @@ impl MaxIouAssigner {
             positive = positive.bool_or(taken);
         }
         let ignored = positive.clone().bool_or(background).bool_not();
-        MaxIouTargets {
+        Matches {
             slot: slot.squeeze_dim(1),
             ignored: ignored.squeeze_dim(1),
             positive: positive.squeeze_dim(1),

@@ -14,8 +14,8 @@ use aweigh_geometry::{
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::inside_any;
-use crate::max_iou::{MaxIouAssigner, MaxIouTargets};
+use crate::max_iou::MaxIouAssigner;
+use crate::{Matches, inside_any};
 
 /// Stands for a point that a box cannot take; larger than any distance, finite so that every
 /// backend's shading language can write it.
@@ -82,18 +82,6 @@ pub struct RepPointsAssigner {
     pub base_scale: f32,
 }
 
-/// Which box every point of a batch learns. A point that is neither positive nor ignored is
-/// background.
-#[derive(Debug, Clone)]
-pub struct PointTargets {
-    /// `[B, P]`: ground-truth slot of the point's box; only meaningful where positive.
-    pub slot: Tensor<2, Int>,
-    /// `[B, P]`: the point has a box.
-    pub positive: Tensor<2, Bool>,
-    /// `[B, P]`: the point is not positive, and lies in an ignore region or outside of its image.
-    pub ignored: Tensor<2, Bool>,
-}
-
 /// What every point of a batch should predict in one stage.
 #[derive(Debug, Clone)]
 pub struct StageTargets {
@@ -133,12 +121,14 @@ impl RepPointsAssigner {
     ) -> RepPointsTargets {
         let covered = truth.covers(levels); // [B, P]
         let init = match &self.init {
-            InitAssigner::Point(assigner) => stage(assigner.assign(levels, truth), truth),
+            InitAssigner::Point(assigner) => {
+                stage(assigner.assign(levels, covered.clone(), truth), truth)
+            }
             InitAssigner::MaxIou(assigner) => {
                 let device = truth.boxes.device();
                 let squares = square_anchors(levels, self.base_scale, PointOrigin::Corner, &device);
                 let squares = squares.unsqueeze_dim(0); // [1, P, 4]
-                overlap_stage(
+                stage(
                     assigner.assign(squares, Some(covered.clone()), truth),
                     truth,
                 )
@@ -148,22 +138,13 @@ impl RepPointsAssigner {
         let refine = self.refine.assign(boxes, Some(covered), truth);
         RepPointsTargets {
             init,
-            refine: overlap_stage(refine, truth),
+            refine: stage(refine, truth),
         }
     }
 }
 
-fn overlap_stage(targets: MaxIouTargets, truth: &GroundTruth) -> StageTargets {
-    let targets = PointTargets {
-        slot: targets.slot,
-        positive: targets.positive,
-        ignored: targets.ignored,
-    };
-    stage(targets, truth)
-}
-
 /// Looks up labels and boxes.
-fn stage(targets: PointTargets, truth: &GroundTruth) -> StageTargets {
+fn stage(targets: Matches, truth: &GroundTruth) -> StageTargets {
     let [batch, points] = targets.slot.dims();
     let slot = targets.slot.clone().unsqueeze_dim::<3>(2); // [B, P, 1]
     let boxes = truth.boxes.clone();
@@ -178,49 +159,53 @@ fn stage(targets: PointTargets, truth: &GroundTruth) -> StageTargets {
 
 impl PointAssigner {
     /// Assigns every point of the pyramid `levels` for every image of `truth`. Points outside of
-    /// their image take no part.
+    /// `usable` take no part.
+    ///
+    /// # Shapes
+    ///
+    /// - `usable`: `[B, P]`
     ///
     /// # Panics
     ///
     /// With [`ShortLevel::Panic`], when a level has fewer than `pos_num` points.
-    pub fn assign(&self, levels: &[LevelShape], truth: &GroundTruth) -> PointTargets {
-        if self.short_level == ShortLevel::Panic {
-            for (level, shape) in levels.iter().enumerate() {
-                let (wanted, found) = (self.pos_num, shape.points());
-                assert!(
-                    found >= wanted,
-                    "RepPoints: a box takes {wanted} points, level {level} has {found}"
-                );
-            }
-        }
+    pub fn assign(
+        &self,
+        levels: &[LevelShape],
+        usable: Tensor<2, Bool>,
+        truth: &GroundTruth,
+    ) -> Matches {
+        self.check_levels(levels);
         let device = truth.boxes.device();
         let points = pyramid_points(levels, PointOrigin::Corner, &device); // [P, 2]
-        let covered = truth.covers(levels); // [B, P]
         let allowed = self
             .box_levels(levels, truth)
             .equal(point_levels(levels, &device))
             .bool_and(truth.valid.clone().unsqueeze_dim(2))
-            .bool_and(covered.clone().unsqueeze_dim(1)); // [B, M, P]
+            .bool_and(usable.clone().unsqueeze_dim(1)); // [B, M, P]
         let distances = distances(&points, truth).mask_fill(allowed.bool_not(), FAR);
         let distances = self.nearest(distances);
 
-        let full @ [_, slots, _] = distances.dims();
         let smallest = distances.clone().min_dim(1); // [B, 1, P]
-        // The first of equally near boxes wins. An argmin's choice among equals depends on the
-        // backend, the smallest index among equals does not.
-        let order = arange(slots, &device).reshape([1, slots, 1]).expand(full);
-        let slot = order
-            .mask_fill(
-                distances.greater(smallest.clone().expand(full)),
-                slots as i64,
-            )
-            .min_dim(1); // [B, 1, P]
+        let slot = first_box(distances, &smallest);
         let positive = smallest.lower_elem(FAR).squeeze_dim::<2>(1);
-        let left_out = inside_any(&points, truth).bool_or(covered.bool_not());
-        PointTargets {
+        let left_out = inside_any(&points, truth).bool_or(usable.bool_not());
+        Matches {
             slot: slot.squeeze_dim(1),
             ignored: left_out.bool_and(positive.clone().bool_not()),
             positive,
+        }
+    }
+
+    fn check_levels(&self, levels: &[LevelShape]) {
+        if self.short_level == ShortLevel::TakeAll {
+            return;
+        }
+        for (level, shape) in levels.iter().enumerate() {
+            let (wanted, found) = (self.pos_num, shape.points());
+            assert!(
+                found >= wanted,
+                "RepPoints: a box takes {wanted} points, level {level} has {found}"
+            );
         }
     }
 
@@ -258,6 +243,19 @@ impl PointAssigner {
         }
         distances.mask_fill(rest.lower_elem(FAR), FAR)
     }
+}
+
+/// Slot of the box that each point is nearest to, given its `smallest` distance `[B, 1, P]`, of
+/// equally near boxes the first, `[B, 1, P]`. An argmin's choice among equals depends on the
+/// backend, the smallest index among equals does not.
+fn first_box(distances: Tensor<3>, smallest: &Tensor<3>) -> Tensor<3, Int> {
+    let full @ [_, slots, _] = distances.dims();
+    let farther = distances.greater(smallest.clone().expand(full));
+    let order = arange(slots, &smallest.device()).reshape([1, slots, 1]);
+    order
+        .expand(full)
+        .mask_fill(farther, slots as i64)
+        .min_dim(1)
 }
 
 /// Distance of every point from the centre of every box, in widths and heights of the box,

@@ -205,25 +205,28 @@ fn explain(folder: &Path) {
     let alone = [alone.as_slice(), &no_data].concat();
     let alone = check(&alone, "alone", &["points"], &[]);
     assert_eq!(level(&alone, "P3"), level(&trained, "P3"));
-    for (table, stages) in [
-        ("reppoints", ["init", "refine"].as_slice()),
-        ("fsaf", &["anchor-free"]),
-        ("retina", &["anchor-based"]),
+    let three_levels = "base_edge_list = [16, 32, 64]\n\
+                        scale_ranges = [[1, 64], [32, 128], [64, 512]]";
+    for (table, keys, stages) in [
+        ("fovea", three_levels, ["points"].as_slice()),
+        ("reppoints", "", &["init", "refine"]),
+        ("fsaf", "", &["anchor-free"]),
+        ("retina", "fsaf = {}", &["anchor-based", "anchor-free"]),
     ] {
         let config = TINY
             .split("[detector.fcos]")
             .next()
             .expect("the text before");
         let (_, train) = TINY.split_once("[train]").expect("a table");
-        let config = format!("{config}[detector.{table}]\nfeat_channels = 16\n[train]{train}");
+        let config =
+            format!("{config}[detector.{table}]\nfeat_channels = 16\n{keys}\n[train]{train}");
         let file = format!("{table}.toml");
         std::fs::write(folder.join(&file), config).expect("writes");
         let args = ["--config", &file, "--set"];
         let norm = format!("detector.{table}.norm={{ group_norm = {{ groups = 4 }} }}");
-        let parts: &[&str] = if table == "retina" {
-            &["any weights give the same"]
-        } else {
-            &["warning: random weights", "assigns by predictions"]
+        let parts: &[&str] = match table {
+            "fovea" => &["any weights give the same"],
+            _ => &["warning: random weights", "assigns by predictions"],
         };
         check(
             &[&args, [norm.as_str()].as_slice()].concat(),

@@ -123,7 +123,8 @@ impl Trained {
     ///
     /// # Errors
     ///
-    /// When there are no annotations to take the classes from, or the weights do not fit.
+    /// When there are no annotations to take the classes from, the configuration has another number
+    /// of classes, or the weights do not fit.
     pub fn from_weights(
         experiment: &Experiment,
         weights: &Path,
@@ -134,7 +135,7 @@ impl Trained {
         }
         let split = (experiment.data.val.as_ref()).unwrap_or(&experiment.data.train);
         let dataset = CocoDataset::open(&experiment.data.dataset(split), Purpose::Evaluate)?;
-        Self::build(experiment, classes(&dataset), weights, device)
+        Self::from_weights_for(&dataset, experiment, weights, device)
     }
 
     /// As [`from_weights`](Self::from_weights), except that classes which the weights do not have

@@ -24,20 +24,24 @@ fn taking(pos_num: usize) -> PointAssigner {
     }
 }
 
+fn assign(assigner: PointAssigner, truth: &GroundTruth) -> Matches {
+    assigner.assign(&LEVELS, truth.covers(&LEVELS), truth)
+}
+
 fn indices(flags: Tensor<2, Bool>) -> Vec<usize> {
     let flags: Vec<bool> = flags.into_data().iter::<bool>().collect();
     (0..flags.len()).filter(|&i| flags[i]).collect()
 }
 
 /// The positive points and the slots of their boxes.
-fn pairs(targets: PointTargets) -> Vec<(usize, i64)> {
+fn pairs(targets: Matches) -> Vec<(usize, i64)> {
     let slots: Vec<i64> = targets.slot.into_data().iter::<i64>().collect();
     let positive = indices(targets.positive);
     positive.into_iter().map(|p| (p, slots[p])).collect()
 }
 
 fn check(pos_num: usize, boxes: &[[f32; 4]], expected: &[(usize, i64)]) {
-    let found = pairs(taking(pos_num).assign(&LEVELS, &truth(boxes, &[])));
+    let found = pairs(assign(taking(pos_num), &truth(boxes, &[])));
     assert_eq!(found, expected, "{pos_num} of {boxes:?}");
 }
 
@@ -98,13 +102,13 @@ fn a_level_with_too_few_points_panics_if_asked_to() {
         short_level: ShortLevel::Panic,
         ..taking(5)
     };
-    let _ = assigner.assign(&LEVELS, &truth(&[], &[]));
+    let _ = assign(assigner, &truth(&[], &[]));
 }
 
 #[test]
 fn points_outside_of_an_image_take_no_part() {
     let truth = truth(&[[8.0, 8.0, 40.0, 40.0]], &[]).with_sizes(&[[16, 16]]);
-    let targets = taking(1).assign(&LEVELS, &truth);
+    let targets = assign(taking(1), &truth);
     let ignored = indices(targets.ignored.clone());
     assert_eq!(
         ignored,
@@ -116,7 +120,7 @@ fn points_outside_of_an_image_take_no_part() {
 #[test]
 fn points_in_ignore_regions_are_ignored_unless_positive() {
     let truth = truth(&[FIRST], &[[7.0, 7.0, 17.0, 9.0]]);
-    let targets = taking(1).assign(&LEVELS, &truth);
+    let targets = assign(taking(1), &truth);
     assert_eq!(indices(targets.ignored), [6]);
 }
 

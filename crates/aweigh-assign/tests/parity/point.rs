@@ -18,7 +18,7 @@ fn parity_point_assigner() {
     for_each("PointAssigner", |run, report| {
         let assigner = options::point(run.case, run.options);
         let levels = levels(run);
-        let targets = assigner.assign(&levels, &run.truth);
+        let targets = assigner.assign(&levels, run.truth.covers(&levels), &run.truth);
         check_points(run, report, &levels);
 
         let positive: Vec<bool> = targets.positive.into_data().iter::<bool>().collect();

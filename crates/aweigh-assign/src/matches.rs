@@ -1,0 +1,16 @@
+//! Who learns which box.
+
+use burn::tensor::{Bool, Int, Tensor};
+
+/// Which ground-truth box every candidate of a batch learns, a point or a box. A candidate that is
+/// neither positive nor ignored is background.
+#[derive(Debug, Clone)]
+pub struct Matches {
+    /// `[B, P]`: ground-truth slot of the candidate's box; only meaningful where positive.
+    pub slot: Tensor<2, Int>,
+    /// `[B, P]`: the candidate has a box.
+    pub positive: Tensor<2, Bool>,
+    /// `[B, P]`: the candidate is neither positive nor background: it lies in an ignore region, is
+    /// not usable, or its overlap is between two thresholds.
+    pub ignored: Tensor<2, Bool>,
+}
