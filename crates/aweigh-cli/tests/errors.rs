@@ -45,6 +45,18 @@ fn refuse_set(argument: &str, parts: &[&str]) {
 }
 
 #[test]
+fn a_model_of_unknown_classes_names_the_way_out() {
+    refuse(
+        no_data().path(),
+        &["inspect", "--config", "tiny.toml"],
+        &[
+            "cannot read annotation file shapes/annotations/instances_train.json",
+            "the classes are counted there unless `detector.num_classes` is given",
+        ],
+    );
+}
+
+#[test]
 fn a_missing_configuration_lists_the_known_ones() {
     let folder = no_data();
     let args = ["train", "--config", "unknown.toml"];

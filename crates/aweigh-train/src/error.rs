@@ -41,6 +41,12 @@ pub enum TrainError {
     /// The evaluation.
     #[error(transparent)]
     Eval(#[from] EvalError),
+    /// The annotations that the number of classes is taken from.
+    #[error("{reason}; the classes are counted there unless `detector.num_classes` is given")]
+    Classes {
+        /// What is wrong with them.
+        reason: DataError,
+    },
     /// `detector.num_classes` and an annotation file contradict each other.
     #[error(
         "detector.num_classes is {configured}, but {} has {found} categories", .annotations.display()

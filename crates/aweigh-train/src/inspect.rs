@@ -36,8 +36,9 @@ pub fn inspect(experiment: &Experiment, input: [usize; 2]) -> Result<Inspection,
         Some(classes) => classes,
         None => {
             crate::trainer::make_synthetic(experiment)?;
-            let dataset = experiment.data.train_set();
-            CocoDataset::open(&dataset, Purpose::Train)?.classes().len()
+            let dataset = CocoDataset::open(&experiment.data.train_set(), Purpose::Train);
+            let dataset = dataset.map_err(|reason| TrainError::Classes { reason })?;
+            dataset.classes().len()
         }
     };
     config.num_classes = Some(classes);
