@@ -13,6 +13,7 @@ use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::inside_any;
+use crate::order::first;
 
 /// Stands for "no box" among areas; larger than the area of any box, finite so that every
 /// backend's shading language can write it.
@@ -179,14 +180,8 @@ impl FcosAssigner {
             .expand(full)
             .mask_fill(rejected, NO_BOX);
         let smallest = areas.clone().min_dim(2); // [B, P, 1]
-        // The first of equally small boxes wins. An argmin's choice among equals depends on the
-        // backend, the smallest index among equals does not.
-        let order: Tensor<3, Int> =
-            Tensor::<1, Int>::arange(0..slots as i64, &areas.device()).reshape([1, 1, slots]);
-        let slot = order
-            .expand(full)
-            .mask_fill(areas.greater(smallest.clone().expand(full)), slots as i64)
-            .min_dim(2);
+        // The first of equally small boxes wins.
+        let slot = first(areas.greater(smallest.clone().expand(full)), 2);
         (slot, smallest.lower_elem(NO_BOX))
     }
 

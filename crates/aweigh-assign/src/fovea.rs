@@ -12,6 +12,7 @@ use aweigh_geometry::{
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 use crate::inside_any;
+use crate::order::last;
 
 /// Stands for "no box" among sizes; larger than the size of any box, finite so that every
 /// backend's shading language can write it.
@@ -129,12 +130,7 @@ impl FoveaAssigner {
         let full = [batch, num_points, slots];
         let sizes = sizes.expand(full).mask_fill(inside.bool_not(), NO_BOX);
         let smallest = sizes.clone().min_dim(2); // [B, P, 1]
-        let order: Tensor<3, Int> =
-            Tensor::<1, Int>::arange(0..slots as i64, &device).reshape([1, 1, slots]);
-        let slot = order
-            .expand(full)
-            .mask_fill(sizes.greater(smallest.clone().expand(full)), -1)
-            .max_dim(2);
+        let slot = last(sizes.greater(smallest.clone().expand(full)), 2);
         (slot, smallest.lower_elem(NO_BOX))
     }
 

@@ -12,8 +12,10 @@ use aweigh_geometry::{
     GroundTruth,
     boxes::{AREA_EPSILON, Corners},
 };
-use burn::tensor::{Bool, Device, Int, Tensor};
+use burn::tensor::{Bool, Int, Tensor};
 use serde::{Deserialize, Serialize};
+
+use crate::order::{indices, last};
 
 pub use levels::{FsafTargets, LevelChoice, heuristic_levels, online_levels};
 
@@ -130,13 +132,8 @@ impl CenterRegionAssigner {
         let effective = core.any_dim(1).squeeze_dim::<2>(1);
         let effective = effective.bool_and(ignored.clone().bool_not());
         let (effective, shaded) = self.settle(effective, shaded, &labels, truth);
-        let [batch, points] = slot.dims();
-        let rows = slot
-            .clone()
-            .unsqueeze_dim::<3>(2)
-            .expand([batch, points, 4]);
         CenterRegions {
-            boxes: truth.boxes.clone().gather(1, rows),
+            boxes: boxes_of(&slot, truth),
             slot,
             labels,
             effective,
@@ -211,6 +208,14 @@ impl CenterRegionAssigner {
     }
 }
 
+/// The box of every slot `[B, P]`, `[B, P, 4]`.
+fn boxes_of(slot: &Tensor<2, Int>, truth: &GroundTruth) -> Tensor<3> {
+    let [batch, points] = slot.dims();
+    let rows = slot.clone().unsqueeze_dim::<3>(2);
+    let rows = rows.expand([batch, points, 4]);
+    truth.boxes.clone().gather(1, rows)
+}
+
 /// The classes of the boxes that shade each point, `[B, M, P]` to `[B, C, P]`.
 fn shadowed_classes(
     shaded: Tensor<3, Bool>,
@@ -260,22 +265,19 @@ fn centers_inside(priors: &Corners<3>, boxes: &Corners<3>) -> Tensor<3, Bool> {
 /// Slot of the smallest box that each point is in the core of, of equally small ones the last,
 /// `[B, 1, P]`; 0 where there is none.
 fn smallest(core: &Tensor<3, Bool>, truth: &GroundTruth) -> Tensor<3, Int> {
-    let full @ [_, slots, _] = core.dims();
+    let full = core.dims();
     let areas = Corners::split(truth.boxes.clone()).area().expand(full);
     let areas = areas.mask_fill(core.clone().bool_not(), NO_BOX);
     let larger = areas.clone().greater(areas.min_dim(1).expand(full));
     let outside = larger.bool_or(core.clone().bool_not());
-    slot_order(slots, &core.device())
-        .expand(full)
-        .mask_fill(outside, 0)
-        .max_dim(1)
+    last(outside, 1).clamp_min(0)
 }
 
 /// Where a point is in the core of a box and learns another one, whose slot is `[B, 1, P]`:
 /// `[B, M, P]`.
 fn lost(core: &Tensor<3, Bool>, slot: &Tensor<3, Int>) -> Tensor<3, Bool> {
     let full @ [_, slots, _] = core.dims();
-    let order = slot_order(slots, &core.device()).expand(full);
+    let order = indices(slots, 1, &core.device()).expand(full);
     core.clone()
         .bool_and(order.not_equal(slot.clone().expand(full)))
 }
@@ -284,17 +286,12 @@ fn lost(core: &Tensor<3, Bool>, slot: &Tensor<3, Int>) -> Tensor<3, Bool> {
 fn class_is(labels: &Tensor<2, Int>, num_classes: usize) -> Tensor<3, Bool> {
     let [batch, count] = labels.dims();
     let full = [batch, num_classes, count];
-    let class = slot_order(num_classes, &labels.device()).expand(full);
+    let class = indices(num_classes, 1, &labels.device()).expand(full);
     labels
         .clone()
         .unsqueeze_dim::<3>(1)
         .expand(full)
         .equal(class)
-}
-
-/// `0..count` along the middle dimension, `[1, count, 1]`.
-fn slot_order(count: usize, device: &Device) -> Tensor<3, Int> {
-    Tensor::<1, Int>::arange(0..count as i64, device).reshape([1, count, 1])
 }
 
 #[cfg(test)]

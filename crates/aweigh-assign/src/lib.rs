@@ -9,6 +9,7 @@
 
 mod ignore;
 mod matches;
+mod order;
 
 pub mod fcos;
 pub mod fovea;

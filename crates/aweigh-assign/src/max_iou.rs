@@ -10,10 +10,11 @@ use aweigh_geometry::{
     GroundTruth,
     boxes::{pairwise_iof, pairwise_iou},
 };
-use burn::tensor::{Bool, Device, Int, Tensor};
+use burn::tensor::{Bool, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::Matches;
+use crate::order::{first, indices, last};
 
 /// Overlap of a box that takes no part in the assignment: below every threshold.
 const EXCLUDED: f32 = -1.0;
@@ -126,7 +127,7 @@ impl MaxIouAssigner {
         usable: Option<Tensor<2, Bool>>,
         truth: &GroundTruth,
     ) -> Matches {
-        let inside = self.in_ignore_region(&boxes, truth); // [B, 1, P]
+        let inside = self.inside_regions(&boxes, truth); // [B, 1, P]
         let unusable = usable.map(|usable| usable.bool_not().unsqueeze_dim::<3>(1)); // [B, 1, P]
         let (spared, excluded) = match self.in_ignore_region {
             InIgnoreRegion::NotBackground => (inside, unusable),
@@ -134,13 +135,10 @@ impl MaxIouAssigner {
         };
         let overlaps = overlaps(boxes, excluded, truth); // [B, M, P]
         let best = overlaps.clone().max_dim(1); // [B, 1, P]
-        let mut slot = first_slot(&overlaps, &best); // [B, 1, P]
+        let worse = overlaps.clone().lower(best.clone().expand(overlaps.dims()));
+        let mut slot = first(worse, 1); // [B, 1, P]
         let mut positive = best.clone().greater_equal_elem(self.pos_iou_thr);
-        let low = best.clone().lower_elem(self.neg_iou_thr);
-        let mut background = best.greater_equal_elem(0.0).bool_and(low);
-        if let Some(spared) = spared {
-            background = background.bool_and(spared.bool_not());
-        }
+        let background = self.background(best, spared);
         if self.match_low_quality {
             let taken_by = self.last_taker(overlaps, truth); // [B, 1, P]
             let taken = taken_by.clone().greater_equal_elem(0);
@@ -155,8 +153,19 @@ impl MaxIouAssigner {
         }
     }
 
+    /// Boxes with a `best` overlap below the threshold that take part and are not spared, each
+    /// `[B, 1, P]`.
+    fn background(&self, best: Tensor<3>, spared: Option<Tensor<3, Bool>>) -> Tensor<3, Bool> {
+        let low = best.clone().lower_elem(self.neg_iou_thr);
+        let background = best.greater_equal_elem(0.0).bool_and(low);
+        match spared {
+            Some(spared) => background.bool_and(spared.bool_not()),
+            None => background,
+        }
+    }
+
     /// Boxes of which too large a part lies in an ignore region, `[B, 1, P]`.
-    fn in_ignore_region(&self, boxes: &Tensor<3>, truth: &GroundTruth) -> Option<Tensor<3, Bool>> {
+    fn inside_regions(&self, boxes: &Tensor<3>, truth: &GroundTruth) -> Option<Tensor<3, Bool>> {
         if self.ignore_iof_thr <= 0.0 {
             return None;
         }
@@ -176,7 +185,7 @@ impl MaxIouAssigner {
     /// The last ground-truth slot that takes each box for being its best, -1 where none does,
     /// `[B, 1, P]`.
     fn last_taker(&self, overlaps: Tensor<3>, truth: &GroundTruth) -> Tensor<3, Int> {
-        let full @ [_, slots, points] = overlaps.dims();
+        let full @ [_, _, points] = overlaps.dims();
         let device = overlaps.device();
         let best = overlaps.clone().max_dim(2); // [B, M, 1]
         let mut takes = best
@@ -190,18 +199,11 @@ impl MaxIouAssigner {
             .greater_equal(best.expand(full))
             .bool_and(takes.expand(full)); // [B, M, P]
         if !self.gt_max_assign_all {
-            let order = Tensor::<1, Int>::arange(0..points as i64, &device);
-            let order = order.reshape([1, 1, points]).expand(full);
-            let first = order
-                .clone()
-                .mask_fill(taken.bool_not(), points as i64)
-                .min_dim(2); // [B, M, 1], P where the ground-truth box takes none
-            taken = order.equal(first.expand(full));
+            // P where the ground-truth box takes none.
+            let first = first(taken.bool_not(), 2).expand(full);
+            taken = indices(points, 2, &device).expand(full).equal(first);
         }
-        slot_order(slots, &device)
-            .expand(full)
-            .mask_fill(taken.bool_not(), -1)
-            .max_dim(1)
+        last(taken.bool_not(), 1)
     }
 }
 
@@ -222,24 +224,6 @@ fn either(a: Option<Tensor<3, Bool>>, b: Option<Tensor<3, Bool>>) -> Option<Tens
         (Some(a), Some(b)) => Some(a.bool_or(b)),
         (a, b) => a.or(b),
     }
-}
-
-/// Indices of ground-truth slots, `[1, M, 1]`.
-fn slot_order(slots: usize, device: &Device) -> Tensor<3, Int> {
-    Tensor::<1, Int>::arange(0..slots as i64, device).reshape([1, slots, 1])
-}
-
-/// The first slot with the best overlap of each box, `[B, 1, P]`. An argmax's choice among equals
-/// depends on the backend, the smallest index among equals does not.
-fn first_slot(overlaps: &Tensor<3>, best: &Tensor<3>) -> Tensor<3, Int> {
-    let full @ [_, slots, _] = overlaps.dims();
-    slot_order(slots, &overlaps.device())
-        .expand(full)
-        .mask_fill(
-            overlaps.clone().lower(best.clone().expand(full)),
-            slots as i64,
-        )
-        .min_dim(1)
 }
 
 #[cfg(test)]

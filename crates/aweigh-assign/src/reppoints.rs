@@ -15,6 +15,7 @@ use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::max_iou::MaxIouAssigner;
+use crate::order::{first, indices};
 use crate::{Matches, inside_any};
 
 /// Stands for a point that a box cannot take; larger than any distance, finite so that every
@@ -186,7 +187,10 @@ impl PointAssigner {
         let distances = self.nearest(distances);
 
         let smallest = distances.clone().min_dim(1); // [B, 1, P]
-        let slot = first_box(distances, &smallest);
+        let farther = distances
+            .clone()
+            .greater(smallest.clone().expand(distances.dims()));
+        let slot = first(farther, 1);
         let positive = smallest.lower_elem(FAR).squeeze_dim::<2>(1);
         let left_out = inside_any(&points, truth).bool_or(usable.bool_not());
         Matches {
@@ -228,34 +232,16 @@ impl PointAssigner {
     /// Keeps the `pos_num` smallest distances of every box; the others become [`FAR`].
     fn nearest(&self, distances: Tensor<3>) -> Tensor<3> {
         let full @ [_, _, points] = distances.dims();
-        let order = arange(points, &distances.device())
-            .reshape([1, 1, points])
-            .expand(full);
+        let order = indices(points, 2, &distances.device()).expand(full);
         let mut rest = distances.clone(); // [B, M, P]
         // Few rounds over all points: sorting on a GPU would wait for the host.
         for _ in 0..self.pos_num.min(points) {
             let smallest = rest.clone().min_dim(2); // [B, M, 1]
-            let first = order
-                .clone()
-                .mask_fill(rest.clone().greater(smallest.expand(full)), points as i64)
-                .min_dim(2); // [B, M, 1]
+            let first = first(rest.clone().greater(smallest.expand(full)), 2); // [B, M, 1]
             rest = rest.mask_fill(order.clone().equal(first.expand(full)), FAR);
         }
         distances.mask_fill(rest.lower_elem(FAR), FAR)
     }
-}
-
-/// Slot of the box that each point is nearest to, given its `smallest` distance `[B, 1, P]`, of
-/// equally near boxes the first, `[B, 1, P]`. An argmin's choice among equals depends on the
-/// backend, the smallest index among equals does not.
-fn first_box(distances: Tensor<3>, smallest: &Tensor<3>) -> Tensor<3, Int> {
-    let full @ [_, slots, _] = distances.dims();
-    let farther = distances.greater(smallest.clone().expand(full));
-    let order = arange(slots, &smallest.device()).reshape([1, slots, 1]);
-    order
-        .expand(full)
-        .mask_fill(farther, slots as i64)
-        .min_dim(1)
 }
 
 /// Distance of every point from the centre of every box, in widths and heights of the box,
@@ -286,10 +272,6 @@ fn point_levels(levels: &[LevelShape], device: &Device) -> Tensor<3, Int> {
         .collect();
     let count = logs.len();
     Tensor::from_data(TensorData::new(logs, [1, 1, count]), device)
-}
-
-fn arange(count: usize, device: &Device) -> Tensor<1, Int> {
-    Tensor::arange(0..count as i64, device)
 }
 
 #[cfg(test)]

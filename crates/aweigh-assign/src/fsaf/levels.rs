@@ -3,7 +3,8 @@
 use aweigh_geometry::{GroundTruth, LevelShape, boxes::area};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
-use super::{CenterRegions, class_is, slot_order};
+use super::{CenterRegions, class_is};
+use crate::order::{first, indices};
 
 /// Loss of a box on a level where it has no effective point: more than that of any other level.
 pub(super) const UNTRAINED: f32 = 1e6;
@@ -61,7 +62,7 @@ pub fn online_levels(
     let (batch, slots) = (truth.images(), truth.slots());
     let [_, points] = losses.dims();
     let full = [batch, slots, points];
-    let effective = slot_order(slots, &losses.device())
+    let effective = indices(slots, 1, &losses.device())
         .expand(full)
         .equal(regions.slot.clone().unsqueeze_dim::<3>(1).expand(full))
         .bool_and(regions.effective.clone().unsqueeze_dim::<3>(1).expand(full))
@@ -69,8 +70,10 @@ pub fn online_levels(
     let count = level_sums(&effective, levels); // [B, M, L]
     let sum = level_sums(&(effective * losses.unsqueeze_dim::<3>(1)), levels);
     let means = (sum / count.clone().clamp_min(1.0)).mask_fill(count.lower_elem(0.5), UNTRAINED);
+    let smallest = means.clone().min_dim(2); // [B, M, 1]
     LevelChoice {
-        level: first_smallest(&means),
+        // Of equal losses the first.
+        level: first(means.clone().greater(smallest.expand(means.dims())), 2).squeeze_dim(2),
         losses: means,
     }
 }
@@ -144,20 +147,4 @@ fn level_of_points(levels: &[LevelShape], device: &Device) -> Tensor<2, Int> {
         .collect();
     let count = indices.len();
     Tensor::from_data(TensorData::new(indices, [1, count]), device)
-}
-
-/// Index of the first smallest value along the last dimension. An argmin's choice among equals
-/// depends on the backend.
-fn first_smallest(values: &Tensor<3>) -> Tensor<2, Int> {
-    let full @ [_, _, count] = values.dims();
-    let order = Tensor::<1, Int>::arange(0..count as i64, &values.device());
-    let larger = values
-        .clone()
-        .greater(values.clone().min_dim(2).expand(full));
-    order
-        .reshape([1, 1, count])
-        .expand(full)
-        .mask_fill(larger, count as i64)
-        .min_dim(2)
-        .squeeze_dim(2)
 }
