@@ -228,7 +228,11 @@ RECIPES = {
         "empty": [1],
         "images": [[96, 128], [64, 70]],
     },
-    "detector_retina": {"model": plain_model(retina.retina(stacked_convs=1)), "sgd": {**SGD, "lr": 0.001}},
+    "detector_retina": {
+        "model": plain_model(retina.retina(stacked_convs=1)),
+        "sgd": {**SGD, "lr": 0.001},
+        "images": [[64, 96], [60, 90]],
+    },
     "detector_retina_gn": {
         "model": plain_model(retina.retina(norm_cfg=retina.GROUPS_OF_4, num_classes=3)),
         "sgd": {**SGD, "bias_lr_mult": 1.0, "bias_decay_mult": 1.0},

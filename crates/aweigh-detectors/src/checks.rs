@@ -44,7 +44,7 @@ impl Table<'_> {
         let number = value.into();
         let holds = number > 0.0 && number.is_finite();
         self.need(holds, key, || {
-            format!("expected more than 0, found {value}")
+            format!("expected a finite number above 0, found {value}")
         })
     }
 
@@ -56,7 +56,9 @@ impl Table<'_> {
     ) -> Result<(), DetectorConfigError> {
         let number = value.into();
         let holds = number >= 0.0 && number.is_finite();
-        self.need(holds, key, || format!("expected 0 or more, found {value}"))
+        self.need(holds, key, || {
+            format!("expected a finite number from 0 on, found {value}")
+        })
     }
 
     /// A part of a whole.
@@ -107,3 +109,45 @@ pub(crate) trait Number: Copy + Display + Into<f64> {}
 
 impl Number for f32 {}
 impl Number for f64 {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_finite_and_in_their_range() {
+        type Check = fn(Table<'static>, &'static str, f64) -> Result<(), DetectorConfigError>;
+        let check = |check: Check, accepted: &[f64]| {
+            for value in [
+                f64::NAN,
+                f64::NEG_INFINITY,
+                -1.0,
+                0.0,
+                1.0,
+                2.0,
+                f64::INFINITY,
+            ] {
+                let result = check(Table("detector.foo"), "bar", value);
+                let message = result.as_ref().map_err(ToString::to_string);
+                assert_eq!(result.is_ok(), accepted.contains(&value), "{message:?}");
+                if let Err(message) = message {
+                    assert!(
+                        message.starts_with("detector.foo.bar: expected "),
+                        "{message}"
+                    );
+                    assert!(message.ends_with(&format!("found {value}")), "{message}");
+                }
+            }
+        };
+        check(Table::positive, &[1.0, 2.0]);
+        check(Table::not_negative, &[0.0, 1.0, 2.0]);
+        check(Table::fraction, &[0.0, 1.0]);
+    }
+
+    #[test]
+    fn numbers_print_as_they_were_written() {
+        let error = Table("detector.foo").positive("bar", -0.1_f32);
+        let message = error.expect_err("below 0").to_string();
+        assert!(message.ends_with("found -0.1"), "{message}");
+    }
+}

@@ -1,4 +1,4 @@
-//! Points, square anchors and valid flags of pyramid levels.
+//! Points and square anchors of pyramid levels.
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 

@@ -66,6 +66,13 @@ fn errors_name_the_key() {
     assert!(changed(|c| c.test.nms_iou = 60.0).contains("detector.fcos.test.nms_iou"));
     assert!(changed(|c| c.test.nms_pre = 0).contains("detector.fcos.test.nms_pre"));
     assert!(changed(|c| c.focal.gamma = -1.0).contains("detector.fcos.focal.gamma"));
+    assert!(changed(|c| c.focal.alpha = 1.5).contains("detector.fcos.focal.alpha"));
+    assert!(changed(|c| c.focal.weight = -1.0).contains("detector.fcos.focal.weight"));
+    assert!(changed(|c| c.box_weight = -1.0).contains("detector.fcos.box_weight"));
+    let change = |c: &mut FcosConfig| c.centerness_weight = f64::NAN;
+    assert!(changed(change).contains("detector.fcos.centerness_weight"));
+    let change = |c: &mut FcosConfig| c.test.min_box_size = f32::NAN;
+    assert!(changed(change).contains("detector.fcos.test.min_box_size"));
 
     let mut classes = tiny(FcosConfig::default());
     classes.num_classes = Some(0);

@@ -2,7 +2,7 @@
 
 use aweigh_backbone::{ExtraLevels, FpnConfig};
 use aweigh_detectors::fovea::FoveaConfig;
-use aweigh_detectors::{DetectorConfig, Method, TowerNorm};
+use aweigh_detectors::{DetectorConfig, Method, Score, TowerNorm};
 
 use super::{check, message, tiny, truth};
 
@@ -69,6 +69,15 @@ fn errors_name_the_key() {
     check(|c| c.sigma = 1.5, ["fovea.sigma", "1.5"]);
     check(|c| c.smooth_l1_beta = 0.0, ["fovea.smooth_l1_beta", "0"]);
     check(|c| c.focal.gamma = -1.0, ["fovea.focal.gamma", "-1"]);
+    check(|c| c.box_weight = -2.0, ["fovea.box_weight", "-2"]);
+    check(
+        |c| c.test.score = Score::Sqrt,
+        ["fovea.test.score", "product"],
+    );
+    check(
+        |c| (c.dcn_on_last_conv, c.stacked_convs) = (true, 0),
+        ["fovea.dcn_on_last_conv", "stacked_convs is 0"],
+    );
     check(|c| c.test.nms_iou = 60.0, ["fovea.test.nms_iou", "60"]);
     check(|c| c.feat_channels = 0, ["fovea.feat_channels", "0"]);
     check(|c| c.feat_channels = 7, ["fovea.norm", "7"]);
@@ -89,7 +98,17 @@ fn fovea_r50_has_mmdetections_parameters() {
         norm: TowerNorm::GroupNorm { groups: 32 },
         ..FoveaConfig::default()
     };
-    for (fovea, wanted) in [(FoveaConfig::default(), 36_419_732), (aligned, 38_615_476)] {
+    // Both towers have a convolution of 27 more outputs, for 256 channels and nine taps.
+    let deformable = FoveaConfig {
+        dcn_on_last_conv: true,
+        ..FoveaConfig::default()
+    };
+    let offsets = 2 * (256 * 9 + 1) * 27;
+    for (fovea, wanted) in [
+        (FoveaConfig::default(), 36_419_732),
+        (deformable, 36_419_732 + offsets),
+        (aligned, 38_615_476),
+    ] {
         let config = DetectorConfig {
             num_classes: Some(80),
             neck: FpnConfig {

@@ -1,7 +1,7 @@
 //! FSAF alone.
 
-use aweigh_detectors::Method;
 use aweigh_detectors::fsaf::{CenterRegionAssigner, FsafBranch, FsafConfig, LevelSelection};
+use aweigh_detectors::{Method, Score};
 
 use super::{check, message, tiny, truth};
 
@@ -64,6 +64,14 @@ fn errors_name_the_key() {
     check(
         |c| c.branch.focal.gamma = -1.0,
         ["fsaf.branch.focal.gamma", "-1"],
+    );
+    check(
+        |c| c.test.score = Score::Sqrt,
+        ["fsaf.test.score", "product"],
+    );
+    check(
+        |c| c.branch.box_weight = -2.0,
+        ["fsaf.branch.box_weight", "-2"],
     );
     check(
         |c| c.branch.normalizer = 0.0,

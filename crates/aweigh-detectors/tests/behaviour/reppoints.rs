@@ -107,6 +107,7 @@ fn errors_name_the_key() {
         |c| c.point_base_scale = 0.0,
         ["reppoints.point_base_scale", "0"],
     );
+    check(|c| c.init_loss.weight = -2.0, ["init_loss.weight", "-2"]);
     check(|c| c.init_loss.beta = 0.0, ["init_loss.beta", "0"]);
     check(|c| c.refine_loss.beta = -1.0, ["refine_loss.beta", "-1"]);
     check(

@@ -2,7 +2,7 @@
 
 use aweigh_detectors::fsaf::FsafBranch;
 use aweigh_detectors::retina::{DeltaLoss, RetinaConfig};
-use aweigh_detectors::{Method, Predictions};
+use aweigh_detectors::{Method, Predictions, Score};
 use aweigh_geometry::GroundTruth;
 use aweigh_testkit::device;
 
@@ -148,6 +148,12 @@ fn errors_name_the_key() {
         ["retina.assigner.neg_iou_thr", "0.7"],
     );
     check(|c| c.focal.gamma = -1.0, ["retina.focal.gamma", "-1"]);
+    check(|c| c.box_weight = -2.0, ["retina.box_weight", "-2"]);
+    check(|c| c.fsaf_weight = -2.0, ["retina.fsaf_weight", "-2"]);
+    check(
+        |c| c.test.score = Score::Sqrt,
+        ["retina.test.score", "product"],
+    );
     check(|c| c.test.nms_iou = 60.0, ["retina.test.nms_iou", "60"]);
     check(|c| c.feat_channels = 7, ["retina.norm", "7"]);
     check(

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use aweigh_testkit::options::{choice, flag, number_or, pair, size_or};
 
-use super::{focal, inference, norm, weight};
+use super::{focal_or_default, inference, norm, weight};
 
 /// An `FCOSHead`; whole detectors keep its `test_cfg` elsewhere.
 pub(crate) fn fcos(case: &Case, head: &Value, test: &Value) -> FcosConfig {
@@ -43,16 +43,24 @@ pub(crate) fn fcos(case: &Case, head: &Value, test: &Value) -> FcosConfig {
         centerness_on_reg: flag(&head["centerness_on_reg"]),
         center_sampling: flag(&head["center_sampling"]),
         center_sample_radius: number_or(&head["center_sample_radius"], 1.5) as f32,
-        regress_ranges: match head["regress_ranges"].as_array() {
-            Some(ranges) => ranges.iter().map(|r| pair(r).map(|x| x as f32)).collect(),
-            None => default.regress_ranges,
+        regress_ranges: match &head["regress_ranges"] {
+            Value::Null => default.regress_ranges,
+            ranges => pairs(ranges),
         },
-        focal: focal(case, &head["loss_cls"]),
+        focal: focal_or_default(case, &head["loss_cls"]),
         box_loss: box_loss(case, &head["loss_bbox"]),
         box_weight: weight(&head["loss_bbox"]),
         centerness_weight: weight(&head["loss_centerness"]),
         test: inference(case, test),
     }
+}
+
+/// A list of ranges.
+pub(super) fn pairs(list: &Value) -> Vec<[f32; 2]> {
+    let Value::Array(list) = list else {
+        panic!("expected a list of ranges, got {list}");
+    };
+    list.iter().map(|r| pair(r).map(|x| x as f32)).collect()
 }
 
 /// Whether the convolutions of the towers have a bias; `auto` where no norm follows.

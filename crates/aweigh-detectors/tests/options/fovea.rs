@@ -4,10 +4,10 @@ use aweigh_detectors::fovea::FoveaConfig;
 use aweigh_testkit::{Case, understand};
 use serde_json::Value;
 
-use aweigh_testkit::options::{flag, number_or, numbers, pair, size_or};
+use aweigh_testkit::options::{flag, number_or, numbers, size_or};
 
-use super::fcos::conv_bias;
-use super::{STRIDES_FROM_4, focal, inference, norm, strides_or, weight};
+use super::fcos::{conv_bias, pairs};
+use super::{STRIDES_FROM_4, focal_or_default, inference, norm, strides_or, weight};
 
 /// A `FoveaHead`; whole detectors keep its `test_cfg` elsewhere.
 pub(crate) fn fovea(case: &Case, head: &Value, test: &Value) -> FoveaConfig {
@@ -48,7 +48,7 @@ pub(crate) fn fovea(case: &Case, head: &Value, test: &Value) -> FoveaConfig {
         sigma: number_or(&head["sigma"], 0.4),
         base_edge_list: base_edges(&head["base_edge_list"], levels),
         scale_ranges: scale_ranges(&head["scale_ranges"], levels),
-        focal: focal(case, &head["loss_cls"]),
+        focal: focal_or_default(case, &head["loss_cls"]),
         smooth_l1_beta: number_or(&loss["beta"], 1.0),
         box_weight: weight(loss),
         test: inference(case, test),
@@ -66,12 +66,12 @@ fn base_edges(edges: &Value, levels: usize) -> Vec<f32> {
 }
 
 fn scale_ranges(ranges: &Value, levels: usize) -> Vec<[f32; 2]> {
-    match ranges.as_array() {
-        Some(ranges) => ranges.iter().map(|r| pair(r).map(|x| x as f32)).collect(),
+    match ranges {
         // The class's default, which no published config uses.
-        None => [8.0, 16.0, 32.0, 64.0, 128.0]
+        Value::Null => [8.0, 16.0, 32.0, 64.0, 128.0]
             .map(|low| [low, 4.0 * low])
             .to_vec(),
+        _ => pairs(ranges),
     }
     .into_iter()
     .take(levels)

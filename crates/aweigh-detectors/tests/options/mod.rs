@@ -49,6 +49,14 @@ pub(crate) fn norm(case: &Case, norm: &Value) -> TowerNorm {
     }
 }
 
+/// [`focal`], or the default of the classes of FCOS, FoveaBox and RepPoints.
+pub(crate) fn focal_or_default(case: &Case, loss: &Value) -> FocalLoss {
+    match loss {
+        Value::Null => FocalLoss::default(),
+        _ => focal(case, loss),
+    }
+}
+
 /// Focal loss of the classes; `reduction` does not change what it computes.
 pub(crate) fn focal(case: &Case, loss: &Value) -> FocalLoss {
     let known = [
@@ -59,10 +67,6 @@ pub(crate) fn focal(case: &Case, loss: &Value) -> FocalLoss {
         "loss_weight",
         "reduction",
     ];
-    if loss.is_null() {
-        // The default of the heads' classes.
-        return FocalLoss::default();
-    }
     understand(case, loss, &known);
     assert_eq!(loss["type"], "FocalLoss", "{}: class loss", case.name);
     let sigmoid = choice(&loss["use_sigmoid"]).unwrap_or(true);

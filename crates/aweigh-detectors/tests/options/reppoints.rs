@@ -6,7 +6,7 @@ use aweigh_testkit::{Case, understand};
 use serde_json::Value;
 
 use super::assigners::{max_iou, point};
-use super::{focal, inference, norm, weight};
+use super::{focal_or_default, inference, norm, weight};
 
 /// A `RepPointsHead`; whole detectors keep its `train_cfg` and `test_cfg` elsewhere.
 pub(crate) fn reppoints(case: &Case, head: &Value, train: &Value, test: &Value) -> RepPointsConfig {
@@ -48,19 +48,23 @@ pub(crate) fn reppoints(case: &Case, head: &Value, train: &Value, test: &Value) 
         point_base_scale: number("point_base_scale", 4.0),
         use_grid_points: flag(&head["use_grid_points"]),
         center_init: choice(&head["center_init"]).unwrap_or(true),
-        transform_method: match head["transform_method"].as_str() {
-            None | Some("moment") => TransformMethod::Moment,
-            Some("minmax") => TransformMethod::Minmax,
-            Some("partial_minmax") => TransformMethod::PartialMinmax,
-            Some(other) => panic!("{}: transform {other}", case.name),
-        },
+        transform_method: transform_method(&head["transform_method"]),
         moment_mul: number("moment_mul", 0.01),
         init_assigner: init_assigner(case, stage(case, &train["init"])),
         refine_assigner: max_iou(case, stage(case, &train["refine"])),
-        focal: focal(case, &head["loss_cls"]),
+        focal: focal_or_default(case, &head["loss_cls"]),
         init_loss: point_loss(case, &head["loss_bbox_init"], 0.5),
         refine_loss: point_loss(case, &head["loss_bbox_refine"], 1.0),
         test: inference(case, test),
+    }
+}
+
+fn transform_method(name: &Value) -> TransformMethod {
+    match (name, name.as_str()) {
+        (Value::Null, _) | (_, Some("moment")) => TransformMethod::Moment,
+        (_, Some("minmax")) => TransformMethod::Minmax,
+        (_, Some("partial_minmax")) => TransformMethod::PartialMinmax,
+        _ => panic!("transform {name}"),
     }
 }
 

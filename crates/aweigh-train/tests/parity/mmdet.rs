@@ -4,7 +4,7 @@ use aweigh_backbone::{
     Affine, DcnConfig, DcnKind, Depth, ExtraLevels, FpnConfig, NormConfig, ResNetConfig, Style,
 };
 use aweigh_detectors::DetectorConfig;
-use aweigh_testkit::options::{choice, flag, number_or, size, size_or};
+use aweigh_testkit::options::{choice, flag, number_or, numbers, size, size_or};
 use aweigh_testkit::{Case, understand};
 use serde_json::Value;
 
@@ -79,30 +79,31 @@ fn backbone(case: &Case, options: &Value) -> ResNetConfig {
     assert!(known, "{}: backbone {}", case.name, options["type"]);
     let default = ResNetConfig::default();
     let norm_eval = choice(&options["norm_eval"]).unwrap_or(true);
-    let list = |key: &str, absent: &[usize]| match options[key].as_array() {
-        Some(list) => list.iter().map(size).collect(),
-        None => absent.to_vec(),
+    let list = |key: &str, absent: &[usize]| match &options[key] {
+        Value::Null => absent.to_vec(),
+        list => numbers(list).into_iter().map(|x| x as usize).collect(),
     };
     ResNetConfig {
         depth: Depth::try_from(size(&options["depth"])).expect("a known depth"),
-        style: match options["style"].as_str() {
-            Some("caffe") => Style::Caffe,
-            None | Some("pytorch") => Style::Pytorch,
-            Some(other) => panic!("{}: style {other}", case.name),
+        style: match (&options["style"], options["style"].as_str()) {
+            (_, Some("caffe")) => Style::Caffe,
+            (Value::Null, _) | (_, Some("pytorch")) => Style::Pytorch,
+            (other, _) => panic!("{}: style {other}", case.name),
         },
         base_channels: size_or(&options["base_channels"], 64),
         num_stages: size_or(&options["num_stages"], 4),
         strides: list("strides", &default.strides),
         dilations: list("dilations", &default.dilations),
         out_indices: list("out_indices", &default.out_indices),
-        frozen_stages: options["frozen_stages"].as_i64().map_or(-1, |n| n as i32),
+        frozen_stages: number_or(&options["frozen_stages"], -1.0) as i32,
         norm: norm(case, &options["norm_cfg"], norm_eval),
         groups: size_or(&options["groups"], 1),
         base_width: size_or(&options["base_width"], default.base_width),
         dcn: dcn(case, &options["dcn"]),
-        stage_with_dcn: match options["stage_with_dcn"].as_array() {
-            Some(list) => list.iter().map(flag).collect(),
-            None => default.stage_with_dcn.clone(),
+        stage_with_dcn: match &options["stage_with_dcn"] {
+            Value::Array(list) => list.iter().map(flag).collect(),
+            Value::Null => default.stage_with_dcn.clone(),
+            other => panic!("{}: stage_with_dcn {other}", case.name),
         },
         ..default
     }
