@@ -108,7 +108,7 @@ impl MaxIouAssigner {
         if !(0.0..=1.0).contains(&lowest) {
             return Err(("min_pos_iou", format!("expected 0 to 1, found {lowest}")));
         }
-        if !(inside < 1.0) {
+        if inside.is_nan() || inside >= 1.0 {
             let problem = format!("expected less than 1, 0 or less for off, found {inside}");
             return Err(("ignore_iof_thr", problem));
         }

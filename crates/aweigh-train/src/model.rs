@@ -1,10 +1,11 @@
 //! Detectors with fresh, pretrained or trained weights.
 
+use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use aweigh_backbone::weights;
-use aweigh_data::{CocoDataset, Purpose};
+use aweigh_data::{CocoDataset, DataError, Purpose};
 use aweigh_detectors::{Detector, DetectorConfig, DetectorConfigError};
 use burn::module::Module;
 use burn::tensor::Device;
@@ -130,12 +131,10 @@ impl Trained {
         weights: &Path,
         device: &Device,
     ) -> Result<Self, TrainError> {
-        if let Some(checkpoint) = checkpoint_of(weights) {
-            return Self::from_checkpoint(&checkpoint, experiment, device);
-        }
-        let split = (experiment.data.val.as_ref()).unwrap_or(&experiment.data.train);
-        let dataset = CocoDataset::open(&experiment.data.dataset(split), Purpose::Evaluate)?;
-        Self::from_weights_for(&dataset, experiment, weights, device)
+        Self::of_weights(experiment, weights, device, || {
+            let split = (experiment.data.val.as_ref()).unwrap_or(&experiment.data.train);
+            CocoDataset::open(&experiment.data.dataset(split), Purpose::Evaluate)
+        })
     }
 
     /// As [`from_weights`](Self::from_weights), except that classes which the weights do not have
@@ -150,9 +149,21 @@ impl Trained {
         weights: &Path,
         device: &Device,
     ) -> Result<Self, TrainError> {
+        Self::of_weights(experiment, weights, device, || Ok(dataset))
+    }
+
+    /// The model of weights, with the classes of a dataset where they have none.
+    fn of_weights<D: Borrow<CocoDataset>>(
+        experiment: &Experiment,
+        weights: &Path,
+        device: &Device,
+        dataset: impl FnOnce() -> Result<D, DataError>,
+    ) -> Result<Self, TrainError> {
         if let Some(checkpoint) = checkpoint_of(weights) {
             return Self::from_checkpoint(&checkpoint, experiment, device);
         }
+        let dataset = dataset()?;
+        let dataset = dataset.borrow();
         num_classes(&experiment.detector, dataset)?;
         Self::build(experiment, classes(dataset), weights, device)
     }
