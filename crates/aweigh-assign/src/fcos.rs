@@ -13,6 +13,7 @@ use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::inside_any;
+use crate::matches::boxes_of;
 use crate::order::first;
 
 /// Stands for "no box" among areas; larger than the area of any box, finite so that every
@@ -192,12 +193,8 @@ impl FcosAssigner {
         slot: Tensor<3, Int>,
         positive: Tensor<3, Bool>,
     ) -> FcosTargets {
-        let [batch, num_points, _] = slot.dims();
-        let boxes = truth
-            .boxes
-            .clone()
-            .gather(1, slot.clone().expand([batch, num_points, 4])); // [B, P, 4]
         let slot = slot.squeeze_dim::<2>(2);
+        let boxes = boxes_of(&slot, truth); // [B, P, 4]
         let side = |i: usize| boxes.clone().narrow(2, i, 1); // [B, P, 1]
         let [left, top] = [table.x.clone() - side(0), table.y.clone() - side(1)];
         let [right, bottom] = [side(2) - table.x.clone(), side(3) - table.y.clone()];

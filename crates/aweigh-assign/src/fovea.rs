@@ -12,6 +12,7 @@ use aweigh_geometry::{
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 use crate::inside_any;
+use crate::matches::boxes_of;
 use crate::order::last;
 
 /// Stands for "no box" among sizes; larger than the size of any box, finite so that every
@@ -162,15 +163,12 @@ impl FoveaAssigner {
         slot: Tensor<3, Int>,
         positive: Tensor<3, Bool>,
     ) -> FoveaTargets {
-        let [batch, num_points, _] = slot.dims();
-        let full = [batch, num_points, 4];
+        let slot = slot.squeeze_dim::<2>(2);
         let points = pyramid_points(levels, PointOrigin::Center, &slot.device()); // [P, 2]
-        let boxes = truth.boxes.clone().gather(1, slot.clone().expand(full)); // [B, P, 4]
-        let negative = positive.clone().bool_not().expand(full);
-        let distances = self.log_distances(levels, &points, &boxes);
+        let distances = self.log_distances(levels, &points, &boxes_of(&slot, truth));
+        let negative = positive.clone().bool_not().expand(distances.dims());
         let distances = distances.mask_fill(negative, 0.0);
 
-        let slot = slot.squeeze_dim::<2>(2);
         let positive = positive.squeeze_dim::<2>(2);
         FoveaTargets {
             labels: truth.labels.clone().gather(1, slot.clone()),

@@ -15,6 +15,7 @@ use aweigh_geometry::{
 use burn::tensor::{Bool, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::matches::boxes_of;
 use crate::order::{indices, last};
 
 pub use levels::{FsafTargets, LevelChoice, heuristic_levels, online_levels};
@@ -206,14 +207,6 @@ impl CenterRegionAssigner {
             }
         }
     }
-}
-
-/// The box of every slot `[B, P]`, `[B, P, 4]`.
-fn boxes_of(slot: &Tensor<2, Int>, truth: &GroundTruth) -> Tensor<3> {
-    let [batch, points] = slot.dims();
-    let rows = slot.clone().unsqueeze_dim::<3>(2);
-    let rows = rows.expand([batch, points, 4]);
-    truth.boxes.clone().gather(1, rows)
 }
 
 /// The classes of the boxes that shade each point, `[B, M, P]` to `[B, C, P]`.

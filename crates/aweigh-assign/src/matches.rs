@@ -1,5 +1,6 @@
 //! Who learns which box.
 
+use aweigh_geometry::GroundTruth;
 use burn::tensor::{Bool, Int, Tensor};
 
 /// Which ground-truth box every candidate of a batch learns, a point or a box. A candidate that is
@@ -13,4 +14,12 @@ pub struct Matches {
     /// `[B, P]`: the candidate is neither positive nor background: it lies in an ignore region, is
     /// not usable, or its overlap is between two thresholds.
     pub ignored: Tensor<2, Bool>,
+}
+
+/// The box of every slot `[B, P]`, `[B, P, 4]`.
+pub(crate) fn boxes_of(slot: &Tensor<2, Int>, truth: &GroundTruth) -> Tensor<3> {
+    let [batch, points] = slot.dims();
+    let rows = slot.clone().unsqueeze_dim::<3>(2);
+    let rows = rows.expand([batch, points, 4]);
+    truth.boxes.clone().gather(1, rows)
 }

@@ -14,6 +14,7 @@ use aweigh_geometry::{
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
+use crate::matches::boxes_of;
 use crate::max_iou::MaxIouAssigner;
 use crate::order::{first, indices};
 use crate::{Matches, inside_any};
@@ -146,12 +147,9 @@ impl RepPointsAssigner {
 
 /// Looks up labels and boxes.
 fn stage(targets: Matches, truth: &GroundTruth) -> StageTargets {
-    let [batch, points] = targets.slot.dims();
-    let slot = targets.slot.clone().unsqueeze_dim::<3>(2); // [B, P, 1]
-    let boxes = truth.boxes.clone();
     StageTargets {
         labels: truth.labels.clone().gather(1, targets.slot.clone()),
-        boxes: boxes.gather(1, slot.expand([batch, points, 4])),
+        boxes: boxes_of(&targets.slot, truth),
         slot: targets.slot,
         positive: targets.positive,
         ignored: targets.ignored,

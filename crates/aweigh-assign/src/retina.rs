@@ -4,6 +4,7 @@
 use aweigh_geometry::{GroundTruth, LevelShape, anchors::AnchorGrid, codec::encode_delta};
 use burn::tensor::{Bool, Int, Tensor};
 
+use crate::matches::boxes_of;
 use crate::max_iou::MaxIouAssigner;
 
 /// Gives each anchor at most one ground-truth box.
@@ -47,10 +48,8 @@ impl RetinaAssigner {
             .unsqueeze_dim::<3>(0); // [1, P, 4]
         let found = self.max_iou.assign(anchors.clone(), Some(usable), truth);
 
-        let [batch, count] = found.slot.dims();
-        let full = [batch, count, 4];
-        let rows = found.slot.clone().unsqueeze_dim::<3>(2).expand(full);
-        let boxes = truth.boxes.clone().gather(1, rows);
+        let boxes = boxes_of(&found.slot, truth); // [B, P, 4]
+        let full = boxes.dims();
         // An anchor without a box keeps its own: the delta is zero, never infinite.
         let without = found.positive.clone().bool_not().unsqueeze_dim::<3>(2);
         let anchors = anchors.expand(full);

@@ -1,10 +1,9 @@
 //! Options of FCOS heads.
 
 use aweigh_detectors::fcos::{BoxLossKind, FcosConfig};
+use aweigh_testkit::options::{choice, flag, number_or, pair, size_or};
 use aweigh_testkit::{Case, understand};
 use serde_json::Value;
-
-use aweigh_testkit::options::{choice, flag, number_or, pair, size_or};
 
 use super::{focal_or_default, inference, norm, weight};
 

@@ -1,10 +1,9 @@
 //! Options of FoveaBox heads.
 
 use aweigh_detectors::fovea::FoveaConfig;
+use aweigh_testkit::options::{flag, number_or, numbers, size_or};
 use aweigh_testkit::{Case, understand};
 use serde_json::Value;
-
-use aweigh_testkit::options::{flag, number_or, numbers, size_or};
 
 use super::fcos::{conv_bias, pairs};
 use super::{STRIDES_FROM_4, focal_or_default, inference, norm, strides_or, weight};
