@@ -60,7 +60,9 @@ fn tiny(method: Method) -> DetectorConfig {
         Method::RepPoints(reppoints) => {
             config.reppoints = Some(RepPointsConfig {
                 feat_channels: 8,
-                point_feat_channels: 8,
+                // With few, ReLU leaves some points no feature at all: their boxes have no area, and
+                // lie in no ignore region.
+                point_feat_channels: 32,
                 stacked_convs: 1,
                 norm: NORM,
                 ..reppoints
@@ -163,9 +165,9 @@ fn points_in_ignore_regions_have_no_class_loss() {
     for method in recipes() {
         let ignored = [truth(&[], &[whole]), truth(&[], &[whole])];
         let (parts, _) = check(method.clone(), ignored);
-        let (all, _) = check(method, [truth(&[], &[]), truth(&[], &[])]);
+        let (all, _) = check(method.clone(), [truth(&[], &[]), truth(&[], &[])]);
         for ((name, part), (_, all)) in parts.into_iter().zip(all) {
-            assert!(part <= 0.1 * all, "{name}: {part} of {all}");
+            assert!(part <= 0.1 * all, "{name}: {part} of {all}, {method:?}");
         }
     }
 }
