@@ -411,7 +411,7 @@ fn wrong_inputs_of_explain_are_named() {
     );
     check(
         &explain(&image, "tiny.toml", &[]),
-        &["error: tiny.toml:2:2: not a COCO annotation file"],
+        &["error: tiny.toml:2:2: not a COCO annotation file: expected value"],
     );
     std::fs::copy(folder.join(&image), folder.join("other.png")).expect("copies");
     check(

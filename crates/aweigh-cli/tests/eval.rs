@@ -71,11 +71,9 @@ fn refuse(results: &str, parts: &[&str]) {
 
 #[test]
 fn broken_results_name_the_file_and_the_place() {
-    refuse(
-        "[{\"image_id\": 1,",
-        &["error: found.json", "line 1 column 16"],
-    );
-    refuse("{}", &["error: found.json", "expected", "line 1"]);
+    refuse("[{\"image_id\": 1,", &["error: found.json:1:16: ", "EOF"]);
+    refuse("{}", &["error: found.json", "it is an object without keys"]);
+    refuse("", &["error: found.json", "it is empty"]);
     refuse(
         r#"[{"image_id": 9, "category_id": 3, "bbox": [1, 1, 4, 4], "score": 0.9}]"#,
         &[
@@ -110,4 +108,57 @@ fn missing_files_are_named() {
         &["eval", "--annotations", path, "--results", "none.json"],
         "none.json",
     );
+}
+
+#[test]
+fn what_predict_writes_and_ids_with_a_point_score_the_same() {
+    let list = r#"[{"image_id": 1, "category_id": 3, "bbox": [10, 10, 40, 40], "score": 0.9}]"#;
+    let wanted = aweigh(folder(list).path(), &FILES).ok();
+    let same = |results: &str| assert_eq!(aweigh(folder(results).path(), &FILES).ok(), wanted);
+    same(&list.replace(": 1,", ": 1.0,").replace(": 3,", ": \"3\","));
+    // Ids of its own, as `aweigh predict` gives them.
+    let own = list.replace(": 1,", ": 2,").replace(": 3,", ": 0,");
+    same(&format!(
+        r#"{{"images": [{{"id": 1, "file_name": "in/b.png"}}, {{"id": 2, "file_name": "in/a.png"}}],
+            "categories": [{{"id": 0, "name": "ring"}}], "annotations": {own}}}"#
+    ));
+}
+
+#[test]
+fn more_detections_count_where_images_have_more_objects() {
+    let at = |index: usize| format!("[{}, {}, 8, 8]", 10 * (index % 20), 10 * (index / 20));
+    let truth = (0..150).map(|i| {
+        format!(
+            r#"{{"id": {i}, "image_id": 1, "category_id": 3, "bbox": {}}}"#,
+            at(i)
+        )
+    });
+    let found = (0..150).map(|i| {
+        format!(
+            r#"{{"image_id": 1, "category_id": 3, "bbox": {}, "score": 0.9}}"#,
+            at(i)
+        )
+    });
+    let folder = folder(&format!("[{}]", found.collect::<Vec<_>>().join(",")));
+    let truth = truth.collect::<Vec<_>>().join(",");
+    let text = format!(
+        r#"{{"images": [{{"id": 1}}], "categories": [{{"id": 3, "name": "ring"}}],
+            "annotations": [{truth}]}}"#
+    );
+    std::fs::write(folder.path().join("truth.json"), text).expect("writes");
+    let customary = aweigh(folder.path(), &FILES);
+    contains(
+        &customary.stderr,
+        &[
+            "warning: truth.json: 1 images have more objects",
+            "image 1 with 150 of `ring`",
+        ],
+    );
+    contains(&customary.ok(), &["maxDets=100 ] = 0.6"]);
+    let more = [FILES.as_slice(), &["--max-dets", "150"]].concat();
+    let all = aweigh(folder.path(), &more);
+    assert_eq!(all.stderr, "");
+    contains(&all.ok(), &["area=   all | maxDets=150 ] = 1.000"]);
+    let none = [FILES.as_slice(), &["--max-dets", "0"]].concat();
+    contains(&aweigh(folder.path(), &none).failed(2), &["at least 1"]);
 }

@@ -1,6 +1,7 @@
 //! The program as its users meet it: help, errors, and a whole small project.
 
 mod configs;
+mod data;
 mod errors;
 mod eval;
 mod help;

@@ -20,7 +20,7 @@ pub struct HostTruth {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImageMeta {
     /// The `id` in the annotation file; 0 for an image without one.
-    pub image_id: u64,
+    pub image_id: i64,
     /// The file.
     pub file: PathBuf,
     /// Size in the file.
@@ -107,7 +107,7 @@ impl HostBatch {
 
 /// What is known about an image before it is decoded.
 pub(crate) struct Source<'a> {
-    pub(crate) image_id: u64,
+    pub(crate) image_id: i64,
     pub(crate) file: &'a Path,
     pub(crate) truth: &'a HostTruth,
 }

@@ -1,13 +1,17 @@
 //! A COCO annotation file with its folder of images.
 
+mod build;
 mod find;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::annotations;
+use crate::annotations::AnnotationFile;
+use crate::finding::Finding;
 use crate::{DataError, HostTruth};
+use build::Built;
 
 /// Where a dataset lies and which of its images are used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +64,7 @@ pub enum Purpose {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Category {
     /// The `id` in the annotation file.
-    pub id: u64,
+    pub id: i64,
     /// The name.
     pub name: String,
 }
@@ -69,7 +73,7 @@ pub struct Category {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImageRecord {
     /// The `id` in the annotation file.
-    pub id: u64,
+    pub id: i64,
     /// The `file_name` in the annotation file.
     pub file_name: String,
     /// Width in pixels.
@@ -115,6 +119,8 @@ pub struct CocoDataset {
     classes: Vec<Category>,
     images: Vec<ImageRecord>,
     stats: DatasetStats,
+    findings: Vec<Finding>,
+    digest: String,
 }
 
 impl CocoDataset {
@@ -126,15 +132,27 @@ impl CocoDataset {
     /// `datasets/coco.py`). Image files are not opened.
     ///
     /// # Errors
-    /// If the file is missing, not COCO JSON, has repeated ids, refers to an undeclared image or
-    /// category, has an annotation without a usable `bbox` or an image without a size; if the
-    /// folder of the images is missing; if no class or no image is left.
+    /// For the reasons of [`AnnotationFile::read`] and [`from_file`](Self::from_file).
     pub fn open(config: &DatasetConfig, purpose: Purpose) -> Result<Self, DataError> {
-        let annotations::Parsed {
+        Self::from_file(&AnnotationFile::read(&config.annotations)?, config, purpose)
+    }
+
+    /// As [`open`](Self::open), with the annotation file of `config` read already.
+    ///
+    /// # Errors
+    /// If an annotation refers to an undeclared image or category, or an image has no name or no
+    /// size; if the folder of the images is missing; if no image is left.
+    pub fn from_file(
+        file: &AnnotationFile,
+        config: &DatasetConfig,
+        purpose: Purpose,
+    ) -> Result<Self, DataError> {
+        let Built {
             classes,
             images,
             mut stats,
-        } = annotations::read(&config.annotations)?;
+            findings,
+        } = build::build(file, purpose)?;
         if !config.images.is_dir() {
             return Err(DataError::ImageFolder {
                 path: config.images.clone(),
@@ -152,9 +170,11 @@ impl CocoDataset {
             classes,
             images,
             stats,
+            findings,
+            digest: file.digest().to_string(),
         };
-        dataset.check_not_empty()?;
         dataset.log();
+        dataset.check_not_empty()?;
         Ok(dataset)
     }
 
@@ -171,6 +191,16 @@ impl CocoDataset {
     /// What was read and what was left out.
     pub fn stats(&self) -> &DatasetStats {
         &self.stats
+    }
+
+    /// What is probably a mistake in the annotation file, or worth knowing; in the log already.
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// SHA-256 of the annotation file, in hexadecimal.
+    pub fn digest(&self) -> &str {
+        &self.digest
     }
 
     /// The configuration that the dataset was opened with.
@@ -195,28 +225,57 @@ impl CocoDataset {
     ///
     /// # Panics
     /// If `label` is not below the number of classes.
-    pub fn category_id(&self, label: usize) -> u64 {
+    pub fn category_id(&self, label: usize) -> i64 {
         self.classes[label].id
     }
 
-    fn check_not_empty(&self) -> Result<(), DataError> {
-        let stats = &self.stats;
-        let reason = if self.classes.is_empty() {
-            "no categories; `categories` must list at least one".to_string()
-        } else if !self.images.is_empty() {
-            return Ok(());
-        } else if stats.filtered_empty + stats.filtered_small == 0 {
-            "no images; `images` must list at least one".to_string()
-        } else {
-            format!(
-                "no image left: {} without boxes (`filter_empty`), {} with a side below {} px \
-                 (`min_size`)",
-                stats.filtered_empty, stats.filtered_small, self.config.min_size
-            )
+    /// Puts the classes into the order of `names` and relabels the boxes. False, and nothing is
+    /// changed, where these are not exactly the names of the classes, each once.
+    pub fn reorder_classes(&mut self, names: &[String]) -> bool {
+        let place = |class: &Category| {
+            let mut places = (0..names.len()).filter(|at| names[*at] == class.name);
+            places.next().filter(|_| places.next().is_none())
         };
+        let places: Option<Vec<usize>> = self.classes.iter().map(place).collect();
+        let Some(places) = places.filter(|places| places.len() == names.len()) else {
+            return false;
+        };
+        let distinct: HashSet<usize> = places.iter().copied().collect();
+        if distinct.len() != names.len() {
+            return false;
+        }
+        let mut order: Vec<usize> = (0..places.len()).collect();
+        order.sort_by_key(|label| places[*label]);
+        self.classes = order
+            .iter()
+            .map(|label| self.classes[*label].clone())
+            .collect();
+        let labels = self
+            .images
+            .iter_mut()
+            .flat_map(|image| &mut image.truth.labels);
+        labels.for_each(|label| *label = places[*label]);
+        true
+    }
+
+    fn check_not_empty(&self) -> Result<(), DataError> {
+        if !self.images.is_empty() {
+            return Ok(());
+        }
+        let stats = &self.stats;
         Err(DataError::Empty {
             path: self.config.annotations.clone(),
-            reason,
+            reason: format!(
+                "no image left: {} without boxes (`filter_empty`), {} with a side below {} px \
+                 (`min_size`); boxes left out: {} less than 1 px wide or high, {} with an `area` \
+                 of zero or less, {} outside of their image",
+                stats.filtered_empty,
+                stats.filtered_small,
+                self.config.min_size,
+                stats.dropped_tiny,
+                stats.dropped_area,
+                stats.dropped_outside,
+            ),
         })
     }
 
@@ -230,16 +289,7 @@ impl CocoDataset {
             stats.boxes,
             stats.ignore_regions,
         );
-        if stats.dropped() > 0 {
-            tracing::info!(
-                "{}: dropped {} degenerate boxes ({} below 1 px, {} without area, {} outside)",
-                self.config.annotations.display(),
-                stats.dropped(),
-                stats.dropped_tiny,
-                stats.dropped_area,
-                stats.dropped_outside,
-            );
-        }
+        self.findings.iter().for_each(Finding::log);
         if stats.filtered_empty + stats.filtered_small > 0 {
             tracing::info!(
                 "{}: left out {} images without boxes and {} with a side below {} px",

@@ -29,11 +29,56 @@ pub enum DataError {
         /// What was found and what was expected.
         reason: String,
     },
+    /// The file is something else than annotations or detections.
+    #[error("{}: not a COCO annotation file: it is {what}", .path.display())]
+    AnotherKind {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        what: String,
+    },
+    /// A value cannot be meant as one of its key.
+    #[error(
+        "{}: {record}{}: `{key}` is {value}; expected {expected}", .path.display(), with_id(.id)
+    )]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// List and position, as in `annotations[3]`.
+        record: String,
+        /// The `id` of the record, as it is found.
+        id: Option<String>,
+        /// The key.
+        key: &'static str,
+        /// The value, as it is found.
+        value: String,
+        /// What was expected.
+        expected: &'static str,
+    },
     /// The folder of the images does not exist.
     #[error("image folder {} does not exist or is not a folder", .path.display())]
     ImageFolder {
         /// The folder.
         path: PathBuf,
+    },
+    /// Files of images are missing.
+    #[error(
+        "{missing} of the {all} images of {} are missing in {}, first `{first}`: {reasons}",
+        .annotations.display(), .images.display()
+    )]
+    MissingImages {
+        /// The annotation file.
+        annotations: PathBuf,
+        /// The folder of the images.
+        images: PathBuf,
+        /// Number of images without a file.
+        missing: usize,
+        /// Number of images.
+        all: usize,
+        /// The `file_name` of the first.
+        first: String,
+        /// Where they are likely to be, in words.
+        reasons: String,
     },
     /// Two records of one kind have the same id.
     #[error("{}: two records in `{list}` have the id {id}; ids must be unique", .path.display())]
@@ -43,33 +88,31 @@ pub enum DataError {
         /// `images`, `annotations` or `categories`.
         list: &'static str,
         /// The repeated id.
-        id: u64,
+        id: i64,
     },
     /// An annotation refers to an image or a category that the file does not declare.
     #[error(
-        "{}: annotation {annotation} has {key} {id}, which is not in `{list}`", .path.display()
+        "{}: {annotation} has {key} {id}, which is not in `{list}`", .path.display()
     )]
     UnknownReference {
         /// The annotation file.
         path: PathBuf,
-        /// Id of the annotation.
-        annotation: u64,
+        /// The annotation, by its id or its position.
+        annotation: String,
         /// `image_id` or `category_id`.
         key: &'static str,
         /// The id that is not declared.
-        id: u64,
+        id: i64,
         /// `images` or `categories`.
         list: &'static str,
     },
-    /// An annotation or an image record has a value that cannot be used.
-    #[error("{}: {record} {id}: {reason}", .path.display())]
-    Record {
+    /// An image record lacks what training needs.
+    #[error("{}: image {id}: {reason}", .path.display())]
+    Image {
         /// The annotation file.
         path: PathBuf,
-        /// `annotation` or `image`.
-        record: &'static str,
         /// Id of the record.
-        id: u64,
+        id: i64,
         /// What is wrong and what was expected.
         reason: String,
     },
@@ -123,7 +166,7 @@ pub enum DataError {
         /// The annotation file.
         annotations: PathBuf,
         /// The ids of the records.
-        ids: Vec<u64>,
+        ids: Vec<i64>,
     },
     /// An image does not lie in the folder of the images of an annotation file.
     #[error(
@@ -186,10 +229,18 @@ pub enum DataError {
     },
 }
 
+/// ` (id 7)`, or nothing.
+fn with_id(id: &Option<String>) -> String {
+    match id {
+        Some(id) => format!(" (id {id})"),
+        None => String::new(),
+    }
+}
+
 /// Ids with a limit to how many are shown.
-fn list(ids: &[u64]) -> String {
+fn list(ids: &[i64]) -> String {
     const SHOWN: usize = 10;
-    let mut text: Vec<String> = ids.iter().take(SHOWN).map(u64::to_string).collect();
+    let mut text: Vec<String> = ids.iter().take(SHOWN).map(i64::to_string).collect();
     if ids.len() > SHOWN {
         text.push(format!("... ({} in all)", ids.len()));
     }
@@ -229,8 +280,8 @@ mod tests {
 
     #[test]
     fn long_lists_of_ids_are_cut() {
-        let check = |count: u64, end: &str| {
-            let text = list(&(1..=count).collect::<Vec<u64>>());
+        let check = |count: i64, end: &str| {
+            let text = list(&(1..=count).collect::<Vec<i64>>());
             assert!(text.starts_with("1, 2") && text.ends_with(end), "{text}");
         };
         check(2, "1, 2");

@@ -8,12 +8,14 @@
 //! Boxes are `[x1, y1, x2, y2]` in absolute pixels with continuous coordinates. COCO's
 //! `[x, y, w, h]` exists only in files. Classes are `0..C` in the order of rising category ids.
 
-mod annotations;
+pub mod annotations;
 mod batch;
 mod dataset;
 mod decode;
 mod error;
+mod finding;
 mod loader;
+mod look;
 mod ordered;
 mod random;
 mod resize;
@@ -25,5 +27,7 @@ pub use batch::{HostBatch, HostTruth, ImageMeta};
 pub use dataset::{Category, CocoDataset, DatasetConfig, DatasetStats, ImageRecord, Purpose};
 pub use decode::{DecodedImage, decode};
 pub use error::DataError;
+pub use finding::{Finding, Severity};
 pub use loader::{Epoch, Loader, LoaderConfig, OnBadImage};
+pub use look::{check_files, shared_pictures};
 pub use transform::{ChannelOrder, MultiScale, TransformConfig};

@@ -1,5 +1,7 @@
 //! Datasets on disk, good and broken, through the public interface.
 
+mod annotations;
 mod dataset;
 mod fixture;
 mod loader;
+mod look;

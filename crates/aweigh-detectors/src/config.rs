@@ -9,7 +9,7 @@ use crate::fovea::FoveaConfig;
 use crate::fsaf::{FsafBranch, FsafConfig, LevelSelection};
 use crate::reppoints::RepPointsConfig;
 use crate::retina::RetinaConfig;
-use crate::{Detector, DetectorConfigError, Head};
+use crate::{Detector, DetectorConfigError, Head, InferenceConfig};
 
 /// Backbone, neck and exactly one method.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -68,6 +68,17 @@ impl Method {
                 Some(_) => "FSAF + RetinaNet",
                 None => "RetinaNet",
             },
+        }
+    }
+
+    /// How predictions become detections.
+    pub fn inference(&self) -> &InferenceConfig {
+        match self {
+            Self::Fcos(config) => &config.test,
+            Self::Fovea(config) => &config.test,
+            Self::RepPoints(config) => &config.test,
+            Self::Fsaf(config) => &config.test,
+            Self::Retina(config) => &config.test,
         }
     }
 

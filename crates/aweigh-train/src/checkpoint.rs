@@ -67,7 +67,7 @@ pub enum CheckpointError {
 #[serde(deny_unknown_fields)]
 pub struct Class {
     /// Category id in annotation and result files.
-    pub id: u64,
+    pub id: i64,
     /// Name.
     pub name: String,
 }

@@ -26,6 +26,9 @@ pub enum TrainError {
     /// The dataset.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// Both datasets of a run.
+    #[error("{0}\n{1}")]
+    Both(DataError, Box<Self>),
     /// The model.
     #[error(transparent)]
     Detector(#[from] DetectorConfigError),

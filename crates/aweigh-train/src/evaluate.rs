@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aweigh_data::annotations::AnnotationFile;
 use aweigh_data::{CocoDataset, HostBatch, Loader, LoaderConfig, Purpose};
 use aweigh_detectors::Detector;
 use aweigh_geometry::Detection;
@@ -12,7 +13,8 @@ use crate::batch::{image_frames, upload_images};
 use crate::checkpoint::Class;
 use crate::config::{Experiment, SplitConfig};
 use crate::evaluation::{Annotations, CocoResult, EvalOptions, Evaluation};
-use crate::model::check_classes;
+use crate::look;
+use crate::model::match_classes;
 use crate::progress::Progress;
 
 /// A validation set, opened once for any number of evaluations.
@@ -20,6 +22,7 @@ use crate::progress::Progress;
 pub struct Validation {
     loader: Loader,
     annotations: Annotations,
+    options: EvalOptions,
 }
 
 /// Detections of a whole validation set and their figures.
@@ -50,22 +53,34 @@ impl Validation {
     ///
     /// # Errors
     ///
-    /// When it cannot be read or its categories are not `classes`.
+    /// When it cannot be read, files of images are missing, or its categories are not `classes`.
     pub fn open_split(
         experiment: &Experiment,
         split: &SplitConfig,
         classes: &[Class],
     ) -> Result<Self, TrainError> {
         let data = &experiment.data;
-        let dataset = CocoDataset::open(&data.dataset(split), Purpose::Evaluate)?;
-        check_classes(&dataset, classes, "the model")?;
-        let annotations = Annotations::open(dataset.annotations())?;
+        let config = data.dataset(split);
+        let file = AnnotationFile::read(&config.annotations)?;
+        let mut dataset = CocoDataset::from_file(&file, &config, Purpose::Evaluate)?;
+        match_classes(&mut dataset, classes, "the model")?;
+        look::files(&dataset, data.on_bad_image)?;
+        look::limits(experiment)?;
+        let options = EvalOptions::up_to(experiment.eval.max_dets);
+        let annotations = Annotations::from_file(&file);
+        annotations.warn_of_crowded(&options);
         let config: LoaderConfig = data.loader(experiment.eval.batch_size, 0);
         let loader = Loader::eval(Arc::new(dataset), data.transform.clone(), config)?;
         Ok(Self {
             loader,
             annotations,
+            options,
         })
+    }
+
+    /// The images.
+    pub fn dataset(&self) -> &CocoDataset {
+        self.loader.dataset()
     }
 
     /// Number of images.
@@ -90,22 +105,20 @@ impl Validation {
         for batch in self.loader.epoch(0, 0) {
             let batch = batch?;
             done += batch.meta.len();
-            let ids: Vec<u64> = batch.meta.iter().map(|meta| meta.image_id).collect();
+            let ids: Vec<i64> = batch.meta.iter().map(|meta| meta.image_id).collect();
             for (id, detections) in ids.into_iter().zip(detect(detector, batch, device)) {
                 results.extend(detections.iter().map(|d| self.result(id, d)));
             }
             progress.on_eval_step(done);
         }
-        let evaluation = self
-            .annotations
-            .evaluate(&results, &EvalOptions::default())?;
+        let evaluation = self.annotations.evaluate(&results, &self.options)?;
         Ok(Scored {
             results,
             evaluation,
         })
     }
 
-    fn result(&self, image: u64, detection: &Detection) -> CocoResult {
+    fn result(&self, image: i64, detection: &Detection) -> CocoResult {
         let category = self.loader.dataset().category_id(detection.label);
         CocoResult::from_corners(image, category, detection.bbox, detection.score)
     }

@@ -11,7 +11,7 @@ use crate::TrainError;
 use crate::batch::Batch;
 use crate::checkpoint::Class;
 use crate::config::{DataConfig, Experiment, SplitConfig};
-use crate::model::{Trained, check_classes, classes, fresh, num_classes};
+use crate::model::{Trained, classes, fresh, match_classes, num_classes};
 
 pub use aweigh_detectors::explain::{Explanation, Learns, LevelRoles, PointRole, Stage};
 
@@ -119,13 +119,13 @@ impl AnnotatedImage {
         Trained::from_weights_for(&self.dataset, experiment, weights, device)
     }
 
-    /// Checks that a trained model knows the classes of the annotation file.
+    /// Gives the image the classes of a trained model: by name, where their ids differ.
     ///
     /// # Errors
     ///
     /// When its classes are others.
-    pub fn check(&self, trained: &Trained) -> Result<(), TrainError> {
-        check_classes(&self.dataset, &trained.classes, "the model")
+    pub fn match_classes(&mut self, trained: &Trained) -> Result<(), TrainError> {
+        match_classes(&mut self.dataset, &trained.classes, "the model")
     }
 
     /// Assigns the boxes of the image as a training step does that neither flips nor rescales it.

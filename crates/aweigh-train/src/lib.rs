@@ -27,6 +27,7 @@ pub mod run_folder;
 pub mod schedule;
 pub mod trainer;
 
+mod look;
 mod parameters;
 mod window;
 

@@ -225,15 +225,34 @@ pub fn classes(dataset: &CocoDataset) -> Vec<Class> {
         .collect()
 }
 
-/// Checks that a dataset has the classes of a model.
-pub(crate) fn check_classes(
-    dataset: &CocoDataset,
+/// Gives a dataset the classes of a model, in its order: by name, where ids differ.
+///
+/// # Errors
+///
+/// When the names are others, or one of them is there twice and the ids differ.
+pub(crate) fn match_classes(
+    dataset: &mut CocoDataset,
     wanted: &[Class],
     trained_on: &str,
 ) -> Result<(), TrainError> {
-    let ids = |classes: &[Class]| classes.iter().map(|class| class.id).collect::<Vec<_>>();
     let found = classes(dataset);
-    if ids(&found) == ids(wanted) {
+    if found == wanted {
+        return Ok(());
+    }
+    // Older runs have no name for categories without one.
+    let name = |class: &Class| match class.name.as_str() {
+        "" => format!("cat_{}", class.id),
+        name => name.to_owned(),
+    };
+    let names: Vec<String> = wanted.iter().map(name).collect();
+    if dataset.reorder_classes(&names) {
+        tracing::warn!(
+            "{} numbers its categories otherwise than {trained_on}: they are matched by name ({} \
+             against {})",
+            dataset.annotations().display(),
+            describe(&found),
+            describe(wanted)
+        );
         return Ok(());
     }
     Err(TrainError::Categories {

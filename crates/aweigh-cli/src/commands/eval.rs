@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use aweigh_train::config::EvalConfig;
 use aweigh_train::evaluate::Validation;
 use aweigh_train::evaluation::{EvalOptions, Evaluation, evaluate, save_results};
 use clap::{ArgGroup, Args};
@@ -37,7 +38,7 @@ pub(crate) struct EvalArgs {
         conflicts_with_all = ["run", "config"],
     )]
     annotations: Option<PathBuf>,
-    /// Detections in COCO's result format
+    /// Detections in COCO's result format, or detections.json of 'aweigh predict'
     #[arg(
         long,
         value_name = "FILE",
@@ -45,6 +46,10 @@ pub(crate) struct EvalArgs {
         requires = "annotations"
     )]
     results: Option<PathBuf>,
+    /// Detections of an image and a class that count, the best first [default: 100, as COCO has it,
+    /// or eval.max_dets of the configuration]
+    #[arg(long, value_name = "N", value_parser = max_dets)]
+    max_dets: Option<usize>,
     /// Folder for the detections and the figures as JSON
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
@@ -61,7 +66,8 @@ impl EvalArgs {
     }
 
     fn score_file(&self, annotations: &Path, results: &Path) -> Result<()> {
-        let evaluation = evaluate(annotations, results, &EvalOptions::default())?;
+        let limit = self.max_dets.unwrap_or(EvalConfig::default().max_dets);
+        let evaluation = evaluate(annotations, results, &EvalOptions::up_to(limit))?;
         show(&evaluation)?;
         if let Some(out) = &self.out {
             let file = make_folder(out)?.join("metrics.json");
@@ -73,11 +79,14 @@ impl EvalArgs {
 
     fn score_model(&self) -> Result<()> {
         let Model {
-            experiment,
+            mut experiment,
             trained,
             device,
             run,
         } = self.model.open()?;
+        if let Some(limit) = self.max_dets {
+            experiment.eval.max_dets = limit;
+        }
         let validation = Validation::open(&experiment, &trained.classes)?;
         let mut bars = Bars::default();
         let scored = validation.run(&trained.detector, &device, &mut bars)?;
@@ -107,4 +116,11 @@ impl EvalArgs {
 fn show(evaluation: &Evaluation) -> Result<()> {
     print(evaluation.summary())?;
     print(format_args!("\n{}", evaluation.class_table()))
+}
+
+fn max_dets(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(limit) if limit > 0 => Ok(limit),
+        _ => Err("expected a whole number of at least 1".to_owned()),
+    }
 }

@@ -134,8 +134,8 @@ impl ExplainArgs {
     fn explain(&self, image: AnnotatedImage) -> Result<(ExplainedImage, Vec<usize>)> {
         match self.model.open(&image)? {
             AnyModel::Trained(model) => {
-                let image = image.within(&model.experiment.data)?;
-                image.check(&model.trained)?;
+                let mut image = image.within(&model.experiment.data)?;
+                image.match_classes(&model.trained)?;
                 let levels = self.indices(&model.experiment)?;
                 let detector = &model.trained.detector;
                 let explained = image.explain(detector, &model.experiment, &model.device)?;

@@ -163,7 +163,7 @@ struct CocoFile {
 
 #[derive(Debug, Serialize)]
 struct CocoImage {
-    id: u64,
+    id: i64,
     file_name: String,
     width: usize,
     height: usize,
@@ -171,7 +171,7 @@ struct CocoImage {
 
 #[derive(Debug, Serialize)]
 struct CocoAnnotation {
-    id: u64,
+    id: i64,
     #[serde(flatten)]
     result: CocoResult,
     area: f64,
@@ -190,7 +190,7 @@ impl CocoFile {
     fn add(&mut self, prediction: &Prediction, classes: &[Class]) {
         let [height, width] = prediction.size;
         // Ids start at 1: pycocotools takes a matched annotation 0 for no match.
-        let id = self.images.len() as u64 + 1;
+        let id = self.images.len() as i64 + 1;
         let file_name = prediction.file.display().to_string();
         self.images.push(CocoImage {
             id,
@@ -202,7 +202,7 @@ impl CocoFile {
             let category = classes[detection.label].id;
             let result = CocoResult::from_corners(id, category, detection.bbox, detection.score);
             self.annotations.push(CocoAnnotation {
-                id: self.annotations.len() as u64 + 1,
+                id: self.annotations.len() as i64 + 1,
                 area: result.bbox[2] * result.bbox[3],
                 result,
                 iscrowd: 0,

@@ -226,17 +226,24 @@ impl DataConfig {
 pub struct EvalConfig {
     /// Images per forward pass. Default: 1.
     pub batch_size: usize,
+    /// Detections of an image and a class that count, the best first. Default: 100, as COCO has
+    /// it; more where images have more objects of one class.
+    pub max_dets: usize,
 }
 
 impl Default for EvalConfig {
     fn default() -> Self {
-        Self { batch_size: 1 }
+        Self {
+            batch_size: 1,
+            max_dets: 100,
+        }
     }
 }
 
 impl EvalConfig {
     pub(super) fn check(&self) -> Result<(), Problem> {
-        at_least_one("eval.batch_size", self.batch_size)
+        at_least_one("eval.batch_size", self.batch_size)?;
+        at_least_one("eval.max_dets", self.max_dets)
     }
 }
 

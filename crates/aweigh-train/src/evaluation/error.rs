@@ -15,22 +15,9 @@ pub enum EvalError {
         /// What the system says.
         error: std::io::Error,
     },
-    /// A file is not JSON, or not of the expected structure; the message gives line and column.
-    #[error("{}: {error}", path.display())]
-    Json {
-        /// The file.
-        path: PathBuf,
-        /// The parser's message, with the place.
-        error: serde_json::Error,
-    },
-    /// The annotations cannot be evaluated against.
-    #[error("{}: {reason}", path.display())]
-    Annotations {
-        /// The file.
-        path: PathBuf,
-        /// The record and what was expected of it.
-        reason: String,
-    },
+    /// A file of annotations or detections is wrong.
+    #[error(transparent)]
+    Data(#[from] aweigh_data::DataError),
     /// A detection of a result list is unusable.
     #[error("{origin}: entry {index}: {reason}")]
     Entry {

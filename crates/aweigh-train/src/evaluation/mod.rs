@@ -4,7 +4,6 @@
 //! files, applies pycocotools' rules for unusual parameters, and renders the result.
 
 mod annotations;
-mod entries;
 mod error;
 mod render;
 mod results;
@@ -17,13 +16,15 @@ use std::path::Path;
 use hotcoco::{Annotation, COCOeval, IouType};
 use serde::{Deserialize, Serialize};
 
+use annotations::Shift;
+
 pub use annotations::Annotations;
 pub use error::EvalError;
 pub use hotcoco::AccumulatedEval;
 pub use results::{CocoResult, ResultsSource, load_results, save_results};
 pub use summary::{ClassRow, Evaluation, Stats};
 
-/// Detections per image that pycocotools' first figure is always computed at.
+/// Detections per image and category that pycocotools' first figure is always computed at.
 const HEADLINE_DETECTIONS: usize = 100;
 
 /// What to evaluate. Object sizes are COCO's: small up to 32^2 pixels of area, medium up to 96^2,
@@ -32,15 +33,19 @@ const HEADLINE_DETECTIONS: usize = 100;
 #[serde(default, deny_unknown_fields)]
 pub struct EvalOptions {
     /// Images to evaluate; all of the annotation file by default.
-    pub img_ids: Option<Vec<u64>>,
+    pub img_ids: Option<Vec<i64>>,
     /// Categories to evaluate; all of the annotation file by default.
-    pub cat_ids: Option<Vec<u64>>,
+    pub cat_ids: Option<Vec<i64>>,
     /// Limits on the detections per image and category, three or more; order does not matter.
     ///
     /// The first two limits belong to the first two recalls, the third to every other figure,
-    /// except that the first figure is always at 100 detections, and -1 when 100 is not a limit.
+    /// except that the first figure is at `headline_dets`.
     /// Rows per class are at the last limit.
     pub max_dets: Vec<usize>,
+    /// Detections per image and category that the first figure is at; it is -1 where this is none
+    /// of the limits.
+    #[serde(skip_serializing_if = "is_customary")]
+    pub headline_dets: usize,
     /// Whether a detection only matches ground truth of its category; `false` pools all
     /// categories into one.
     pub use_cats: bool,
@@ -51,13 +56,28 @@ impl Default for EvalOptions {
         Self {
             img_ids: None,
             cat_ids: None,
-            max_dets: vec![1, 10, 100],
+            max_dets: vec![1, 10, HEADLINE_DETECTIONS],
+            headline_dets: HEADLINE_DETECTIONS,
             use_cats: true,
         }
     }
 }
 
+fn is_customary(headline_dets: &usize) -> bool {
+    *headline_dets == HEADLINE_DETECTIONS
+}
+
 impl EvalOptions {
+    /// Every figure, but the first two recalls, at `limit` detections per image and category:
+    /// those of COCO for 100.
+    pub fn up_to(limit: usize) -> Self {
+        Self {
+            max_dets: vec![limit.min(1), limit.min(10), limit],
+            headline_dets: limit,
+            ..Self::default()
+        }
+    }
+
     /// The options in pycocotools' order: limits rising, ids of separate categories rising and
     /// distinct. Pooled categories keep their order, which decides between equal scores.
     fn normalised(&self) -> Result<Self, EvalError> {
@@ -98,7 +118,9 @@ pub fn evaluate<'a>(
     results: impl Into<ResultsSource<'a>>,
     options: &EvalOptions,
 ) -> Result<Evaluation, EvalError> {
-    Annotations::open(truth)?.evaluate(results, options)
+    let truth = Annotations::open(truth)?;
+    truth.warn_of_crowded(options);
+    truth.evaluate(results, options)
 }
 
 impl Annotations {
@@ -116,24 +138,33 @@ impl Annotations {
         let options = options.normalised()?;
         self.warn_of_unknown("image", &options.img_ids, |id| self.has_image(id));
         self.warn_of_unknown("category", &options.cat_ids, |id| self.has_category(id));
+        let loaded;
         let detections = match results.into() {
-            ResultsSource::File(path) => to_hotcoco(&load_results(path, self)?),
+            ResultsSource::File(path) => {
+                loaded = load_results(path, self)?;
+                &loaded
+            }
             ResultsSource::Memory(list) => {
                 results::check_results(list, self, "results in memory")?;
-                to_hotcoco(list)
+                list
             }
         };
-        let detections = self.coco.load_res_anns(detections)?;
+        let shift = self.shift();
+        let detections = self.coco.load_res_anns(to_hotcoco(detections, shift))?;
         let mut engine = COCOeval::new(self.coco.clone(), detections, IouType::Bbox);
-        engine.params.img_ids = options.img_ids.clone().unwrap_or_default();
-        engine.params.cat_ids = options.cat_ids.clone().unwrap_or_default();
+        let ids = |ids: &Option<Vec<i64>>| -> Vec<u64> {
+            let ids = ids.iter().flatten();
+            ids.filter_map(|id| shift.to_engine(*id)).collect()
+        };
+        engine.params.img_ids = ids(&options.img_ids);
+        engine.params.cat_ids = ids(&options.cat_ids);
         engine.params.max_dets.clone_from(&options.max_dets);
         engine.params.use_cats = options.use_cats;
         engine.evaluate()?;
-        Ok(Evaluation::collect(&mut engine, options))
+        Ok(Evaluation::collect(&mut engine, options, shift))
     }
 
-    fn warn_of_unknown(&self, kind: &str, ids: &Option<Vec<u64>>, known: impl Fn(u64) -> bool) {
+    fn warn_of_unknown(&self, kind: &str, ids: &Option<Vec<i64>>, known: impl Fn(i64) -> bool) {
         let unknown = ids.iter().flatten().filter(|id| !known(**id)).count();
         if unknown > 0 {
             tracing::warn!(
@@ -145,23 +176,17 @@ impl Annotations {
     }
 }
 
-fn to_hotcoco(results: &[CocoResult]) -> Vec<Annotation> {
+fn to_hotcoco(results: &[CocoResult], shift: Shift) -> Vec<Annotation> {
+    // Every id has been found in the annotation file.
+    let id = |id| shift.to_engine(id).unwrap_or_default();
     let convert = |result: &CocoResult| Annotation {
-        image_id: result.image_id,
-        category_id: result.category_id,
+        image_id: id(result.image_id),
+        category_id: id(result.category_id),
         bbox: Some(result.bbox),
         score: Some(result.score),
         ..Annotation::default()
     };
     results.iter().map(convert).collect()
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, EvalError> {
-    std::fs::read(path).map_err(|error| EvalError::Io {
-        action: "read",
-        path: path.into(),
-        error,
-    })
 }
 
 /// Writes JSON such that the file exists under its name only when complete.
@@ -253,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_figure_is_always_at_100_detections() {
+    fn the_first_figure_is_at_100_detections_unless_told_otherwise() {
         // Five misses with higher scores stand before the hit.
         let miss = CocoResult {
             bbox: [500.0, 500.0, 4.0, 4.0],
@@ -277,6 +302,10 @@ mod tests {
         close(&[2, 100, 300], [sixth, sixth, 0.0, 1.0, 1.0]);
         close(&[1, 2, 3, 100], [sixth, 0.0, 0.0, 0.0, 0.0]);
         close(&[1, 2, 3, 10], [-1.0, 0.0, 0.0, 0.0, 0.0]);
+        let up_to = |limit: usize| check(&results, &EvalOptions::up_to(limit)).unwrap()[0];
+        assert!((up_to(300) - sixth).abs() < 1e-12);
+        assert_eq!(up_to(3), 0.0);
+        assert_eq!(EvalOptions::up_to(100), EvalOptions::default());
     }
 
     #[test]

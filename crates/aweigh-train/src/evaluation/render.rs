@@ -1,6 +1,6 @@
 //! Evaluations as text.
 
-use super::{ClassRow, Evaluation, HEADLINE_DETECTIONS};
+use super::{ClassRow, Evaluation};
 
 /// IoU thresholds and area range of pycocotools' twelve lines, and which limit they are at.
 const LINES: [(Kind, &str, &str, Limit); 12] = {
@@ -50,7 +50,7 @@ impl Evaluation {
         let line = |((kind, iou, area, limit), value): ((Kind, &str, &str, Limit), f64)| {
             let (title, short) = kind.names();
             let limit = match limit {
-                Limit::Headline => HEADLINE_DETECTIONS,
+                Limit::Headline => self.options.headline_dets,
                 Limit::Nth(at) => self.options.max_dets[at],
             };
             format!(

@@ -1,32 +1,32 @@
 //! Detections in COCO's result format.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::entries::{bbox, category_id, image_id, parse, score};
-use super::{Annotations, EvalError, read, write_json};
+use aweigh_data::Category;
+use aweigh_data::annotations::{DetectionFile, ImageEntry};
+
+use super::{Annotations, EvalError, write_json};
 
 /// One detection of a COCO result file.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct CocoResult {
     /// Image of the annotation file.
-    #[serde(deserialize_with = "image_id")]
-    pub image_id: u64,
+    pub image_id: i64,
     /// Category of the annotation file.
-    #[serde(deserialize_with = "category_id")]
-    pub category_id: u64,
+    pub category_id: i64,
     /// `[x, y, width, height]` in pixels of the original image.
-    #[serde(deserialize_with = "bbox")]
     pub bbox: [f64; 4],
     /// Confidence; only the order matters.
-    #[serde(deserialize_with = "score")]
     pub score: f64,
 }
 
 impl CocoResult {
     /// A detection from a box `[x1, y1, x2, y2]`; the sizes are differences in f64.
-    pub fn from_corners(image_id: u64, category_id: u64, corners: [f32; 4], score: f32) -> Self {
+    pub fn from_corners(image_id: i64, category_id: i64, corners: [f32; 4], score: f32) -> Self {
         let [x1, y1, x2, y2] = corners.map(f64::from);
         Self {
             image_id,
@@ -83,19 +83,93 @@ pub fn save_results(path: &Path, results: &[CocoResult]) -> Result<(), EvalError
     write_json(path, results)
 }
 
-/// Reads a COCO result file and checks it against the annotations it belongs to.
+/// Reads a file of detections and checks it against the annotations it belongs to.
 ///
-/// Further keys of an entry (`segmentation`, `id`, ..) are ignored.
+/// It is a list of results, or an object whose `annotations` have scores, as `aweigh predict`
+/// writes it. The images and categories of such an object have ids of its own: they are found in
+/// the annotation file by the end of their `file_name` and by their name.
 ///
 /// # Errors
 ///
-/// A missing file; JSON that is cut off, not a list, or has an entry of another form, with line,
-/// column and entry; an unknown image or category, or a value that is not finite.
+/// For the reasons of [`DetectionFile::read`]; an unknown image or category, named with its entry.
 pub fn load_results(path: &Path, truth: &Annotations) -> Result<Vec<CocoResult>, EvalError> {
-    let bytes = read(path)?;
-    let results = parse(&bytes, path)?;
+    let file = DetectionFile::read(path)?;
+    let images = image_ids(&file.images, truth);
+    let categories = category_ids(&file.categories, truth);
+    let mut results = Vec::with_capacity(file.entries.len());
+    for (index, entry) in file.entries.iter().enumerate() {
+        let unknown = |reason: String| EvalError::Entry {
+            origin: path.display().to_string(),
+            index,
+            reason,
+        };
+        results.push(CocoResult {
+            image_id: there(&images, entry.image_id, truth).map_err(unknown)?,
+            category_id: there(&categories, entry.category_id, truth).map_err(unknown)?,
+            bbox: entry.bbox,
+            score: entry.score,
+        });
+    }
     check_results(&results, truth, &path.display().to_string())?;
     Ok(results)
+}
+
+/// The record of the annotation file that a record of a file of detections is, or the name that no
+/// record has.
+type There = HashMap<i64, Result<i64, String>>;
+
+/// The id in the annotation file: that of a record which the file of detections lists, or the same.
+fn there(ids: &There, id: i64, truth: &Annotations) -> Result<i64, String> {
+    match ids.get(&id) {
+        None => Ok(id),
+        Some(Ok(there)) => Ok(*there),
+        Some(Err(name)) => Err(format!(
+            "it is of {id}, `{name}`, which {} does not have",
+            truth.path().display()
+        )),
+    }
+}
+
+/// The image of the annotation file for each image that a file of detections lists by its name.
+fn image_ids(images: &[ImageEntry], truth: &Annotations) -> There {
+    let mut by_name: HashMap<&str, Vec<(i64, &Path)>> = HashMap::new();
+    for (id, name) in truth.images().filter(|(_, name)| !name.is_empty()) {
+        let place = by_name.entry(last(name)).or_default();
+        place.push((id, Path::new(name)));
+    }
+    if by_name.is_empty() {
+        return There::new();
+    }
+    let named = images.iter().filter(|image| !image.file_name.is_empty());
+    let find = |image: &ImageEntry| {
+        let path = Path::new(&image.file_name);
+        let candidates = by_name.get(last(&image.file_name)).into_iter().flatten();
+        let mut fitting: Vec<_> = candidates
+            .filter(|(_, name)| path.ends_with(name) || name.ends_with(path))
+            .collect();
+        // The same id goes before the longest name.
+        fitting.sort_by_key(|(id, name)| (*id != image.id, Reverse(name.components().count())));
+        let found = fitting.first().map(|(id, _)| *id);
+        (image.id, found.ok_or(image.file_name.clone()))
+    };
+    named.map(find).collect()
+}
+
+fn last(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// The category of the annotation file for each category that a file of detections lists.
+fn category_ids(categories: &[Category], truth: &Annotations) -> There {
+    let find = |category: &Category| {
+        // Of several categories of one name, the one with the same id.
+        let found = match truth.category_name(category.id) == category.name {
+            true => Some(category.id),
+            false => truth.category_id(&category.name),
+        };
+        (category.id, found.ok_or(category.name.clone()))
+    };
+    categories.iter().map(find).collect()
 }
 
 /// Checks that every detection can be evaluated against `truth`; `origin` names the list.
@@ -173,21 +247,17 @@ mod tests {
         let second = |from: &str, to: &str| format!("[{GOOD},\n{}]", GOOD.replace(from, to));
         check(
             "{}",
-            &["invalid type: map, expected a list of detections", "line 1"],
+            &["not a COCO annotation file", "an object without keys"],
         );
         check(
             &format!("[{GOOD},\n{{\"ima"),
-            &["entry 1: EOF", "line 2 column"],
-        );
-        check(
-            &format!("[{GOOD}"),
-            &["entry 1: EOF while parsing a list", "line 1 column"],
+            &["detections.json:2:", "EOF"],
         );
         check(
             &format!("[{GOOD}] x"),
-            &["trailing characters", "line 1 column"],
+            &["detections.json:1:", "trailing characters"],
         );
-        check("", &["EOF while parsing a value at line 1 column 0"]);
+        check("", &["it is empty"]);
         check(
             &second("20", "21"),
             &["entry 1: image_id 21 is unknown", "truth.json"],
@@ -197,49 +267,66 @@ mod tests {
             &["entry 1: category_id 4 is unknown", "truth.json"],
         );
         check(
-            &second("20", "-1"),
-            &["entry 1", "expected image_id to be an integer", "line 2"],
-        );
-        check(
             &second("20", "20.5"),
-            &["entry 1", "expected image_id to be an integer"],
-        );
-        check(
-            &second(": 3,", ": \"3\","),
-            &["entry 1", "expected category_id to be an integer"],
+            &["entry 1: `image_id` is 20.5; expected a whole number"],
         );
         check(
             &second(", 3]", "]"),
-            &["entry 1", "invalid length 3, expected bbox to be 4 numbers"],
-        );
-        check(
-            &second(", 3]", ", 3, 4]"),
-            &["entry 1", "invalid length 5, expected bbox"],
+            &["entry 1: `bbox` is [0, 1.5, 2]; expected [x, y, width, height]"],
         );
         check(
             &second(", 3]", ", null]"),
-            &["entry 1", "invalid type: null, expected f64"],
-        );
-        check(
-            &second("[0, 1.5, 2, 3]", "7"),
-            &["entry 1", "expected bbox to be 4 numbers"],
+            &["entry 1: `bbox` is [0, 1.5, 2, null]; expected [x, y, width, height]"],
         );
         check(
             &second(": 1}", ": \"a\"}"),
-            &["entry 1", "expected score to be a number"],
-        );
-        check(
-            &second(": 1}", ": NaN}"),
-            &["entry 1", "expected value at line 2"],
-        );
-        check(
-            &second(": 1}", ": 1e999}"),
-            &["entry 1", "number out of range at line 2"],
+            &["entry 1: `score` is \"a\"; expected a finite number"],
         );
         check(
             &second(", \"score\": 1", ""),
-            &["entry 1", "missing field `score`"],
+            &["entry 1: `score` is missing; expected a finite number"],
         );
+    }
+
+    #[test]
+    fn images_and_categories_of_the_file_are_found_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let truth = dir.path().join("truth.json");
+        let text = r#"{
+            "images": [{"id": 10, "file_name": "a.png"}, {"id": 1, "file_name": "sub/b.png"}],
+            "categories": [{"id": 1, "name": "ring"}, {"id": 2, "name": "star"}]
+        }"#;
+        std::fs::write(&truth, text).unwrap();
+        let truth = Annotations::open(&truth).unwrap();
+        let load = |images: &str, names: [&str; 2]| {
+            let path = dir.path().join("found.json");
+            let [first, second] = names;
+            let text = format!(
+                r#"{{"images": {images}, "categories": [{{"id": 1, "name": "{first}"}},
+                {{"id": 2, "name": "{second}"}}], "annotations": [
+                {{"image_id": 1, "category_id": 2, "bbox": [1, 2, 3, 4], "score": 0.5}}]}}"#
+            );
+            std::fs::write(&path, text).unwrap();
+            let results = load_results(&path, &truth).map_err(|error| error.to_string())?;
+            Ok::<_, String>((results[0].image_id, results[0].category_id))
+        };
+        let same = ["ring", "star"];
+        assert_eq!(
+            load(r#"[{"id": 1, "file_name": "in/a.png"}]"#, same),
+            Ok((10, 2))
+        );
+        assert_eq!(
+            load(r#"[{"id": 1, "file_name": "b.png"}]"#, same),
+            Ok((1, 2))
+        );
+        assert_eq!(load("[]", ["star", "ring"]), Ok((1, 1)));
+        let fails = |images: &str, names, wanted: &str| {
+            let error = load(images, names).unwrap_err();
+            assert!(error.contains(wanted), "{error}");
+        };
+        let stranger = r#"[{"id": 1, "file_name": "c.png"}]"#;
+        fails(stranger, same, "entry 0: it is of 1, `c.png`, which");
+        fails("[]", ["ring", "moon"], "entry 0: it is of 2, `moon`, which");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use hotcoco::{AccumulatedEval, COCOeval, Params};
 use serde::{Deserialize, Serialize};
 
-use super::{EvalError, EvalOptions, HEADLINE_DETECTIONS, write_json};
+use super::{EvalError, EvalOptions, Shift, write_json};
 
 /// COCO's twelve figures, between 0 and 1; -1 where there is no ground truth.
 ///
@@ -92,7 +92,7 @@ impl Stats {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClassRow {
     /// Category of the annotation file; none when categories are pooled.
-    pub category_id: Option<u64>,
+    pub category_id: Option<i64>,
     /// Display name.
     pub name: String,
     /// Average precision over the IoU thresholds 0.50, 0.55, .., 0.95.
@@ -150,13 +150,13 @@ impl Evaluation {
     }
 
     /// Accumulates an evaluated engine.
-    pub(super) fn collect(engine: &mut COCOeval, options: EvalOptions) -> Self {
+    pub(super) fn collect(engine: &mut COCOeval, options: EvalOptions, shift: Shift) -> Self {
         let curves = accumulate(engine);
         let per_class = (0..curves.shape.k)
-            .map(|class| class_row(engine, &curves, class))
+            .map(|class| class_row(engine, &curves, class, shift))
             .collect();
         Self {
-            stats: headline(engine, &options.max_dets),
+            stats: headline(engine, &options),
             options,
             per_class,
             curves,
@@ -172,14 +172,15 @@ fn accumulate(engine: &mut COCOeval) -> AccumulatedEval {
 
 /// pycocotools' twelve figures at the rising limits `max_dets`.
 ///
-/// hotcoco computes all of them at the largest limit; pycocotools takes the third, and 100
-/// detections for the first figure. Curves at a lower limit need no new matching: detections are
+/// hotcoco computes all of them at the largest limit; pycocotools takes the third, and another
+/// for the first figure. Curves at a lower limit need no new matching: detections are
 /// matched in order of score.
-fn headline(engine: &mut COCOeval, max_dets: &[usize]) -> Stats {
+fn headline(engine: &mut COCOeval, options: &EvalOptions) -> Stats {
+    let (max_dets, first) = (&options.max_dets, options.headline_dets);
     let mut stats = figures(engine, &max_dets[..3]);
-    if max_dets[2] != HEADLINE_DETECTIONS {
-        stats.ap = if max_dets.contains(&HEADLINE_DETECTIONS) {
-            figures(engine, &[HEADLINE_DETECTIONS]).ap
+    if max_dets[2] != first {
+        stats.ap = if max_dets.contains(&first) {
+            figures(engine, &[first]).ap
         } else {
             -1.0
         };
@@ -197,14 +198,14 @@ fn figures(engine: &mut COCOeval, max_dets: &[usize]) -> Stats {
     Stats::from_slice(stats.expect("summarize_lines() fills the figures"))
 }
 
-fn class_row(engine: &COCOeval, curves: &AccumulatedEval, class: usize) -> ClassRow {
+fn class_row(engine: &COCOeval, curves: &AccumulatedEval, class: usize, shift: Shift) -> ClassRow {
     let params = &engine.params;
-    let category_id = curves.cat_ids.get(class).copied();
+    let category = curves.cat_ids.get(class).copied();
     let ap =
         |iou, area| mean_precision(curves, class, thresholds(params, iou), areas(params, area));
     ClassRow {
-        category_id,
-        name: category_id.map_or("all classes".into(), |id| engine.coco_gt().cat_name(id)),
+        category_id: category.map(|id| shift.from_engine(id)),
+        name: category.map_or("all classes".into(), |id| engine.coco_gt().cat_name(id)),
         ap: ap(None, "all"),
         ap50: ap(Some(0.5), "all"),
         ap75: ap(Some(0.75), "all"),

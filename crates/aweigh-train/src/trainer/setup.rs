@@ -13,7 +13,8 @@ use crate::TrainError;
 use crate::checkpoint::RunState;
 use crate::config::{Experiment, Span};
 use crate::evaluate::Validation;
-use crate::model::{check_classes, classes, fresh, load, load_pretrained};
+use crate::look;
+use crate::model::{classes, fresh, load, load_pretrained, match_classes};
 use crate::optimizer::Optimizer;
 use crate::run_folder::RunFolder;
 use crate::schedule::{RunLength, Schedule};
@@ -31,8 +32,9 @@ impl Trainer {
     pub fn new(experiment: Experiment, device: &Device) -> Result<Self, TrainError> {
         let mut experiment = experiment;
         let folder = RunFolder::vacant(experiment.run_dir())?;
-        let loader = open_data(&mut experiment)?;
-        let state = RunState::new(classes(loader.dataset()));
+        let dataset = open_data(&mut experiment)?;
+        let state = RunState::new(classes(&dataset));
+        let loader = loader(&experiment, dataset)?;
         let trainer = Self::assemble(experiment, folder, loader, state, device)?;
         trainer.folder.create(&trainer.experiment)?;
         Ok(trainer)
@@ -56,8 +58,9 @@ impl Trainer {
         let checkpoint = folder.last_checkpoint()?;
         let state = checkpoint.state()?;
         let optimizer = checkpoint.optimizer()?;
-        let loader = open_data(&mut experiment)?;
-        check_classes(loader.dataset(), &state.classes, "the checkpoint")?;
+        let mut dataset = open_data(&mut experiment)?;
+        match_classes(&mut dataset, &state.classes, "the checkpoint")?;
+        let loader = loader(&experiment, dataset)?;
         folder.rewind_metrics(state.iteration)?;
         let mut trainer = Self::assemble(experiment, folder, loader, state, device)?;
         let model = load(trainer.take_model(), checkpoint.dir())?;
@@ -75,10 +78,10 @@ impl Trainer {
         device: &Device,
     ) -> Result<Self, TrainError> {
         let device = device.clone().inner();
-        let validation = match &experiment.data.val {
-            Some(_) => Some(Validation::open(&experiment, &state.classes)?),
-            None => None,
-        };
+        let data = &experiment.data;
+        let validation = data.val.as_ref();
+        let validation = validation.map(|_| Validation::open(&experiment, &state.classes));
+        let validation = look::both(loader.dataset(), validation, data.on_bad_image)?;
         let train = &experiment.train;
         let model = fresh(
             &experiment.detector,
@@ -111,7 +114,7 @@ impl Trainer {
 
 /// Makes the synthetic dataset if it is wanted and absent, opens the training set, and settles the
 /// number of classes.
-fn open_data(experiment: &mut Experiment) -> Result<Loader, TrainError> {
+fn open_data(experiment: &mut Experiment) -> Result<CocoDataset, TrainError> {
     make_synthetic(experiment)?;
     let data = &experiment.data;
     let dataset = CocoDataset::open(&data.train_set(), Purpose::Train)?;
@@ -126,6 +129,11 @@ fn open_data(experiment: &mut Experiment) -> Result<Loader, TrainError> {
         }
         _ => experiment.detector.num_classes = Some(found),
     }
+    Ok(dataset)
+}
+
+fn loader(experiment: &Experiment, dataset: CocoDataset) -> Result<Loader, TrainError> {
+    let data = &experiment.data;
     let config = data.loader(experiment.train.batch_size, experiment.seed.into());
     Ok(Loader::train(
         Arc::new(dataset),

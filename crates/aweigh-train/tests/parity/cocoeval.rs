@@ -40,7 +40,7 @@ fn options(case: &Case) -> EvalOptions {
     understand(case, params, &["imgIds", "catIds", "maxDets", "useCats"]);
     let areas = serde_json::json!(["all", "small", "medium", "large"]);
     assert_eq!(case.meta["area_ranges"], areas, "{}", case.name);
-    let ids = |key: &str| list(&params[key], |v| v.as_u64().expect("ids of 0 or more"));
+    let ids = |key: &str| list(&params[key], |v| v.as_i64().expect("ids"));
     let limits = list(&params["maxDets"], |v| {
         v.as_u64().expect("a limit") as usize
     });
@@ -48,6 +48,7 @@ fn options(case: &Case) -> EvalOptions {
         img_ids: ids("imgIds"),
         cat_ids: ids("catIds"),
         max_dets: limits.unwrap_or(EvalOptions::default().max_dets),
+        headline_dets: EvalOptions::default().headline_dets,
         use_cats: match &params["useCats"] {
             Value::Null => true,
             Value::Bool(flag) => *flag,
@@ -83,7 +84,7 @@ fn stats(report: &mut Report, case: &Case, evaluation: &Evaluation) {
 fn classes(report: &mut Report, case: &Case, evaluation: &Evaluation) {
     let rows = &evaluation.per_class;
     // pycocotools gives pooled categories the id -1.
-    let id = |id: Option<u64>| id.map_or(-1, |id| i64::try_from(id).expect("a small id"));
+    let id = |id: Option<i64>| id.unwrap_or(-1);
     let ids: Vec<i64> = rows.iter().map(|row| id(row.category_id)).collect();
     let integer = |v: &Value| v.as_i64().expect("an id");
     let wanted = list(&case.meta["category_order"], integer).expect("an order");
