@@ -48,7 +48,7 @@ pub(crate) fn draw_boxes(picture: &mut RgbImage, boxes: &[LabelledBox]) {
 /// # Errors
 /// When the file is not a readable picture.
 pub(crate) fn load(path: &Path) -> Result<RgbImage> {
-    let decoded = aweigh_data::decode(path)?;
+    let decoded = aweigh_data::decode(path, &aweigh_data::DecodeConfig::default())?;
     let (width, height) = (decoded.width as u32, decoded.height as u32);
     RgbImage::from_raw(width, height, decoded.pixels)
         .context("a decoded picture has three bytes per pixel")
@@ -308,7 +308,7 @@ mod tests {
             let path = folder.path().join(name);
             save(&picture, &path).unwrap();
             assert!(std::fs::read(&path).unwrap().starts_with(start), "{name}");
-            let read = aweigh_data::decode(&path).unwrap();
+            let read = aweigh_data::decode(&path, &aweigh_data::DecodeConfig::default()).unwrap();
             assert_eq!((read.width, read.height), (20, 10), "{name}");
             assert!(read.pixels[0].abs_diff(200) < 3, "{name}");
         };

@@ -2,8 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::pictures::Remark;
 use crate::transform::{Augmentation, transform_truth};
-use crate::{ChannelOrder, CocoDataset, DataError, DecodedImage, TransformConfig, decode, resize};
+use crate::{
+    ChannelOrder, CocoDataset, DataError, DecodeConfig, DecodedImage, TransformConfig, decode,
+    resize,
+};
 
 /// Ground truth of one image.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,7 +27,7 @@ pub struct ImageMeta {
     pub image_id: i64,
     /// The file.
     pub file: PathBuf,
-    /// Size in the file.
+    /// Size after decoding: the upright one where the EXIF orientation is applied.
     pub original: [usize; 2],
     /// Size after resizing, without padding.
     pub resized: [usize; 2],
@@ -65,18 +69,26 @@ pub struct HostBatch {
 }
 
 impl HostBatch {
-    /// Decodes and transforms image files without annotations, for prediction.
+    /// Decodes and transforms image files without annotations, for prediction. Warns of samples of
+    /// 16 bits that become next to one grey level.
     ///
     /// # Errors
     /// If a file is not a readable image.
     ///
     /// # Panics
     /// If `files` is empty.
-    pub fn from_files(files: &[PathBuf], transform: &TransformConfig) -> Result<Self, DataError> {
+    pub fn from_files(
+        files: &[PathBuf],
+        transform: &TransformConfig,
+        decoding: &DecodeConfig,
+    ) -> Result<Self, DataError> {
         let prepared: Result<Vec<_>, _> = files
             .iter()
             .map(|file| {
-                let image = decode(file)?;
+                let image = decode(file, decoding)?;
+                if let Some(extent) = image.stored.narrow(decoding.sixteen_bit) {
+                    Remark::Narrow(extent).warn(file, decoding);
+                }
                 let source = Source {
                     image_id: 0,
                     file,
@@ -89,6 +101,7 @@ impl HostBatch {
     }
 
     /// Decodes and transforms one image of a dataset as evaluation does, with its ground truth.
+    /// Warns of what is doubtful about its pixels.
     ///
     /// # Errors
     /// If the file is not a readable image or has another size than declared.
@@ -101,6 +114,9 @@ impl HostBatch {
         transform: &TransformConfig,
     ) -> Result<Self, DataError> {
         let prepared = prepare_record(dataset, index, transform, transform.plain())?;
+        for remark in &prepared.remarks {
+            remark.warn(&prepared.meta.file, &dataset.config().decoding);
+        }
         Ok(collate(0, vec![prepared], transform))
     }
 }
@@ -117,7 +133,30 @@ pub(crate) struct Prepared {
     /// RGB, interleaved; not flipped yet.
     pixels: Vec<u8>,
     truth: HostTruth,
-    meta: ImageMeta,
+    pub(crate) meta: ImageMeta,
+    /// What is doubtful about the pixels of an image with annotations.
+    pub(crate) remarks: Vec<Remark>,
+}
+
+/// Decodes an image of a dataset and checks its size.
+pub(crate) fn read_record(dataset: &CocoDataset, index: usize) -> Result<DecodedImage, DataError> {
+    let record = &dataset.images()[index];
+    let decoding = &dataset.config().decoding;
+    let path = dataset.image_path(index);
+    let image = decode(&path, decoding)?;
+    let found = [image.height, image.width];
+    let declared = [record.height as usize, record.width as usize];
+    match found == declared {
+        true => Ok(image),
+        false => Err(DataError::SizeMismatch {
+            path,
+            annotations: dataset.annotations().to_path_buf(),
+            found,
+            declared,
+            orientation: image.stored.orientation,
+            exif: decoding.exif,
+        }),
+    }
 }
 
 /// Decodes and resizes an image of a dataset and checks its size.
@@ -129,23 +168,17 @@ pub(crate) fn prepare_record(
 ) -> Result<Prepared, DataError> {
     let record = &dataset.images()[index];
     let file = dataset.image_path(index);
-    let image = decode(&file)?;
-    let found = [image.height, image.width];
-    let declared = [record.height as usize, record.width as usize];
-    if found != declared {
-        return Err(DataError::SizeMismatch {
-            path: file,
-            annotations: dataset.annotations().to_path_buf(),
-            found,
-            declared,
-        });
-    }
+    let image = read_record(dataset, index)?;
+    let remarks = Remark::of(&image.stored, &dataset.config().decoding);
     let source = Source {
         image_id: record.id,
         file: &file,
         truth: &record.truth,
     };
-    Ok(prepare(image, source, transform, drawn))
+    Ok(Prepared {
+        remarks,
+        ..prepare(image, source, transform, drawn)
+    })
 }
 
 /// Resizes an image and moves its ground truth along. Flipping the pixels is left to [`collate`],
@@ -176,6 +209,7 @@ pub(crate) fn prepare(
             scale,
             flipped,
         },
+        remarks: Vec::new(),
     }
 }
 
@@ -257,13 +291,8 @@ mod tests {
     /// An image whose pixel `(y, x)` is `[10 y + x, 100, 200]`.
     fn image(height: usize, width: usize) -> DecodedImage {
         let pixel = |y, x| [(10 * y + x) as u8, 100, 200];
-        DecodedImage {
-            height,
-            width,
-            pixels: (0..height)
-                .flat_map(|y| (0..width).flat_map(move |x| pixel(y, x)))
-                .collect(),
-        }
+        let pixels = (0..height).flat_map(|y| (0..width).flat_map(move |x| pixel(y, x)));
+        DecodedImage::made([height, width], pixels.collect())
     }
 
     fn transform(channel_order: ChannelOrder) -> TransformConfig {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::annotations::AnnotationFile;
 use crate::finding::Finding;
-use crate::{DataError, HostTruth};
+use crate::{DataError, DecodeConfig, HostTruth};
 use build::Built;
 
 /// Where a dataset lies and which of its images are used.
@@ -29,6 +29,9 @@ pub struct DatasetConfig {
     /// Evaluation always uses every image.
     #[serde(default = "default_min_size")]
     pub min_size: u32,
+    /// How files become pixels.
+    #[serde(default)]
+    pub decoding: DecodeConfig,
 }
 
 fn default_filter_empty() -> bool {
@@ -47,6 +50,7 @@ impl DatasetConfig {
             images: images.into(),
             filter_empty: default_filter_empty(),
             min_size: default_min_size(),
+            decoding: DecodeConfig::default(),
         }
     }
 }
@@ -206,6 +210,11 @@ impl CocoDataset {
     /// The configuration that the dataset was opened with.
     pub fn config(&self) -> &DatasetConfig {
         &self.config
+    }
+
+    /// Changes how files become pixels from now on.
+    pub fn set_decoding(&mut self, decoding: DecodeConfig) {
+        self.config.decoding = decoding;
     }
 
     /// The annotation file.

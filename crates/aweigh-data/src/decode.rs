@@ -1,9 +1,19 @@
 //! Image files to 8-bit RGB.
 
-use std::io::Cursor;
+mod config;
+mod content;
+mod samples;
+
+use std::fs::File;
+use std::io::{self, Cursor, Read};
 use std::path::Path;
 
+use image::metadata::Orientation;
+use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+
 use crate::DataError;
+
+pub use config::{DecodeConfig, Exif, SixteenBit};
 
 /// An image as 8-bit RGB, interleaved, rows from the top.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,38 +24,217 @@ pub struct DecodedImage {
     pub height: usize,
     /// `height * width * 3` bytes.
     pub pixels: Vec<u8>,
+    /// What the file holds.
+    pub stored: Stored,
 }
 
-/// Reads a JPEG, PNG, BMP or WebP file; the format is recognised by the content.
+/// An image as it is in its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Height and width in pixels.
+    pub size: [usize; 2],
+    /// The EXIF orientation, 1 to 8; 1 where the file says nothing. From 5 on, height and width
+    /// are exchanged to show the image upright.
+    pub orientation: u8,
+    /// The smallest and the largest sample, if they have 16 bits.
+    pub samples: Option<[u16; 2]>,
+}
+
+impl Stored {
+    /// Maps a box `[x1, y1, x2, y2]` of the stored pixels to the upright image.
+    pub fn upright(&self, [x1, y1, x2, y2]: [f32; 4]) -> [f32; 4] {
+        let [height, width] = self.size.map(|side| side as f32);
+        match self.orientation {
+            2 => [width - x2, y1, width - x1, y2],
+            3 => [width - x2, height - y2, width - x1, height - y1],
+            4 => [x1, height - y2, x2, height - y1],
+            5 => [y1, x1, y2, x2],
+            6 => [height - y2, x1, height - y1, x2],
+            7 => [height - y2, width - x2, height - y1, width - x1],
+            8 => [y1, width - x2, y2, width - x1],
+            _ => [x1, y1, x2, y2],
+        }
+    }
+
+    /// Whether boxes that were drawn upright may be taken for boxes of the stored pixels, or the
+    /// other way round, without the size of the image telling.
+    pub(crate) fn is_doubtful(&self, exif: Exif) -> bool {
+        let told_by_size = self.orientation >= 5 && self.size[0] != self.size[1];
+        // A size of the stored pixels says little: programs that do not turn images write it
+        // beside boxes of programs that do.
+        self.orientation != 1 && !(told_by_size && exif == Exif::Apply)
+    }
+
+    /// The samples, if they become next to one grey level.
+    pub(crate) fn narrow(&self, mode: SixteenBit) -> Option<[u16; 2]> {
+        self.samples
+            .filter(|extent| samples::is_narrow(*extent, mode))
+    }
+}
+
+#[cfg(test)]
+impl DecodedImage {
+    /// An image of a file of 8 bits without orientation.
+    pub(crate) fn made([height, width]: [usize; 2], pixels: Vec<u8>) -> Self {
+        let stored = Stored {
+            size: [height, width],
+            orientation: 1,
+            samples: None,
+        };
+        Self {
+            width,
+            height,
+            pixels,
+            stored,
+        }
+    }
+}
+
+/// Reads a JPEG, PNG, BMP, WebP or TIFF file; the format is recognised by the content.
 ///
-/// Grey and CMYK images become RGB, 16-bit samples are reduced to 8 bits, and an alpha channel is
-/// dropped. The EXIF orientation is ignored: COCO's boxes refer to the pixels as they are stored.
+/// Grey and CMYK images become RGB, and an alpha channel is dropped. Of a file with several images
+/// the first is taken.
 ///
 /// # Errors
-/// If the file cannot be read, is not such an image, or is cut off.
-pub fn decode(path: &Path) -> Result<DecodedImage, DataError> {
+/// If the file cannot be read, is not such an image or is cut off, or if the configuration refuses
+/// its size or orientation, or has no range for its samples of 16 bits.
+pub fn decode(path: &Path, config: &DecodeConfig) -> Result<DecodedImage, DataError> {
     let bytes = std::fs::read(path).map_err(|reason| DataError::ImageFile {
         path: path.to_path_buf(),
         reason,
     })?;
-    let failed = |reason: String| DataError::Decode {
-        path: path.to_path_buf(),
-        reason,
-    };
-    if is_truncated_jpeg(&bytes) {
-        return Err(failed("the JPEG data ends early".to_string()));
+    let format = content::recognise(&bytes).map_err(|held| failed(path, held))?;
+    let broken = |error| failed(path, explain(format, &error));
+    let mut decoder = open(path, &bytes, format, config.max_pixels)?;
+    let (width, height) = decoder.dimensions();
+    let orientation = orientation(&mut decoder).map_err(broken)?;
+    if config.exif == Exif::Error && orientation != Orientation::NoTransforms {
+        return Err(DataError::Orientation {
+            path: path.to_path_buf(),
+            orientation: orientation.to_exif(),
+        });
     }
-    let image = image::ImageReader::new(Cursor::new(&bytes))
-        .with_guessed_format()
-        .map_err(|error| failed(error.to_string()))?
-        .decode()
-        .map_err(|error| failed(error.to_string()))?
-        .into_rgb8();
+    let mut image = DynamicImage::from_decoder(decoder).map_err(broken)?;
+    if config.exif == Exif::Apply {
+        image.apply_orientation(orientation);
+    }
+    let (image, samples) = samples::to_rgb8(image, config.sixteen_bit)?;
     Ok(DecodedImage {
         width: image.width() as usize,
         height: image.height() as usize,
         pixels: image.into_raw(),
+        stored: Stored {
+            size: [height as usize, width as usize],
+            orientation: orientation.to_exif(),
+            samples,
+        },
     })
+}
+
+fn failed(path: &Path, reason: impl Into<String>) -> DataError {
+    DataError::Decode {
+        path: path.to_path_buf(),
+        reason: reason.into(),
+    }
+}
+
+/// The smallest and the largest sample of an image of 16 bits; none of another image, or of a file
+/// that cannot be decoded.
+pub(crate) fn extent(path: &Path, config: &DecodeConfig) -> Option<[u16; 2]> {
+    let mut start = Vec::new();
+    let mut file = File::open(path).ok()?;
+    // The other formats have no such images: their files need not be read.
+    Read::by_ref(&mut file)
+        .take(16)
+        .read_to_end(&mut start)
+        .ok()?;
+    let format = content::recognise(&start).ok()?;
+    if !matches!(format, ImageFormat::Png | ImageFormat::Tiff) {
+        return None;
+    }
+    file.read_to_end(&mut start).ok()?;
+    let decoder = open(path, &start, format, config.max_pixels).ok()?;
+    match decoder.color_type() {
+        ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16 => {
+            let image = DynamicImage::from_decoder(decoder).ok()?;
+            samples::extent(image.into_rgb16().as_raw())
+        }
+        _ => None,
+    }
+}
+
+/// Reads the header of an image, and checks its size before anything of that size is made.
+fn open<'a>(
+    path: &Path,
+    bytes: &'a [u8],
+    format: ImageFormat,
+    max_pixels: u64,
+) -> Result<impl ImageDecoder + use<'a>, DataError> {
+    if format == ImageFormat::Jpeg && is_truncated_jpeg(bytes) {
+        return Err(failed(path, "the JPEG data ends early"));
+    }
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.limits(limits(max_pixels));
+    let decoder = reader.into_decoder();
+    let decoder = decoder.map_err(|error| failed(path, explain(format, &error)))?;
+    let (width, height) = decoder.dimensions();
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels > max_pixels {
+        return Err(DataError::TooLarge {
+            path: path.to_path_buf(),
+            size: [height as usize, width as usize],
+            max_pixels,
+        });
+    }
+    match decoder.color_type() {
+        _ if pixels == 0 => Err(failed(path, format!("it has {width}x{height} pixels"))),
+        ColorType::Rgb32F | ColorType::Rgba32F => Err(failed(
+            path,
+            "its samples are floating-point numbers; 8 and 16 bits are read",
+        )),
+        _ => Ok(decoder),
+    }
+}
+
+/// What decoders may allocate: twice as much as the largest image takes, and what metadata needs,
+/// so that of all limits ours is the one that speaks.
+fn limits(max_pixels: u64) -> Limits {
+    let mut limits = Limits::default();
+    let metadata = limits.max_alloc.unwrap_or(0);
+    limits.max_alloc = Some(max_pixels.saturating_mul(16).saturating_add(metadata));
+    limits
+}
+
+/// The orientation that the metadata of an image gives.
+fn orientation(decoder: &mut impl ImageDecoder) -> Result<Orientation, ImageError> {
+    let found = decoder.orientation()?;
+    if found != Orientation::NoTransforms {
+        return Ok(found);
+    }
+    // PNG and WebP files of some programs begin their metadata as JPEG files do.
+    let metadata = decoder.exif_metadata()?.unwrap_or_default();
+    let inner = metadata.strip_prefix(b"Exif\0\0");
+    Ok(inner
+        .and_then(Orientation::from_exif_chunk)
+        .unwrap_or(found))
+}
+
+/// What a file is whose decoder fails, and what the decoder says.
+fn explain(format: ImageFormat, error: &ImageError) -> String {
+    let name = content::name(format);
+    let text = error.to_string();
+    let text = text.trim_end();
+    match (error, format) {
+        (ImageError::IoError(error), _) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            format!("the {name} data ends early")
+        }
+        // Such a file may hold anything.
+        (ImageError::Unsupported(_), ImageFormat::Tiff) => format!(
+            "it is a TIFF image of a kind that is not read: {text}; grey, RGB and CMYK images of \
+             8 and 16 bits are"
+        ),
+        _ => format!("it is a {name} image, but broken or of a kind that is not read: {text}"),
+    }
 }
 
 /// Whether a JPEG lacks its end-of-image marker.
@@ -75,83 +264,4 @@ fn is_truncated_jpeg(bytes: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use image::{DynamicImage, ImageFormat};
-
-    fn encode(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
-        let mut bytes = Cursor::new(Vec::new());
-        image.write_to(&mut bytes, format).expect("encodes");
-        bytes.into_inner()
-    }
-
-    fn decode_bytes(bytes: &[u8]) -> Result<DecodedImage, DataError> {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        // No extension: the content decides.
-        let path = folder.path().join("image");
-        std::fs::write(&path, bytes).expect("writes");
-        decode(&path)
-    }
-
-    fn check(bytes: &[u8], size: [usize; 2], first: [u8; 3]) {
-        let image = decode_bytes(bytes).expect("decodes");
-        assert_eq!([image.height, image.width], size);
-        assert_eq!(image.pixels.len(), image.height * image.width * 3);
-        assert_eq!(image.pixels[..3], first);
-    }
-
-    /// An 8x8 CMYK JPEG whose four components are 128 everywhere: all coefficients are zero.
-    fn cmyk_jpeg() -> Vec<u8> {
-        let mut bytes = vec![0xFF, 0xD8, 0xFF, 0xDB, 0x00, 0x43, 0x00];
-        bytes.extend([1; 64]);
-        bytes.extend([0xFF, 0xC0, 0x00, 0x14, 8, 0, 8, 0, 8, 4]);
-        bytes.extend((1..=4).flat_map(|component| [component, 0x11, 0]));
-        for table in [0x00, 0x10] {
-            bytes.extend([0xFF, 0xC4, 0x00, 0x14, table, 1]);
-            bytes.extend([0; 16]);
-        }
-        bytes.extend([0xFF, 0xDA, 0x00, 0x0E, 4, 1, 0, 2, 0, 3, 0, 4, 0, 0, 63, 0]);
-        bytes.extend([0x00, 0xFF, 0xD9]);
-        bytes
-    }
-
-    #[test]
-    fn every_kind_of_pixel_becomes_rgb() {
-        let grey = DynamicImage::ImageLuma8(image::GrayImage::from_pixel(5, 3, [77].into()));
-        let wide = image::ImageBuffer::from_pixel(5, 3, image::Rgb([65535u16, 0, 257]));
-        let alpha = image::RgbaImage::from_pixel(5, 3, [9, 8, 7, 0].into());
-        check(&encode(&grey, ImageFormat::Jpeg), [3, 5], [77; 3]);
-        check(&encode(&grey, ImageFormat::Bmp), [3, 5], [77; 3]);
-        check(&encode(&wide.into(), ImageFormat::Png), [3, 5], [255, 0, 1]);
-        check(&encode(&alpha.into(), ImageFormat::WebP), [3, 5], [9, 8, 7]);
-        // Subtractive colours: 128 of each ink on 128 of black is a dark grey.
-        check(&cmyk_jpeg(), [8, 8], [64; 3]);
-    }
-
-    #[test]
-    fn broken_files_are_errors_that_name_the_file() {
-        let noise = image::RgbImage::from_fn(64, 64, |x, y| [(x * y) as u8, x as u8, 3].into());
-        for format in [
-            ImageFormat::Jpeg,
-            ImageFormat::Png,
-            ImageFormat::Bmp,
-            ImageFormat::WebP,
-        ] {
-            let bytes = encode(&noise.clone().into(), format);
-            for length in [0, 10, bytes.len() / 2, bytes.len() - 20] {
-                let message = match decode_bytes(&bytes[..length]) {
-                    Ok(_) => panic!("{format:?} of {length} bytes decoded"),
-                    Err(error) => error.to_string(),
-                };
-                assert!(message.starts_with("cannot decode image "), "{message}");
-            }
-        }
-        let message = decode(Path::new("no/such.jpg"))
-            .expect_err("absent")
-            .to_string();
-        assert!(
-            message.starts_with("cannot read image no/such.jpg: "),
-            "{message}"
-        );
-    }
-}
+mod tests;

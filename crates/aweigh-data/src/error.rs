@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::Exif;
+
 /// An error of a dataset; its message names the file, the place in it and what was expected.
 ///
 /// The message is complete: causes are part of it, so printing a chain of sources repeats nothing.
@@ -189,21 +191,51 @@ pub enum DataError {
         /// What the decoder says.
         reason: String,
     },
+    /// An image has more pixels than the configuration allows.
+    #[error(
+        "image {} has {}x{} pixels (width x height), more than {max_pixels}, the limit that \
+         `data.max_pixels` sets", .path.display(), .size[1], .size[0]
+    )]
+    TooLarge {
+        /// The image.
+        path: PathBuf,
+        /// Height and width.
+        size: [usize; 2],
+        /// The limit to their product.
+        max_pixels: u64,
+    },
+    /// An image has an EXIF orientation where the configuration wants none.
+    #[error(
+        "image {} has the EXIF orientation {orientation}, which `data.exif = \"error\"` refuses: \
+         \"apply\" turns images upright, for boxes that were drawn so; \"ignore\" keeps them as \
+         they are stored", .path.display()
+    )]
+    Orientation {
+        /// The image.
+        path: PathBuf,
+        /// 2 to 8.
+        orientation: u8,
+    },
     /// An image does not have the size that its annotation file declares.
     #[error(
-        "image {} is {}x{} pixels (width x height), but {} declares {}x{}{}",
-        .path.display(), .found[1], .found[0], .annotations.display(), .declared[1], .declared[0],
-        turned(.found, .declared)
+        "image {} is {}x{} pixels (width x height){}, but {} declares {}x{}{}",
+        .path.display(), .found[1], .found[0], as_turned(*.orientation, *.exif),
+        .annotations.display(), .declared[1], .declared[0],
+        turn(.found, .declared, *.orientation, *.exif)
     )]
     SizeMismatch {
         /// The image.
         path: PathBuf,
         /// The annotation file.
         annotations: PathBuf,
-        /// Height and width of the image.
+        /// Height and width of the image, as the configuration turns it.
         found: [usize; 2],
         /// Height and width in the annotation file.
         declared: [usize; 2],
+        /// The EXIF orientation of the image, 1 to 8.
+        orientation: u8,
+        /// What has become of it.
+        exif: Exif,
     },
     /// A value in the configuration is impossible.
     #[error("`{key}`: {reason}")]
@@ -247,12 +279,29 @@ fn list(ids: &[i64]) -> String {
     text.join(", ")
 }
 
-/// The likely cause of exchanged sides: an annotation tool that applied the EXIF orientation.
-fn turned(found: &[usize; 2], declared: &[usize; 2]) -> &'static str {
-    if found[0] == declared[1] && found[1] == declared[0] {
-        " (EXIF orientation is not applied)"
-    } else {
-        ""
+/// What the EXIF orientation has to do with the size of an image.
+fn as_turned(orientation: u8, exif: Exif) -> &'static str {
+    match exif {
+        Exif::Apply if orientation > 4 => " when its EXIF orientation is applied",
+        Exif::Ignore if orientation > 4 => " as its pixels are stored",
+        _ => "",
+    }
+}
+
+/// What to do about sides that are exchanged.
+fn turn(found: &[usize; 2], declared: &[usize; 2], orientation: u8, exif: Exif) -> &'static str {
+    let exchanged = found[0] == declared[1] && found[1] == declared[0];
+    match exif {
+        _ if !exchanged => "",
+        Exif::Apply if orientation > 4 => {
+            ": its boxes seem to refer to the pixels as they are stored; if they do, set \
+             `data.exif = \"ignore\"`"
+        }
+        Exif::Ignore if orientation > 4 => {
+            ": its boxes seem to refer to the upright picture; if they do, set \
+             `data.exif = \"apply\"`"
+        }
+        _ => ": the sides are exchanged, and no EXIF orientation of the file tells why",
     }
 }
 
@@ -262,20 +311,40 @@ mod tests {
 
     #[test]
     fn size_mismatch_names_both_files_and_the_likely_cause() {
-        let message = |declared| {
-            DataError::SizeMismatch {
+        let check = |declared, (orientation, exif), end: &str| {
+            let error = DataError::SizeMismatch {
                 path: "a.jpg".into(),
                 annotations: "b.json".into(),
                 found: [480, 640],
                 declared,
-            }
-            .to_string()
+                orientation,
+                exif,
+            };
+            let start = "image a.jpg is 640x480 pixels (width x height)";
+            assert_eq!(error.to_string(), format!("{start}{end}"));
         };
-        assert_eq!(
-            message([481, 640]),
-            "image a.jpg is 640x480 pixels (width x height), but b.json declares 640x481"
+        let other = ", but b.json declares 640x481";
+        check([481, 640], (1, Exif::Apply), other);
+        let applied = " when its EXIF orientation is applied";
+        check([481, 640], (8, Exif::Apply), &format!("{applied}{other}"));
+        check(
+            [640, 480],
+            (6, Exif::Apply),
+            " when its EXIF orientation is applied, but b.json declares 480x640: its boxes seem \
+             to refer to the pixels as they are stored; if they do, set `data.exif = \"ignore\"`",
         );
-        assert!(message([640, 480]).ends_with("(EXIF orientation is not applied)"));
+        check(
+            [640, 480],
+            (5, Exif::Ignore),
+            " as its pixels are stored, but b.json declares 480x640: its boxes seem to refer to \
+             the upright picture; if they do, set `data.exif = \"apply\"`",
+        );
+        check(
+            [640, 480],
+            (3, Exif::Apply),
+            ", but b.json declares 480x640: the sides are exchanged, and no EXIF orientation of \
+             the file tells why",
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The deterministic parallel loader.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::{Prepared, collate, prepare_record};
 use crate::ordered::OrderedMap;
+use crate::pictures::{Pictures, Remark, Told};
 use crate::random::{Stream, Topic};
 use crate::sampler::{self, Grouping, Order};
 use crate::{CocoDataset, DataError, HostBatch, Purpose, TransformConfig};
@@ -72,6 +74,8 @@ struct Shared {
     transform: TransformConfig,
     config: LoaderConfig,
     purpose: Purpose,
+    /// Which remarks the user has met.
+    told: Told,
 }
 
 impl Loader {
@@ -119,6 +123,12 @@ impl Loader {
         &self.shared.dataset
     }
 
+    /// Has the user know of what was seen in pictures of the dataset: its kinds are not warned of
+    /// once more. Of any other the first picture is, whatever the epoch.
+    pub fn tell(&self, pictures: &Pictures) {
+        self.shared.told.all(pictures);
+    }
+
     /// Batches in an epoch; the same in every epoch.
     pub fn batches_per_epoch(&self) -> usize {
         let images = self.shared.dataset.images();
@@ -138,10 +148,12 @@ impl Loader {
         );
         let range = start.min(plan.len())..plan.len();
         let (workers, prefetch) = (shared.config.workers, shared.config.prefetch);
+        let worker = Arc::clone(&shared);
         let batches = OrderedMap::new(range, workers, prefetch, move |index, stop| {
-            shared.load(index, &plan[index], epoch, stop)
+            worker.load(index, &plan[index], epoch, stop)
         });
         Epoch {
+            shared,
             batches: Some(batches),
             skipped: 0,
         }
@@ -153,8 +165,9 @@ impl Loader {
 /// It ends after the first error. With [`OnBadImage::Skip`] a batch lacks its bad images, and a
 /// batch of nothing but bad images is left out: [`HostBatch::index`] then jumps.
 pub struct Epoch {
+    shared: Arc<Shared>,
     /// None after an error.
-    batches: Option<OrderedMap<Loaded>>,
+    batches: Option<OrderedMap<Result<Loaded, DataError>>>,
     skipped: usize,
 }
 
@@ -164,12 +177,17 @@ impl Epoch {
         self.skipped
     }
 
-    /// Counts and logs what a batch lacks. Done here and not in the workers, so that the log does
-    /// not depend on their order.
-    fn report(&mut self, skipped: &[DataError]) {
-        for error in skipped {
+    /// Counts and logs what a batch lacks, and what is doubtful about its pictures. Done here and
+    /// not in the workers, so that the log does not depend on their order.
+    fn report(&mut self, loaded: &Loaded) {
+        for error in &loaded.skipped {
             self.skipped += 1;
             tracing::warn!("image skipped ({} in this epoch): {error}", self.skipped);
+        }
+        for (file, remark) in &loaded.remarks {
+            if self.shared.told.is_new(*remark) {
+                remark.warn(file, &self.shared.dataset.config().decoding);
+            }
         }
     }
 }
@@ -180,9 +198,9 @@ impl Iterator for Epoch {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             match self.batches.as_mut()?.next()? {
-                Ok((batch, skipped)) => {
-                    self.report(&skipped);
-                    if let Some(batch) = batch {
+                Ok(loaded) => {
+                    self.report(&loaded);
+                    if let Some(batch) = loaded.batch {
                         return Some(Ok(batch));
                     }
                 }
@@ -195,8 +213,16 @@ impl Iterator for Epoch {
     }
 }
 
-/// A batch, unless all its images are bad, with the errors of the images that it lacks.
-type Loaded = Result<(Option<HostBatch>, Vec<DataError>), DataError>;
+/// What a worker makes.
+#[derive(Default)]
+struct Loaded {
+    /// None where all images are bad.
+    batch: Option<HostBatch>,
+    /// The errors of the images that the batch lacks.
+    skipped: Vec<DataError>,
+    /// What is doubtful about those that it has.
+    remarks: Vec<(PathBuf, Remark)>,
+}
 
 impl Shared {
     fn new(
@@ -206,6 +232,8 @@ impl Shared {
         purpose: Purpose,
     ) -> Result<Arc<Self>, DataError> {
         transform.validate()?;
+        dataset.config().decoding.validate()?;
+        dataset.config().decoding.sixteen_bit.ends()?;
         if config.batch_size == 0 {
             return Err(DataError::Config {
                 key: "batch_size",
@@ -217,25 +245,41 @@ impl Shared {
             transform,
             config,
             purpose,
+            told: Told::default(),
         }))
     }
 
     /// Makes one batch.
-    fn load(&self, index: usize, places: &[usize], epoch: u64, stop: &AtomicBool) -> Loaded {
+    fn load(
+        &self,
+        index: usize,
+        places: &[usize],
+        epoch: u64,
+        stop: &AtomicBool,
+    ) -> Result<Loaded, DataError> {
         let mut prepared = Vec::with_capacity(places.len());
-        let mut skipped = Vec::new();
+        let mut loaded = Loaded::default();
         for &place in places {
             if stop.load(Ordering::Relaxed) {
-                return Ok((None, Vec::new()));
+                return Ok(Loaded::default());
             }
             match (self.prepare(place, epoch), self.config.on_bad_image) {
-                (Ok(image), _) => prepared.push(image),
-                (Err(error), OnBadImage::Skip) => skipped.push(error),
+                (Ok(image), _) => {
+                    let file = &image.meta.file;
+                    let remarks = image.remarks.iter();
+                    loaded
+                        .remarks
+                        .extend(remarks.map(|remark| (file.clone(), *remark)));
+                    prepared.push(image);
+                }
+                (Err(error), OnBadImage::Skip) => loaded.skipped.push(error),
                 (Err(error), OnBadImage::Error) => return Err(error),
             }
         }
-        let batch = (!prepared.is_empty()).then(|| collate(index, prepared, &self.transform));
-        Ok((batch, skipped))
+        if !prepared.is_empty() {
+            loaded.batch = Some(collate(index, prepared, &self.transform));
+        }
+        Ok(loaded)
     }
 
     /// Decodes and resizes one image; its random draws depend on the epoch and its place only.

@@ -58,13 +58,8 @@ mod tests {
     }
 
     fn check(from: [usize; 2], to: [usize; 2]) {
-        let image = DecodedImage {
-            height: from[0],
-            width: from[1],
-            pixels: (0..from[0] * from[1] * 3)
-                .map(|i| (i * 7919 % 256) as u8)
-                .collect(),
-        };
+        let pixels = (0..from[0] * from[1] * 3).map(|i| (i * 7919 % 256) as u8);
+        let image = DecodedImage::made(from, pixels.collect());
         let expected = reference(&image, to);
         let resized = resize(image, to);
         assert_eq!(resized.len(), expected.len());
@@ -86,11 +81,7 @@ mod tests {
 
     #[test]
     fn same_size_is_untouched() {
-        let image = DecodedImage {
-            height: 2,
-            width: 2,
-            pixels: (0..12).collect(),
-        };
+        let image = DecodedImage::made([2, 2], (0..12).collect());
         assert_eq!(resize(image, [2, 2]), (0..12).collect::<Vec<u8>>());
     }
 }

@@ -5,3 +5,4 @@ mod dataset;
 mod fixture;
 mod loader;
 mod look;
+mod pictures;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use aweigh_data::{HostBatch, TransformConfig};
+use aweigh_data::{DecodeConfig, HostBatch, TransformConfig};
 use aweigh_geometry::Detection;
 use burn::tensor::Device;
 
@@ -52,7 +52,8 @@ impl Predictor {
     ///
     /// When the file is not a readable picture.
     pub fn predict(&self, file: &Path, min_score: f32) -> Result<Prediction, TrainError> {
-        let batch = HostBatch::from_files(&[file.to_path_buf()], &self.transform)?;
+        let decoding = DecodeConfig::default();
+        let batch = HostBatch::from_files(&[file.to_path_buf()], &self.transform, &decoding)?;
         let size = batch.meta[0].original;
         let mut images = detect(&self.trained.detector, batch, &self.device);
         let mut detections = images.pop().unwrap_or_default();

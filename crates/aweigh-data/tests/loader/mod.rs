@@ -1,7 +1,8 @@
 //! Batches: determinism, resuming, bad images.
 
 use aweigh_data::{
-    DataError, HostBatch, Loader, LoaderConfig, MultiScale, OnBadImage, Purpose, TransformConfig,
+    DataError, DecodeConfig, HostBatch, Loader, LoaderConfig, MultiScale, OnBadImage, Purpose,
+    SixteenBit, TransformConfig,
 };
 
 use crate::fixture::Fixture;
@@ -226,8 +227,8 @@ fn a_bad_image_ends_the_epoch_with_its_name() {
     check(5, "cannot decode image DIR/5.png: ");
     check(
         8,
-        "image DIR/8.png is 30x48 pixels (width x height), but DIR/a.json declares 48x30 \
-         (EXIF orientation is not applied)",
+        "image DIR/8.png is 30x48 pixels (width x height), but DIR/a.json declares 48x30: the \
+         sides are exchanged, and no EXIF orientation of the file tells why",
     );
 }
 
@@ -264,12 +265,13 @@ fn dropping_an_epoch_early_is_clean() {
 fn files_without_annotations_make_a_batch() {
     let fixture = Fixture::with_images();
     let files = [fixture.image(1), fixture.image(3)];
-    let batch = HostBatch::from_files(&files, &transform()).expect("reads");
+    let decoding = DecodeConfig::default();
+    let batch = HostBatch::from_files(&files, &transform(), &decoding).expect("reads");
     assert_eq!(batch.shape, [2, 3, 24, 24]);
     assert_eq!(batch.meta[1].file, fixture.image(3));
     assert_eq!(batch.meta[1].original, [32, 24]);
     let missing = [fixture.image(99)];
-    assert!(HostBatch::from_files(&missing, &transform()).is_err());
+    assert!(HostBatch::from_files(&missing, &transform(), &decoding).is_err());
 }
 
 #[test]
@@ -290,6 +292,14 @@ fn impossible_configurations() {
     };
     let expected = "`bucket`: 12 is not a multiple of size_divisor = 8";
     check(odd, config(0), expected);
+    let mut dataset = fixture.open(Purpose::Train).expect("opens");
+    dataset.set_decoding(DecodeConfig {
+        sixteen_bit: SixteenBit::Measured,
+        ..DecodeConfig::default()
+    });
+    let error = Loader::eval(dataset.into(), transform(), config(0)).expect_err("not measured");
+    let message = error.to_string();
+    assert!(message.starts_with("`data.sixteen_bit`: \"range\" is measured when"));
     let seed = serde_json::from_str::<LoaderConfig>(r#"{"seed": 3}"#);
     assert!(seed.is_err(), "the seed is not a key of the loader");
 }

@@ -1,0 +1,267 @@
+//! A look into the pictures of a dataset before they are needed.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use crate::batch::read_record;
+use crate::decode::extent;
+use crate::{CocoDataset, DataError, DecodeConfig, Exif, Stored};
+
+/// How often something was seen, and the first example in the order of the annotation file.
+#[derive(Debug)]
+pub struct Seen<T> {
+    /// Number of pictures.
+    pub count: usize,
+    /// The first.
+    pub first: Option<T>,
+}
+
+impl<T> Default for Seen<T> {
+    fn default() -> Self {
+        Self {
+            count: 0,
+            first: None,
+        }
+    }
+}
+
+impl<T> Seen<T> {
+    fn add(&mut self, example: T) {
+        self.count += 1;
+        self.first.get_or_insert(example);
+    }
+}
+
+/// What was seen in pictures of a dataset.
+#[derive(Debug, Default)]
+pub struct Pictures {
+    /// Pictures looked at. Files that do not exist are not among them.
+    pub looked: usize,
+    /// Pictures that cannot be decoded, or that the configuration refuses.
+    pub unreadable: Seen<DataError>,
+    /// Pictures of another size than declared.
+    pub other_size: Seen<DataError>,
+    /// Pictures that are to be turned to be upright, and how.
+    pub oriented: Seen<(PathBuf, u8)>,
+    /// Those of them whose size does not tell that their boxes refer to the same pixels.
+    pub doubtful: Seen<(PathBuf, u8)>,
+    /// Pictures of 16 bits that become next to one grey level, and their extreme samples.
+    pub narrow: Seen<(PathBuf, [u16; 2])>,
+    /// The smallest and the largest sample of all pictures of 16 bits.
+    pub samples: Option<[u16; 2]>,
+}
+
+/// Decodes pictures of a dataset, spread evenly over it, until all are done or `go_on` is false.
+///
+/// What is wrong with a picture is counted and never an error. `workers` threads decode; 0 decodes
+/// in this one.
+pub fn look_into(
+    dataset: &CocoDataset,
+    workers: usize,
+    go_on: impl Fn() -> bool + Sync,
+) -> Pictures {
+    let count = dataset.images().len();
+    let mut pictures = Pictures::default();
+    for (index, result) in spread(count, workers, go_on, |index| look(dataset, index)) {
+        pictures.add(dataset, index, result);
+    }
+    pictures
+}
+
+/// The smallest and the largest sample of all pictures of 16 bits of a dataset; none where it has
+/// no such picture. Those that cannot be read do not count.
+pub fn measure_range(dataset: &CocoDataset, workers: usize) -> Option<[u16; 2]> {
+    let decoding = &dataset.config().decoding;
+    let measure = |index| extent(&dataset.image_path(index), decoding);
+    let extents = spread(dataset.images().len(), workers, || true, measure);
+    extents.into_iter().map(|(_, extent)| extent).reduce(join)
+}
+
+fn join([low, high]: [u16; 2], [lower, higher]: [u16; 2]) -> [u16; 2] {
+    [low.min(lower), high.max(higher)]
+}
+
+/// What is known of a picture without its pixels; nothing of a file that does not exist.
+fn look(dataset: &CocoDataset, index: usize) -> Option<Result<Stored, DataError>> {
+    match read_record(dataset, index) {
+        Err(DataError::ImageFile { reason, .. }) if reason.kind() == io::ErrorKind::NotFound => {
+            None
+        }
+        result => Some(result.map(|image| image.stored)),
+    }
+}
+
+impl Pictures {
+    fn add(&mut self, dataset: &CocoDataset, index: usize, result: Result<Stored, DataError>) {
+        self.looked += 1;
+        let stored = match result {
+            Ok(stored) => stored,
+            Err(error @ DataError::SizeMismatch { .. }) => return self.other_size.add(error),
+            Err(error) => return self.unreadable.add(error),
+        };
+        let decoding = &dataset.config().decoding;
+        let path = dataset.image_path(index);
+        if stored.orientation != 1 {
+            self.oriented.add((path.clone(), stored.orientation));
+        }
+        for remark in Remark::of(&stored, decoding) {
+            match remark {
+                Remark::Orientation(orientation) => self.doubtful.add((path.clone(), orientation)),
+                Remark::Narrow(extent) => self.narrow.add((path.clone(), extent)),
+            }
+        }
+        let all = self.samples.into_iter().chain(stored.samples);
+        self.samples = all.reduce(join);
+    }
+}
+
+/// What may be wrong with the pixels of a picture, without being an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Remark {
+    /// It has this EXIF orientation, and boxes may refer to its pixels before or after turning.
+    Orientation(u8),
+    /// Its samples of 16 bits, of which these are the extreme ones, become next to one grey level.
+    Narrow([u16; 2]),
+}
+
+impl Remark {
+    /// The remarks on a picture.
+    pub(crate) fn of(stored: &Stored, decoding: &DecodeConfig) -> Vec<Self> {
+        let doubtful = stored.is_doubtful(decoding.exif);
+        let orientation = doubtful.then_some(Self::Orientation(stored.orientation));
+        let narrow = stored.narrow(decoding.sixteen_bit).map(Self::Narrow);
+        orientation.into_iter().chain(narrow).collect()
+    }
+
+    /// Logs the remark on the picture in `file`.
+    pub(crate) fn warn(self, file: &Path, decoding: &DecodeConfig) {
+        let file = file.display();
+        match (self, decoding.exif) {
+            (Self::Orientation(found), Exif::Ignore) => tracing::warn!(
+                "{file} has the EXIF orientation {found}, which `data.exif = \"ignore\"` does not \
+                 apply: make sure that boxes refer to the pixels as they are stored"
+            ),
+            (Self::Orientation(found), _) => tracing::warn!(
+                "{file} is turned upright, from EXIF orientation {found}, and its size does not \
+                 tell whether its boxes are: make sure that they lie on their objects (`aweigh \
+                 explain` draws them); for boxes of the pixels as they are stored set `data.exif \
+                 = \"ignore\"`"
+            ),
+            (Self::Narrow([low, high]), _) => tracing::warn!(
+                "{file} holds 16-bit samples from {low} to {high}, of which `data.sixteen_bit = \
+                 {}` leaves next to one grey level: set it to {{ range = [LOW, HIGH] }} or \
+                 \"range\"",
+                decoding.sixteen_bit
+            ),
+        }
+    }
+}
+
+/// The kinds of remarks that the user has met in a run.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    orientation: AtomicBool,
+    narrow: AtomicBool,
+}
+
+impl Told {
+    /// Whether a remark is the first of its kind; from now on it is not.
+    pub(crate) fn is_new(&self, remark: Remark) -> bool {
+        let told = match remark {
+            Remark::Orientation(_) => &self.orientation,
+            Remark::Narrow(_) => &self.narrow,
+        };
+        !told.swap(true, Ordering::Relaxed)
+    }
+
+    /// Takes note of every kind that was seen.
+    pub(crate) fn all(&self, pictures: &Pictures) {
+        let seen = |count: usize, told: &AtomicBool| told.fetch_or(count > 0, Ordering::Relaxed);
+        seen(pictures.doubtful.count, &self.orientation);
+        seen(pictures.narrow.count, &self.narrow);
+    }
+}
+
+/// Makes the items of `0..count` in parallel, in an order of which every beginning is spread
+/// evenly, until all are made or `go_on` is false. Gives them, with their numbers, in rising order.
+fn spread<T: Send>(
+    count: usize,
+    workers: usize,
+    go_on: impl Fn() -> bool + Sync,
+    make: impl Fn(usize) -> Option<T> + Sync,
+) -> Vec<(usize, T)> {
+    let (next, step) = (AtomicUsize::new(0), step(count));
+    let work = || {
+        let mut made = Vec::new();
+        while go_on() {
+            let turn = next.fetch_add(1, Ordering::Relaxed);
+            if turn >= count {
+                break;
+            }
+            let index = (turn as u128 * step as u128 % count as u128) as usize;
+            made.extend(make(index).map(|item| (index, item)));
+        }
+        made
+    };
+    let mut made = thread::scope(|scope| {
+        // This thread works too: should the system refuse all others, nothing but time is lost.
+        let start = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
+        let others: Vec<_> = (1..workers.min(count)).filter_map(start).collect();
+        let mut made = work();
+        for other in others {
+            let more = other.join();
+            made.extend(more.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        made
+    });
+    made.sort_unstable_by_key(|(index, _)| *index);
+    made
+}
+
+/// About the golden section of `count`, without a common divisor: its multiples come to every
+/// number, evenly spread.
+fn step(count: usize) -> usize {
+    let common_divisor = |mut a: usize, mut b: usize| {
+        while b > 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    let golden = (count as f64 * 0.618_033_988_749_895) as usize;
+    let mut steps = golden.max(1)..=count.max(1);
+    let fits = |step: &usize| common_divisor(*step, count) == 1;
+    steps.find(fits).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_is_made_once_in_order_by_any_number_of_workers() {
+        for workers in [0, 1, 2, 50] {
+            for count in [0, 1, 2, 7, 100] {
+                let made = spread(count, workers, || true, |index| Some(2 * index));
+                let expected: Vec<_> = (0..count).map(|index| (index, 2 * index)).collect();
+                assert_eq!(made, expected, "{workers} workers");
+            }
+        }
+        let odd = spread(10, 2, || true, |index| (index % 2 == 1).then_some(()));
+        assert_eq!(odd.len(), 5);
+    }
+
+    #[test]
+    fn what_is_made_before_the_end_is_spread_evenly() {
+        let left = AtomicUsize::new(20);
+        let go_on =
+            || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+        let made = spread(1000, 1, || go_on().is_ok(), Some);
+        assert_eq!(made.len(), 20);
+        for pair in made.windows(2) {
+            let gap = pair[1].0 - pair[0].0;
+            assert!((15..=100).contains(&gap), "{made:?}");
+        }
+    }
+}
