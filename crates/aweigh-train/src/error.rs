@@ -77,6 +77,21 @@ pub enum TrainError {
     /// The model needs a dataset that the configuration does not name.
     #[error("the configuration has no `data.val`, which evaluation needs")]
     NoValidationSet,
+    /// Pictures of a dataset cannot be used, which was found before the first step.
+    #[error(
+        "{first} (the first of {bad} such pictures of {looked} looked at in {}; \
+         `data.on_bad_image = \"skip\"` does without them)", .annotations.display()
+    )]
+    Pictures {
+        /// The annotation file.
+        annotations: PathBuf,
+        /// Number of those that cannot be used.
+        bad: usize,
+        /// Number of those that were looked at.
+        looked: usize,
+        /// What is wrong with the first.
+        first: DataError,
+    },
     /// A loss is infinite or not a number.
     #[error(
         "the loss is not finite after iteration {iteration}: {}; try a lower `train.lr`, a longer \

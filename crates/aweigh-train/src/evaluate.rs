@@ -83,6 +83,11 @@ impl Validation {
         self.loader.dataset()
     }
 
+    /// What the images come from.
+    pub(crate) fn loader(&self) -> &Loader {
+        &self.loader
+    }
+
     /// Number of images.
     pub fn images(&self) -> usize {
         self.loader.dataset().images().len()

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use aweigh_data::{CocoDataset, HostBatch, HostTruth, ImageMeta};
+use aweigh_data::{CocoDataset, DecodeConfig, HostBatch, HostTruth, ImageMeta};
 use aweigh_detectors::Detector;
 use aweigh_geometry::LevelShape;
 use burn::tensor::Device;
@@ -38,6 +38,8 @@ pub struct LevelName {
 pub struct ExplainedImage {
     /// The method of the detector.
     pub method: &'static str,
+    /// How the file becomes pixels.
+    pub decoding: DecodeConfig,
     /// The way of the image to the network input, whose pixels all coordinates are in.
     pub meta: ImageMeta,
     /// `[height, width]` of the network input.
@@ -68,13 +70,15 @@ impl AnnotatedImage {
         })
     }
 
-    /// The same image, found once more if the annotation file is one of the configuration, which
-    /// then has a folder for its images: those of training and validation may share their names.
+    /// The same image, decoded as the configuration says. It is found once more if the annotation
+    /// file is one of the configuration, which then has a folder for its images: those of training
+    /// and validation may share their names.
     ///
     /// # Errors
     ///
     /// When the image is none of that folder.
     pub fn within(mut self, data: &DataConfig) -> Result<Self, TrainError> {
+        self.dataset.set_decoding(data.decoding());
         let mut outside = None;
         for split in splits_of(self.dataset.annotations(), data) {
             match self.dataset.find_in(&split.images, &self.path) {
@@ -149,6 +153,7 @@ impl AnnotatedImage {
         let mut explained = detector.explain(&predictions, &batch.truth);
         Ok(ExplainedImage {
             method: detector.method().title(),
+            decoding: self.dataset.config().decoding,
             meta,
             input: [height, width],
             truth,

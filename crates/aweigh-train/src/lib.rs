@@ -29,6 +29,7 @@ pub mod trainer;
 
 mod look;
 mod parameters;
+mod pictures;
 mod window;
 
 pub use config::{ConfigError, Experiment};

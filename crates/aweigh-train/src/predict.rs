@@ -17,6 +17,7 @@ use crate::model::Trained;
 pub struct Predictor {
     trained: Trained,
     transform: TransformConfig,
+    decoding: DecodeConfig,
     device: Device,
 }
 
@@ -25,18 +26,19 @@ pub struct Predictor {
 pub struct Prediction {
     /// The file.
     pub file: PathBuf,
-    /// `[height, width]` in pixels.
+    /// `[height, width]` in pixels, after decoding.
     pub size: [usize; 2],
-    /// In pixels of the file, best first.
+    /// In these pixels, best first.
     pub detections: Vec<Detection>,
 }
 
 impl Predictor {
-    /// A predictor with the transform of an experiment.
+    /// A predictor that prepares pictures as an experiment does.
     pub fn new(trained: Trained, experiment: &Experiment, device: &Device) -> Self {
         Self {
             trained,
             transform: experiment.data.transform.clone(),
+            decoding: experiment.data.decoding(),
             device: device.clone(),
         }
     }
@@ -46,14 +48,18 @@ impl Predictor {
         &self.trained.classes
     }
 
+    /// How files become the pixels that detections refer to.
+    pub fn decoding(&self) -> &DecodeConfig {
+        &self.decoding
+    }
+
     /// Finds objects with a score of at least `min_score`.
     ///
     /// # Errors
     ///
     /// When the file is not a readable picture.
     pub fn predict(&self, file: &Path, min_score: f32) -> Result<Prediction, TrainError> {
-        let decoding = DecodeConfig::default();
-        let batch = HostBatch::from_files(&[file.to_path_buf()], &self.transform, &decoding)?;
+        let batch = HostBatch::from_files(&[file.to_path_buf()], &self.transform, &self.decoding)?;
         let size = batch.meta[0].original;
         let mut images = detect(&self.trained.detector, batch, &self.device);
         let mut detections = images.pop().unwrap_or_default();

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use aweigh_data::synth::SynthConfig;
-use aweigh_data::{DatasetConfig, LoaderConfig, OnBadImage, TransformConfig};
+use aweigh_data::{
+    DataError, DatasetConfig, DecodeConfig, Exif, LoaderConfig, OnBadImage, SixteenBit,
+    TransformConfig,
+};
 use serde::{Deserialize, Serialize};
 
 use super::check::at_least_one;
@@ -152,6 +155,17 @@ pub struct DataConfig {
     /// What a missing or corrupt image does. Default: `error`.
     #[serde(default)]
     pub on_bad_image: OnBadImage,
+    /// What becomes of the EXIF orientation of a picture: `apply` turns it upright, as boxes of
+    /// labelling tools expect; `ignore` keeps it as it is stored; `error` stops. Default: `apply`.
+    #[serde(default)]
+    pub exif: Exif,
+    /// How samples of 16 bits become 8 bits: `full` takes 0 to 65535, `range` what is measured in
+    /// the training pictures, `{ range = [low, high] }` these numbers. Default: `full`.
+    #[serde(default)]
+    pub sixteen_bit: SixteenBit,
+    /// Largest number of pixels of a picture, width times height. Default: 200000000.
+    #[serde(default = "max_pixels")]
+    pub max_pixels: u64,
     /// Leave images without boxes out of training. Default: true.
     #[serde(default = "yes")]
     pub filter_empty: bool,
@@ -178,6 +192,10 @@ fn min_size() -> u32 {
     32
 }
 
+fn max_pixels() -> u64 {
+    DecodeConfig::default().max_pixels
+}
+
 impl DataConfig {
     /// The training split as a dataset.
     pub fn train_set(&self) -> DatasetConfig {
@@ -189,7 +207,17 @@ impl DataConfig {
         DatasetConfig {
             filter_empty: self.filter_empty,
             min_size: self.min_size,
+            decoding: self.decoding(),
             ..DatasetConfig::new(&split.annotations, &split.images)
+        }
+    }
+
+    /// How files become pixels.
+    pub fn decoding(&self) -> DecodeConfig {
+        DecodeConfig {
+            exif: self.exif,
+            sixteen_bit: self.sixteen_bit,
+            max_pixels: self.max_pixels,
         }
     }
 
@@ -210,13 +238,18 @@ impl DataConfig {
             at_least_one("data.synth.train", synth.train)?;
             at_least_one("data.synth.val", synth.val)?;
         }
-        match self.transform.validate() {
-            Err(aweigh_data::DataError::Config { key, reason }) => {
-                Err(Problem::new(&format!("data.transform.{key}"), reason))
-            }
-            Err(other) => Err(Problem::new("data.transform", other.to_string())),
-            Ok(()) => Ok(()),
-        }
+        let decoding = self.decoding().validate();
+        decoding.map_err(|error| problem("data", error))?;
+        let transform = self.transform.validate();
+        transform.map_err(|error| problem("data.transform", error))
+    }
+}
+
+/// An error of a value as one of a key in `table`.
+fn problem(table: &str, error: DataError) -> Problem {
+    match error {
+        DataError::Config { key, reason } => Problem::new(&format!("{table}.{key}"), reason),
+        other => Problem::new(table, other.to_string()),
     }
 }
 

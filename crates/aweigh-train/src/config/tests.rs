@@ -1,3 +1,5 @@
+use aweigh_data::{Exif, SixteenBit};
+
 use super::*;
 
 const SHORT: &str = "\
@@ -81,6 +83,39 @@ fn wrong_types_name_place_and_key() {
         &["`wgpu`"],
     );
     refuse("[train\n", &[], "x.toml:4:7: ", &["4 | [train"]);
+}
+
+#[test]
+fn keys_of_pixels_are_read_checked_and_round_trip() {
+    let check = |value: &str, expected| {
+        let change = format!("data.sixteen_bit={value}");
+        let experiment = parse(SHORT, &[&change, "data.exif=ignore"]).unwrap();
+        assert_eq!(experiment.data.decoding().sixteen_bit, expected);
+        assert_eq!(experiment.data.decoding().exif, Exif::Ignore);
+        let again = parse(&experiment.to_toml(), &[]).unwrap();
+        assert_eq!(again, experiment);
+    };
+    check("full", SixteenBit::Full);
+    check("range", SixteenBit::Measured);
+    check("{ range = [1200, 1400] }", SixteenBit::Range([1200, 1400]));
+    let refuse = |change: &str, expected: &str| {
+        let error = parse(SHORT, &[change]).expect_err(change).to_string();
+        assert!(error.starts_with(&format!("--set {change}: ")), "{error}");
+        assert!(error.ends_with(expected), "{error}");
+    };
+    refuse(
+        "data.sixteen_bit={ range = [9, 5] }",
+        "`data.sixteen_bit`: range = [9, 5]; expected two rising numbers",
+    );
+    refuse(
+        "data.sixteen_bit=half",
+        "expected \"full\", \"range\" or { range = [low, high] }",
+    );
+    refuse("data.exif=on", "expected one of `apply`, `ignore`, `error`");
+    refuse(
+        "data.max_pixels=0",
+        "`data.max_pixels`: 0; expected at least 1",
+    );
 }
 
 #[test]

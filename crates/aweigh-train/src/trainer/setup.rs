@@ -16,6 +16,7 @@ use crate::evaluate::Validation;
 use crate::look;
 use crate::model::{classes, fresh, load, load_pretrained, match_classes};
 use crate::optimizer::Optimizer;
+use crate::pictures;
 use crate::run_folder::RunFolder;
 use crate::schedule::{RunLength, Schedule};
 use crate::window::Window;
@@ -82,6 +83,7 @@ impl Trainer {
         let validation = data.val.as_ref();
         let validation = validation.map(|_| Validation::open(&experiment, &state.classes));
         let validation = look::both(loader.dataset(), validation, data.on_bad_image)?;
+        pictures::look(&experiment, &loader, validation.as_ref())?;
         let train = &experiment.train;
         let model = fresh(
             &experiment.detector,
@@ -116,8 +118,8 @@ impl Trainer {
 /// number of classes.
 fn open_data(experiment: &mut Experiment) -> Result<CocoDataset, TrainError> {
     make_synthetic(experiment)?;
-    let data = &experiment.data;
-    let dataset = CocoDataset::open(&data.train_set(), Purpose::Train)?;
+    let mut dataset = CocoDataset::open(&experiment.data.train_set(), Purpose::Train)?;
+    pictures::settle_range(&mut experiment.data, &mut dataset)?;
     let found = dataset.classes().len();
     match experiment.detector.num_classes {
         Some(configured) if configured != found => {

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use aweigh_data::SixteenBit;
+use aweigh_data::synth::Split;
 use aweigh_testkit::device;
 use aweigh_train::TrainError;
 use aweigh_train::config::Experiment;
@@ -44,6 +46,57 @@ fn a_missing_dataset_is_named() {
     refuse(
         run(place.experiment("b", &changes)).unwrap_err(),
         &["nowhere/images"],
+    );
+}
+
+#[test]
+fn pictures_are_looked_at_before_anything_is_written() {
+    let place = Place::new();
+    let check = |split: Split| {
+        let images = std::fs::read_dir(split.images(&place.data())).unwrap();
+        let image = images.map(|entry| entry.unwrap().path()).min().unwrap();
+        let whole = std::fs::read(&image).unwrap();
+        std::fs::write(&image, "<html>404</html>").unwrap();
+        let name = image.display().to_string();
+        let parts = [
+            &name,
+            "it is HTML text",
+            "the first of 1 such pictures of",
+            "`data.on_bad_image = \"skip\"`",
+        ];
+        refuse(run(place.experiment("a", &[])).unwrap_err(), &parts);
+        assert!(!place.run_dir("a").exists());
+        std::fs::write(&image, whole).unwrap();
+    };
+    check(Split::Train);
+    check(Split::Val);
+}
+
+#[test]
+fn the_range_of_16_bits_is_measured_and_written_into_the_configuration() {
+    let place = Place::new();
+    let measured = ["data.sixteen_bit=range", "train.iterations=1"];
+    let written = |run: &str| {
+        let trainer = Trainer::new(place.experiment(run, &measured), &device()).unwrap();
+        assert_eq!(
+            &trainer.folder().experiment().unwrap(),
+            trainer.experiment()
+        );
+        trainer.experiment().data.sixteen_bit
+    };
+    assert_eq!(written("none"), SixteenBit::Full);
+    let images = std::fs::read_dir(Split::Train.images(&place.data())).unwrap();
+    let image = images.map(|entry| entry.unwrap().path()).min().unwrap();
+    let sample = |x, y| image::Luma([1000 + 10 * x as u16 + y as u16]);
+    let wide = image::ImageBuffer::from_fn(96, 64, sample);
+    wide.save(&image).unwrap();
+    assert_eq!(written("some"), SixteenBit::Range([1000, 2013]));
+    let flat = image::ImageBuffer::from_pixel(96, 64, image::Luma([7_u16]));
+    flat.save(&image).unwrap();
+    let error = Trainer::new(place.experiment("flat", &measured), &device()).unwrap_err();
+    refuse(
+        error,
+        &["`data.sixteen_bit`: \"range\" needs", "hold nothing but 7"],
     );
 }
 
