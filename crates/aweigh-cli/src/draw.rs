@@ -6,6 +6,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use aweigh_data::{DecodeConfig, Stored};
 use embedded_graphics::mono_font::{MonoFont, MonoTextStyle, iso_8859_1 as font};
 use embedded_graphics::pixelcolor::Rgb888;
 use embedded_graphics::prelude::*;
@@ -43,15 +44,16 @@ pub(crate) fn draw_boxes(picture: &mut RgbImage, boxes: &[LabelledBox]) {
     }
 }
 
-/// Reads the picture of a file.
+/// Reads the picture of a file, and how it is stored there.
 ///
 /// # Errors
-/// When the file is not a readable picture.
-pub(crate) fn load(path: &Path) -> Result<RgbImage> {
-    let decoded = aweigh_data::decode(path, &aweigh_data::DecodeConfig::default())?;
+/// When the file is not a readable picture, or one that the configuration refuses.
+pub(crate) fn load(path: &Path, decoding: &DecodeConfig) -> Result<(RgbImage, Stored)> {
+    let decoded = aweigh_data::decode(path, decoding)?;
     let (width, height) = (decoded.width as u32, decoded.height as u32);
-    RgbImage::from_raw(width, height, decoded.pixels)
-        .context("a decoded picture has three bytes per pixel")
+    let picture = RgbImage::from_raw(width, height, decoded.pixels)
+        .context("a decoded picture has three bytes per pixel")?;
+    Ok((picture, decoded.stored))
 }
 
 /// Writes `picture` to `path`, as JPEG when the extension says so and as PNG otherwise.
@@ -308,7 +310,7 @@ mod tests {
             let path = folder.path().join(name);
             save(&picture, &path).unwrap();
             assert!(std::fs::read(&path).unwrap().starts_with(start), "{name}");
-            let read = aweigh_data::decode(&path, &aweigh_data::DecodeConfig::default()).unwrap();
+            let read = aweigh_data::decode(&path, &DecodeConfig::default()).unwrap();
             assert_eq!((read.width, read.height), (20, 10), "{name}");
             assert!(read.pixels[0].abs_diff(200) < 3, "{name}");
         };

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::draw::is_jpeg;
 
 /// Extensions that a folder is searched for.
-const EXTENSIONS: [&str; 5] = ["jpg", "jpeg", "png", "bmp", "webp"];
+const EXTENSIONS: [&str; 7] = ["jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff"];
 
 /// Lists the pictures that `inputs` name, without repetition, each folder and pattern sorted.
 ///
@@ -164,11 +164,11 @@ mod tests {
         );
         check(
             &["*.gif"],
-            Err("/*.gif: no picture (jpg, jpeg, png, bmp, webp) matches"),
+            Err("/*.gif: no picture (jpg, jpeg, png, bmp, webp, tif, tiff) matches"),
         );
         check(
             &["empty"],
-            Err("/empty: no picture (jpg, jpeg, png, bmp, webp) in this folder"),
+            Err("/empty: no picture (jpg, jpeg, png, bmp, webp, tif, tiff) in this folder"),
         );
         check(&["a[.png"], Err("not a valid pattern"));
     }

@@ -318,7 +318,7 @@ fn wrong_inputs_of_predict_are_named() {
     check("none.png", "none.png: no such file or folder");
     check(
         "*.jpg",
-        "*.jpg: no picture (jpg, jpeg, png, bmp, webp) matches",
+        "*.jpg: no picture (jpg, jpeg, png, bmp, webp, tif, tiff) matches",
     );
     check("shapes/annotations", "shapes/annotations: no picture");
     let over = ["predict", "--run", "x", "shapes/val", "--out", "shapes/val"];

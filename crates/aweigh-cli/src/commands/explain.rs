@@ -111,7 +111,7 @@ impl ExplainArgs {
 
     /// Writes the pictures of all stages, and the numbers.
     fn save(&self, explained: &ExplainedImage, levels: &[usize]) -> Result<()> {
-        let picture = load(&explained.meta.file)?;
+        let (picture, _) = load(&explained.meta.file, &explained.decoding)?;
         let sheets = Sheets {
             explained,
             picture: &picture,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use aweigh_data::{DecodeConfig, Exif};
 use aweigh_train::checkpoint::Class;
 use aweigh_train::evaluation::CocoResult;
 use aweigh_train::predict::{Prediction, Predictor};
@@ -90,9 +91,18 @@ impl PredictArgs {
     /// Finds the objects of a picture and draws them.
     fn picture(&self, predictor: &Predictor, picture: &Path, target: &Path) -> Result<Prediction> {
         let prediction = predictor.predict(picture, self.score)?;
-        let mut canvas = load(picture)?;
+        // A person sees the picture upright, whatever pixels the model sees.
+        let upright = DecodeConfig {
+            exif: Exif::Apply,
+            ..*predictor.decoding()
+        };
+        let (mut canvas, stored) = load(picture, &upright)?;
+        let bbox = |bbox| match predictor.decoding().exif {
+            Exif::Ignore => stored.upright(bbox),
+            Exif::Apply | Exif::Error => bbox,
+        };
         let boxes = prediction.detections.iter().map(|detection| LabelledBox {
-            bbox: detection.bbox,
+            bbox: bbox(detection.bbox),
             class: detection.label,
             text: format!(
                 "{} {:.2}",
