@@ -129,6 +129,16 @@ pub(crate) struct Model {
     pub(crate) run: Option<(RunFolder, CheckpointName)>,
 }
 
+/// A configuration on its device, before any weights are read.
+#[derive(Debug)]
+pub(crate) struct ChosenModel<'a> {
+    source: &'a ModelSource,
+    experiment: Experiment,
+    device: Device,
+    /// The run that it comes from.
+    run: Option<RunFolder>,
+}
+
 /// A model, or what it takes to make one of random weights.
 #[derive(Debug)]
 pub(crate) enum AnyModel {
@@ -183,51 +193,62 @@ impl ModelOptions {
     /// # Errors
     /// When configuration, device, run or weights cannot be used.
     pub(crate) fn open(&self) -> Result<Model> {
-        let source = &self.source;
-        match (&source.run, &self.config, &source.weights) {
-            (Some(run), _, _) => source.open_run(run),
-            (None, Some(config), Some(weights)) => source.open_weights(config, weights),
-            _ => bail!("name a model: --run, or --config and --weights"),
+        let chosen = self.source.choose(self.config.as_deref())?;
+        let (source, experiment, device) = (chosen.source, chosen.experiment, chosen.device);
+        match (chosen.run, &source.weights) {
+            (Some(run), _) => source.load_run(run, experiment, device),
+            (None, Some(weights)) => Ok(Model {
+                trained: Trained::from_weights(&experiment, weights, &device)?,
+                experiment,
+                device,
+                run: None,
+            }),
+            (None, None) => bail!("name a model: --run, or --config and --weights"),
         }
+    }
+
+    /// Sets the number of CPU threads where no model is opened.
+    ///
+    /// # Errors
+    /// When threads were started before.
+    pub(crate) fn set_threads(&self) -> Result<()> {
+        let threads = self.source.device.threads;
+        Ok(device::set_threads(threads.unwrap_or(0))?)
     }
 }
 
 impl AnyModelOptions {
-    /// Loads the model, or its configuration where there are no weights. Classes that weights do
-    /// not have are those of the annotations of `image`.
+    /// Reads the configuration and opens the device, which sets the number of CPU threads: that
+    /// has to be done before anything uses some.
     ///
     /// # Errors
-    /// When configuration, device, run or weights cannot be used.
-    pub(crate) fn open(&self, image: &AnnotatedImage) -> Result<AnyModel> {
-        let source = &self.source;
-        let trained = |model| AnyModel::Trained(Box::new(model));
-        let config = match (&source.run, &self.config) {
-            (Some(run), _) => return source.open_run(run).map(trained),
-            (None, Some(config)) => config,
-            (None, None) => bail!("name a model: --run or --config"),
-        };
-        let mut experiment = Experiment::load(config, &source.overrides.set)?;
-        let device = source.device.open(&mut experiment)?;
-        match &source.weights {
-            Some(weights) => Ok(trained(Model {
-                trained: image.trained(&experiment, weights, &device)?,
-                experiment,
-                device,
-                run: None,
-            })),
-            None => Ok(AnyModel::Untrained {
-                experiment: Box::new(experiment),
-                device,
-            }),
-        }
+    /// When configuration, device or run cannot be used.
+    pub(crate) fn choose(&self) -> Result<ChosenModel<'_>> {
+        self.source.choose(self.config.as_deref())
     }
 }
 
 impl ModelSource {
-    fn open_run(&self, run: &Path) -> Result<Model> {
-        let run = RunFolder::open(run)?;
-        let mut experiment = self.overrides.load_run(&run)?;
+    fn choose(&self, config: Option<&Path>) -> Result<ChosenModel<'_>> {
+        let (mut experiment, run) = match (&self.run, config) {
+            (Some(run), _) => {
+                let run = RunFolder::open(run)?;
+                (self.overrides.load_run(&run)?, Some(run))
+            }
+            (None, Some(config)) => (Experiment::load(config, &self.overrides.set)?, None),
+            (None, None) => bail!("name a model: --run or --config"),
+        };
         let device = self.device.open(&mut experiment)?;
+        Ok(ChosenModel {
+            source: self,
+            experiment,
+            device,
+            run,
+        })
+    }
+
+    /// The checkpoint of a run.
+    fn load_run(&self, run: RunFolder, experiment: Experiment, device: Device) -> Result<Model> {
         let which = match self.checkpoint {
             CheckpointName::Best => Which::Best,
             CheckpointName::Last => Which::Last,
@@ -241,17 +262,30 @@ impl ModelSource {
             run: Some((run, self.checkpoint)),
         })
     }
+}
 
-    fn open_weights(&self, config: &Path, weights: &Path) -> Result<Model> {
-        let mut experiment = Experiment::load(config, &self.overrides.set)?;
-        let device = self.device.open(&mut experiment)?;
-        let trained = Trained::from_weights(&experiment, weights, &device)?;
-        Ok(Model {
-            experiment,
-            trained,
-            device,
-            run: None,
-        })
+impl ChosenModel<'_> {
+    /// Loads the model where it has weights. Classes that weights do not have are those of the
+    /// annotations of `image`.
+    ///
+    /// # Errors
+    /// When run or weights cannot be used.
+    pub(crate) fn load(self, image: &AnnotatedImage) -> Result<AnyModel> {
+        let (source, experiment, device) = (self.source, self.experiment, self.device);
+        let model = match (self.run, &source.weights) {
+            (Some(run), _) => source.load_run(run, experiment, device)?,
+            (None, Some(weights)) => Model {
+                trained: image.trained(&experiment, weights, &device)?,
+                experiment,
+                device,
+                run: None,
+            },
+            (None, None) => {
+                let experiment = Box::new(experiment);
+                return Ok(AnyModel::Untrained { experiment, device });
+            }
+        };
+        Ok(AnyModel::Trained(Box::new(model)))
     }
 }
 

@@ -6,4 +6,5 @@ mod errors;
 mod eval;
 mod help;
 mod support;
+mod threads;
 mod workflow;

@@ -229,7 +229,13 @@ fn identity(device: &Device) -> String {
 }
 
 /// Sets the size of the process's thread pool; 0 leaves the default of one thread per core.
-fn set_threads(threads: usize) -> Result<(), DeviceError> {
+///
+/// The pool starts with whatever uses it first, reading annotations included: choose before that.
+///
+/// # Errors
+///
+/// When another number of threads runs already.
+pub fn set_threads(threads: usize) -> Result<(), DeviceError> {
     static CHOSEN: OnceLock<usize> = OnceLock::new();
     if threads == 0 {
         return Ok(());

@@ -66,6 +66,7 @@ impl EvalArgs {
     }
 
     fn score_file(&self, annotations: &Path, results: &Path) -> Result<()> {
+        self.model.set_threads()?;
         let limit = self.max_dets.unwrap_or(EvalConfig::default().max_dets);
         let evaluation = evaluate(annotations, results, &EvalOptions::up_to(limit))?;
         show(&evaluation)?;

@@ -11,7 +11,7 @@ use aweigh_train::explain::{AnnotatedImage, ExplainedImage, level_names};
 use clap::{ArgGroup, Args};
 
 use crate::draw::{load, save};
-use crate::options::{AnyModel, AnyModelOptions};
+use crate::options::{AnyModel, AnyModelOptions, ChosenModel};
 use crate::output::{make_folder, print};
 use crate::sheet::Sheets;
 
@@ -68,9 +68,11 @@ pub(crate) struct ExplainArgs {
 
 impl ExplainArgs {
     pub(super) fn run(self) -> Result<()> {
+        // First of all: reading annotations would start threads, one per core.
+        let model = self.model.choose()?;
         let image = AnnotatedImage::open(&self.annotations, &self.image)?;
         self.check_targets(make_folder(&self.out)?)?;
-        let (explained, levels) = self.explain(image)?;
+        let (explained, levels) = self.explain(model, image)?;
         self.save(&explained, &levels)?;
         // After all files are there: whoever reads the texts may stop at any time.
         for stage in &explained.explanation.stages {
@@ -131,8 +133,12 @@ impl ExplainArgs {
     }
 
     /// What to draw, and of which levels.
-    fn explain(&self, image: AnnotatedImage) -> Result<(ExplainedImage, Vec<usize>)> {
-        match self.model.open(&image)? {
+    fn explain(
+        &self,
+        model: ChosenModel<'_>,
+        image: AnnotatedImage,
+    ) -> Result<(ExplainedImage, Vec<usize>)> {
+        match model.load(&image)? {
             AnyModel::Trained(model) => {
                 let mut image = image.within(&model.experiment.data)?;
                 image.match_classes(&model.trained)?;
