@@ -13,7 +13,7 @@ use clap::{ArgGroup, Args};
 use serde::Serialize;
 
 use crate::draw::{LabelledBox, draw_boxes, load, save};
-use crate::inputs::{output_names, pictures};
+use crate::inputs::{Inputs, output_names};
 use crate::options::ModelOptions;
 use crate::output::{describe, make_folder, print, thousands};
 use crate::progress::bar;
@@ -50,7 +50,11 @@ pub(crate) struct PredictArgs {
 
 impl PredictArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let pictures = pictures(&self.inputs)?;
+        let inputs = Inputs::find(&self.inputs)?;
+        if let Some(left_out) = inputs.left_out() {
+            tracing::warn!("{left_out}");
+        }
+        let pictures = inputs.pictures;
         let targets = targets(&pictures, make_folder(&self.out)?)?;
         let model = self.model.open()?;
         let predictor = Predictor::new(model.trained, &model.experiment, &model.device);
