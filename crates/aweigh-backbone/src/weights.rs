@@ -1,7 +1,9 @@
 //! Weights from files of other frameworks.
 //!
 //! Loading is strict: a file has exactly the tensors of the module, or an error lists what is
-//! missing, unexpected or of another shape. Nothing is loaded from a file that does not fit.
+//! missing, unexpected or of another shape. Nothing is loaded from a file that does not fit. Only a
+//! detector that is trained further may have other classes than the file
+//! ([`Checkpoint::renew_classes`]).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,6 +15,9 @@ use burn::store::{
 };
 use burn::tensor::TensorData;
 use thiserror::Error;
+
+/// Why reading a tensor of a module cannot fail.
+const IN_MEMORY: &str = "a parameter of a module is in memory";
 
 /// Why weights could not be loaded.
 #[derive(Debug, Error)]
@@ -69,6 +74,40 @@ impl fmt::Display for Differences {
             }
         }
         Ok(())
+    }
+}
+
+/// A layer whose outputs are scores of classes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClassLayer {
+    /// Its module path.
+    pub name: String,
+    /// Outputs for each class: 1, or the number of anchors.
+    pub per_class: usize,
+}
+
+impl ClassLayer {
+    /// A layer with `per_class` outputs for each class.
+    pub fn new(name: &str, per_class: usize) -> Self {
+        let name = name.to_owned();
+        Self { name, per_class }
+    }
+
+    /// Whether a tensor is one of the layer's.
+    fn holds(&self, tensor: &str) -> bool {
+        let rest = tensor.strip_prefix(&self.name);
+        rest.is_some_and(|rest| rest.starts_with('.'))
+    }
+
+    /// The numbers of classes of two shapes of a tensor of this layer, which must differ in nothing
+    /// else.
+    fn classes(&self, found: &[usize], own: &[usize]) -> Option<[usize; 2]> {
+        let (found, found_rest) = found.split_first()?;
+        let (own, own_rest) = own.split_first()?;
+        let outputs = [*found, *own];
+        let whole = outputs.iter().all(|n| n.is_multiple_of(self.per_class));
+        let fits = whole && found_rest == own_rest;
+        fits.then(|| outputs.map(|outputs| outputs / self.per_class))
     }
 }
 
@@ -145,11 +184,41 @@ impl Checkpoint {
         let own = module.collect(None, None, true).into_iter();
         let offsets = own.filter(|tensor| moves_taps(&tensor.name));
         let read = offsets.map(|t| {
-            let data = bridge::to_data(&t).expect("a parameter of a module is in memory");
+            let data = bridge::to_data(&t).expect(IN_MEMORY);
             (t.name, data)
         });
         self.tensors.extend(read);
         self
+    }
+
+    /// Puts the values that the class layers of `module` have in the place of the checkpoint's, if
+    /// the checkpoint is of another number of classes. Gives that number and the module's, or
+    /// nothing where all stays as it is.
+    ///
+    /// Layers that differ in anything else, or do not agree on the numbers, are left for
+    /// [`load_into`](Self::load_into) to refuse.
+    pub fn renew_classes<M: Module>(
+        &mut self,
+        module: &M,
+        layers: &[ClassLayer],
+    ) -> Option<[usize; 2]> {
+        let mut numbers = None;
+        let mut fresh = Vec::new();
+        for tensor in module.collect(None, None, true) {
+            let Some(layer) = layers.iter().find(|layer| layer.holds(&tensor.name)) else {
+                continue;
+            };
+            let found = self.tensors.get(&tensor.name)?;
+            let classes = layer.classes(found.shape(), &tensor.shape)?;
+            if *numbers.get_or_insert(classes) != classes {
+                return None;
+            }
+            let data = bridge::to_data(&tensor).expect(IN_MEMORY);
+            fresh.push((tensor.name, data));
+        }
+        let changed = numbers.filter(|[found, own]| found != own)?;
+        self.tensors.extend(fresh);
+        Some(changed)
     }
 
     /// Sets every parameter and running statistic of `module`.

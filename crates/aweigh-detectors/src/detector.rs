@@ -3,7 +3,7 @@
 use aweigh_assign::{
     fcos::FcosTargets, fovea::FoveaTargets, fsaf::FsafTargets, reppoints::RepPointsTargets,
 };
-use aweigh_backbone::{Fpn, ResNet};
+use aweigh_backbone::{Fpn, ResNet, weights::ClassLayer};
 use aweigh_geometry::{Detection, GroundTruth, LevelShape};
 use aweigh_heads::fcos::{FcosHead, FcosPredictions};
 use aweigh_heads::fovea::{FoveaHead, FoveaPredictions};
@@ -122,6 +122,22 @@ impl Detector {
     /// The method and its options.
     pub fn method(&self) -> &Method {
         &self.method
+    }
+
+    /// The layers with outputs for each class, by module path.
+    pub fn class_layers(&self) -> Vec<ClassLayer> {
+        let of_head = match &self.bbox_head {
+            Head::Fcos(head) => head.class_layers(),
+            Head::Fovea(head) => head.class_layers(),
+            Head::RepPoints(head) => head.class_layers(),
+            Head::Fsaf(head) => head.class_layers(),
+            Head::Retina(head) => head.class_layers(),
+        };
+        let of_detector = |layer: ClassLayer| ClassLayer {
+            name: format!("bbox_head.{}", layer.name),
+            ..layer
+        };
+        of_head.into_iter().map(of_detector).collect()
     }
 
     /// Raw predictions of every level.

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{Device, Tensor, activation::relu};
 
-use aweigh_backbone::LayerInfo;
+use aweigh_backbone::{LayerInfo, weights::ClassLayer};
 
 use crate::init::{prediction, prior_bias, with_bias};
 use crate::{Scale, Tower, TowerConfig, tower};
@@ -120,6 +120,11 @@ impl FcosHeadConfig {
 }
 
 impl FcosHead {
+    /// The layer with outputs for each class.
+    pub fn class_layers(&self) -> Vec<ClassLayer> {
+        vec![ClassLayer::new("conv_cls", 1)]
+    }
+
     /// Predicts on every level.
     ///
     /// # Shapes

@@ -2,7 +2,7 @@
 
 mod align;
 
-use aweigh_backbone::{ConvBias, ConvModuleConfig, LayerInfo};
+use aweigh_backbone::{ConvBias, ConvModuleConfig, LayerInfo, weights::ClassLayer};
 use burn::module::Module;
 use burn::nn::Initializer;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
@@ -152,6 +152,11 @@ impl FoveaHeadConfig {
 }
 
 impl FoveaHead {
+    /// The layer with outputs for each class.
+    pub fn class_layers(&self) -> Vec<ClassLayer> {
+        vec![ClassLayer::new("conv_cls", 1)]
+    }
+
     /// Predicts on every level.
     ///
     /// # Shapes

@@ -1,6 +1,6 @@
 //! FSAF head (Zhu et al. 2019, section 3.1; mmdetection 3.x `fsaf_head.py`).
 
-use aweigh_backbone::LayerInfo;
+use aweigh_backbone::{LayerInfo, weights::ClassLayer};
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{Device, Tensor, activation::relu};
@@ -97,6 +97,11 @@ impl FsafPredictions {
 }
 
 impl FsafHead {
+    /// The layer with outputs for each class.
+    pub fn class_layers(&self) -> Vec<ClassLayer> {
+        vec![ClassLayer::new("retina_cls", 1)]
+    }
+
     /// Predicts on every level.
     ///
     /// # Shapes

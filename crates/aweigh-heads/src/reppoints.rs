@@ -1,6 +1,6 @@
 //! RepPoints head (Yang et al. 2019, section 4; mmdetection 3.x `reppoints_head.py`).
 
-use aweigh_backbone::{LayerInfo, LayerKind, relu};
+use aweigh_backbone::{LayerInfo, LayerKind, relu, weights::ClassLayer};
 use aweigh_deform_conv::{DeformConv2d, DeformConv2dConfig};
 use burn::module::{Initializer, Module, Param};
 use burn::nn::PaddingConfig2d;
@@ -224,6 +224,11 @@ struct Stage {
 }
 
 impl RepPointsHead {
+    /// The layer with outputs for each class.
+    pub fn class_layers(&self) -> Vec<ClassLayer> {
+        vec![ClassLayer::new("reppoints_cls_out", 1)]
+    }
+
     /// Predicts on every level.
     ///
     /// # Shapes

@@ -1,7 +1,7 @@
 //! RetinaNet head (Lin et al. 2017, section 4; mmdetection 3.x `retina_head.py`), alone or with
 //! FSAF's anchor-free branch on the same towers (Zhu et al. 2019, figure 4).
 
-use aweigh_backbone::LayerInfo;
+use aweigh_backbone::{LayerInfo, weights::ClassLayer};
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{Device, Tensor};
@@ -108,6 +108,15 @@ impl RetinaHeadConfig {
 }
 
 impl RetinaHead {
+    /// The layers with outputs for each class.
+    pub fn class_layers(&self) -> Vec<ClassLayer> {
+        // Every anchor has four deltas.
+        let anchors = self.retina_reg.weight.dims()[0] / 4;
+        let mut layers = vec![ClassLayer::new("retina_cls", anchors)];
+        layers.extend(self.fsaf_cls.iter().map(|_| ClassLayer::new("fsaf_cls", 1)));
+        layers
+    }
+
     /// Predicts on every level.
     ///
     /// # Shapes

@@ -1,5 +1,6 @@
 //! What every detector does on awkward input: losses and gradients stay finite.
 
+mod classes;
 mod explain;
 mod fcos;
 mod fovea;

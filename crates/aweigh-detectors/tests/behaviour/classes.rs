@@ -1,0 +1,132 @@
+//! Weights of a detector for another number of classes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use aweigh_backbone::weights::Checkpoint;
+use aweigh_detectors::fcos::FcosConfig;
+use aweigh_detectors::fovea::FoveaConfig;
+use aweigh_detectors::fsaf::{FsafBranch, FsafConfig};
+use aweigh_detectors::reppoints::RepPointsConfig;
+use aweigh_detectors::retina::{Anchors, RetinaConfig};
+use aweigh_detectors::{Detector, DetectorConfig, Method};
+use aweigh_testkit::device;
+use burn::module::Module;
+use burn::store::{ModuleSnapshot, bridge};
+use burn::tensor::TensorData;
+
+use super::tiny;
+
+type Tensors = BTreeMap<String, TensorData>;
+
+fn detector(method: &Method, classes: usize) -> Detector {
+    let config = DetectorConfig {
+        num_classes: Some(classes),
+        ..tiny(method.clone())
+    };
+    config.init(&device()).expect("a detector").materialize()
+}
+
+fn tensors(detector: &Detector) -> Tensors {
+    let all = detector.collect(None, None, true).into_iter();
+    all.map(|t| {
+        let data = bridge::to_data(&t).expect("resident data");
+        (t.name, data)
+    })
+    .collect()
+}
+
+fn checkpoint(tensors: &Tensors) -> Checkpoint {
+    Checkpoint::from_tensors(Path::new("coco.pth"), tensors.clone())
+}
+
+fn retina(scales_per_octave: usize, fsaf: Option<FsafBranch>) -> Method {
+    Method::Retina(RetinaConfig {
+        anchors: Anchors {
+            scales_per_octave,
+            ..Anchors::default()
+        },
+        fsaf,
+        ..RetinaConfig::default()
+    })
+}
+
+#[test]
+fn class_layers_start_anew_and_the_rest_is_loaded() {
+    let check = |method: Method, layers: &[&str]| {
+        let title = method.title();
+        let (trained, fresh) = (detector(&method, 7), detector(&method, 3));
+        let (trained, own) = (tensors(&trained), (tensors(&fresh)));
+        let names: Vec<String> = fresh.class_layers().into_iter().map(|l| l.name).collect();
+        assert_eq!(names, layers, "{title}");
+        let mut weights = checkpoint(&trained);
+        let renewed = weights.renew_classes(&fresh, &fresh.class_layers());
+        assert_eq!(renewed, Some([7, 3]), "{title}");
+        let loaded = tensors(&weights.load_into(fresh).expect("fits"));
+        for (name, found) in &loaded {
+            let of_classes = layers.iter().any(|l| name.starts_with(&format!("{l}.")));
+            let wanted = if of_classes { &own } else { &trained };
+            assert_eq!(found, &wanted[name], "{title}: {name}");
+        }
+    };
+    check(Method::Fcos(FcosConfig::default()), &["bbox_head.conv_cls"]);
+    check(
+        Method::Fovea(FoveaConfig::default()),
+        &["bbox_head.conv_cls"],
+    );
+    check(
+        Method::RepPoints(RepPointsConfig::default()),
+        &["bbox_head.reppoints_cls_out"],
+    );
+    check(
+        Method::Fsaf(FsafConfig::default()),
+        &["bbox_head.retina_cls"],
+    );
+    check(retina(3, None), &["bbox_head.retina_cls"]);
+    check(
+        retina(3, Some(FsafBranch::default())),
+        &["bbox_head.retina_cls", "bbox_head.fsaf_cls"],
+    );
+}
+
+#[test]
+fn class_layers_of_as_many_classes_are_loaded() {
+    let method = Method::Fcos(FcosConfig::default());
+    let (trained, fresh) = (tensors(&detector(&method, 3)), detector(&method, 3));
+    let mut weights = checkpoint(&trained);
+    assert_eq!(weights.renew_classes(&fresh, &fresh.class_layers()), None);
+    let loaded = weights.load_into(fresh).expect("fits");
+    assert_eq!(tensors(&loaded), trained);
+}
+
+/// Nothing starts anew with these tensors, which a detector of three classes refuses.
+fn refuse(trained: &Tensors, method: &Method, parts: &[&str]) {
+    let fresh = detector(method, 3);
+    let mut weights = checkpoint(trained);
+    assert_eq!(weights.renew_classes(&fresh, &fresh.class_layers()), None);
+    let error = weights.load_into(fresh).expect_err("does not fit");
+    for part in parts {
+        assert!(error.to_string().contains(part), "{error}");
+    }
+}
+
+#[test]
+fn other_differences_are_refused() {
+    let fcos = Method::Fcos(FcosConfig::default());
+    let mut no_bias = tensors(&detector(&fcos, 7));
+    no_bias.remove("bbox_head.conv_cls.bias");
+    refuse(&no_bias, &fcos, &["1 missing in the file", "conv_cls.bias"]);
+
+    let nine_anchors = retina(3, None);
+    // 3 anchors: 7 times 3 outputs are no multiple of 9, and 9 times 3 are those of 3 classes.
+    for classes in [7, 9] {
+        let three_anchors = tensors(&detector(&retina(1, None), classes));
+        refuse(&three_anchors, &nine_anchors, &["retina_reg.weight"]);
+    }
+
+    let joint = retina(3, Some(FsafBranch::default()));
+    let mut mixed = tensors(&detector(&joint, 7));
+    let of_three = tensors(&detector(&joint, 3)).into_iter();
+    mixed.extend(of_three.filter(|(name, _)| name.contains("fsaf_cls")));
+    refuse(&mixed, &joint, &["retina_cls.weight"]);
+}
