@@ -122,25 +122,34 @@ impl RepPointsAssigner {
         truth: &GroundTruth,
     ) -> RepPointsTargets {
         let covered = truth.covers(levels); // [B, P]
-        let init = match &self.init {
-            InitAssigner::Point(assigner) => {
-                stage(assigner.assign(levels, covered.clone(), truth), truth)
-            }
+        let init = self.first_stage(levels, covered.clone(), truth);
+        let boxes = init_boxes.without_autodiff();
+        let refine = self.refine.assign(boxes, Some(covered), truth);
+        RepPointsTargets {
+            init: stage(init, truth),
+            refine: stage(refine, truth),
+        }
+    }
+
+    /// Assigns the first stage alone, which depends on no prediction.
+    pub fn assign_init(&self, levels: &[LevelShape], truth: &GroundTruth) -> Matches {
+        self.first_stage(levels, truth.covers(levels), truth)
+    }
+
+    fn first_stage(
+        &self,
+        levels: &[LevelShape],
+        covered: Tensor<2, Bool>,
+        truth: &GroundTruth,
+    ) -> Matches {
+        match &self.init {
+            InitAssigner::Point(assigner) => assigner.assign(levels, covered, truth),
             InitAssigner::MaxIou(assigner) => {
                 let device = truth.boxes.device();
                 let squares = square_anchors(levels, self.base_scale, PointOrigin::Corner, &device);
                 let squares = squares.unsqueeze_dim(0); // [1, P, 4]
-                stage(
-                    assigner.assign(squares, Some(covered.clone()), truth),
-                    truth,
-                )
+                assigner.assign(squares, Some(covered), truth)
             }
-        };
-        let boxes = init_boxes.without_autodiff();
-        let refine = self.refine.assign(boxes, Some(covered), truth);
-        RepPointsTargets {
-            init,
-            refine: stage(refine, truth),
         }
     }
 }

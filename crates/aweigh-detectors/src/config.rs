@@ -1,6 +1,7 @@
 //! What a detector is made of.
 
 use aweigh_backbone::{ConfigError, FeatureSpec, FpnConfig, LayerInfo, ResNetConfig};
+use aweigh_geometry::LevelShape;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
@@ -141,6 +142,20 @@ impl DetectorConfig {
             .check(&features)
             .map_err(within("detector.neck"))?;
         Ok(self.neck.features(&features))
+    }
+
+    /// Size and stride of every pyramid level for a network input of `[height, width]` pixels.
+    ///
+    /// # Errors
+    ///
+    /// When backbone and neck do not fit.
+    pub fn level_shapes(&self, input: [usize; 2]) -> Result<Vec<LevelShape>, DetectorConfigError> {
+        let levels = self.levels()?;
+        let sizes = self.neck.sizes(&self.backbone.sizes(input));
+        let shape = |([height, width], level): ([usize; 2], &FeatureSpec)| {
+            LevelShape::new(height, width, level.stride)
+        };
+        Ok(sizes.into_iter().zip(&levels).map(shape).collect())
     }
 
     /// Checks every value and combination.

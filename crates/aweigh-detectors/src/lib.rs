@@ -18,6 +18,7 @@ pub mod explain;
 pub mod fcos;
 pub mod fovea;
 pub mod fsaf;
+pub mod learnable;
 pub mod reppoints;
 pub mod retina;
 

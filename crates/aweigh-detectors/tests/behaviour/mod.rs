@@ -5,6 +5,7 @@ mod explain;
 mod fcos;
 mod fovea;
 mod fsaf;
+mod learnable;
 mod reppoints;
 mod retina;
 
