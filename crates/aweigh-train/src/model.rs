@@ -7,8 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use aweigh_backbone::weights;
 use aweigh_data::{CocoDataset, DataError, Purpose};
 use aweigh_detectors::{Detector, DetectorConfig, DetectorConfigError};
-use burn::module::Module;
-use burn::tensor::Device;
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor};
 
 use crate::TrainError;
 use crate::checkpoint::{Checkpoint, Class};
@@ -30,7 +30,18 @@ pub fn fresh(
     static GENERATOR: Mutex<()> = Mutex::new(());
     let _guard = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
     device.seed(seed.into());
-    Ok(config.init(device)?.materialize())
+    let detector = config.init(device)?;
+    detector.visit(&mut Draw);
+    Ok(detector)
+}
+
+/// Draws every parameter.
+struct Draw;
+
+impl ModuleVisitor for Draw {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let _ = param.val();
+    }
 }
 
 /// Loads the pretrained weights that the configuration names.
