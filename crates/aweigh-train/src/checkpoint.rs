@@ -3,13 +3,15 @@
 //! A checkpoint is written to a temporary folder beside its place, synced, then renamed, so that
 //! under its name there is always a complete one.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::data_record::DataRecord;
+use crate::files::{self, replace_file, sync_dir};
 use crate::parameters::{Tensors, from_safetensors, to_safetensors};
 use crate::window::WindowState;
 
@@ -53,6 +55,14 @@ pub enum CheckpointError {
         path: PathBuf,
         /// What was found and what was expected.
         reason: String,
+    },
+    /// A running trainer has replaced it again and again.
+    #[error("{} was replaced while it was read, {times} times in a row: try again", .path.display())]
+    Replaced {
+        /// The checkpoint.
+        path: PathBuf,
+        /// How often it was read.
+        times: usize,
     },
     /// There is no checkpoint.
     #[error("no checkpoint in {}, expected a folder with {MODEL_FILE}", .path.display())]
@@ -99,6 +109,12 @@ pub struct RunState {
     pub window: WindowState,
     /// Classes in the order of labels.
     pub classes: Vec<Class>,
+    /// Whether the evaluation of this position is due and not done; a resumed run starts with it.
+    #[serde(default)]
+    pub evaluation_due: bool,
+    /// The annotations that the run learns from; none in a run of an older version.
+    #[serde(default)]
+    pub data: Option<DataRecord>,
 }
 
 impl RunState {
@@ -112,6 +128,8 @@ impl RunState {
             best: None,
             window: WindowState::default(),
             classes,
+            evaluation_due: false,
+            data: None,
         }
     }
 }
@@ -137,9 +155,7 @@ pub(crate) struct Disk;
 
 impl Storage for Disk {
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let mut file = File::create(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
+        files::write(path, bytes)
     }
 }
 
@@ -193,6 +209,22 @@ impl Checkpoint {
         Err(CheckpointError::Damaged { path, reason })
     }
 
+    /// Completed iterations, where the position can be read.
+    pub(crate) fn iteration(&self) -> Option<usize> {
+        Some(self.state().ok()?.iteration)
+    }
+
+    /// Replaces the position in the run.
+    pub(crate) fn write_state(&self, state: &RunState) -> Result<(), CheckpointError> {
+        let bytes = state_bytes(state);
+        let written = bytes.and_then(|bytes| replace_file(&self.dir.join(STATE_FILE), &bytes));
+        written.map_err(|reason| CheckpointError::Write {
+            path: self.dir.clone(),
+            reason,
+            kept: "the previous one is kept",
+        })
+    }
+
     /// The state of the optimiser.
     pub(crate) fn optimizer(&self) -> Result<Tensors, CheckpointError> {
         let path = self.dir.join(OPTIMIZER_FILE);
@@ -212,6 +244,37 @@ fn read(path: &Path) -> Result<Vec<u8>, CheckpointError> {
         path: path.into(),
         reason,
     })
+}
+
+fn state_bytes(state: &RunState) -> io::Result<Vec<u8>> {
+    Ok(serde_json::to_vec_pretty(state)?)
+}
+
+/// What `read` makes of the checkpoint that `open` finds, all of it from one checkpoint: it is read
+/// again when a running trainer has meanwhile put another one into its place.
+///
+/// # Errors
+///
+/// Those of `open` and `read`, and when the checkpoint does not stay long enough.
+pub(crate) fn read_whole<T, E: From<CheckpointError>>(
+    open: impl Fn() -> Result<Checkpoint, CheckpointError>,
+    read: impl Fn(&Checkpoint) -> Result<T, E>,
+) -> Result<T, E> {
+    const TIMES: usize = 3;
+    let mut checkpoint = open()?;
+    for _ in 0..TIMES {
+        let before = checkpoint.iteration();
+        let result = read(&checkpoint);
+        let still_there = checkpoint.model_file().is_file();
+        if still_there && checkpoint.iteration() == before {
+            return result;
+        }
+        checkpoint = open()?;
+    }
+    Err(E::from(CheckpointError::Replaced {
+        path: checkpoint.dir,
+        times: TIMES,
+    }))
 }
 
 /// Writes a checkpoint to `dir`. What was there moves to `previous`, or is removed.
@@ -255,14 +318,13 @@ fn write_all(dir: &Path, contents: &Contents<'_>, storage: &dyn Storage) -> io::
     if let Some(optimizer) = contents.optimizer {
         storage.write(&dir.join(OPTIMIZER_FILE), &to_safetensors(optimizer))?;
     }
-    let state = serde_json::to_vec_pretty(contents.state)?;
-    storage.write(&dir.join(STATE_FILE), &state)?;
+    storage.write(&dir.join(STATE_FILE), &state_bytes(contents.state)?)?;
     storage.write(&dir.join(CONFIG_FILE), contents.config.as_bytes())?;
     sync_dir(dir)
 }
 
 /// Moves a complete folder into its place. Between the two renames the old one lies at `previous`
-/// (or beside its place), where [`recover`] finds it.
+/// (or beside its place), where readers look for it and [`recover`] takes it from.
 fn replace(dir: &Path, previous: Option<&Path>, temporary: &Path) -> io::Result<()> {
     let aside = previous.map_or_else(|| backup(dir), Path::to_path_buf);
     if dir.exists() {
@@ -286,28 +348,21 @@ fn replace(dir: &Path, previous: Option<&Path>, temporary: &Path) -> io::Result<
     Ok(())
 }
 
-fn backup(dir: &Path) -> PathBuf {
+/// Where the checkpoint of `dir` lies while the next one is put into its place.
+pub(crate) fn backup(dir: &Path) -> PathBuf {
     let name = dir.file_name().unwrap_or_default().to_string_lossy();
     dir.with_file_name(format!(".{name}.previous"))
 }
 
-/// Puts back a checkpoint that a killed run had moved aside to make room for the next one.
-pub(crate) fn recover(dir: &Path, previous: Option<&Path>) {
-    let aside = previous.map_or_else(|| backup(dir), Path::to_path_buf);
-    if !dir.exists() && aside.join(MODEL_FILE).is_file() {
-        match fs::rename(&aside, dir) {
-            Ok(()) => tracing::warn!("recovered checkpoint {}", dir.display()),
-            Err(error) => tracing::warn!("cannot recover {}: {error}", dir.display()),
-        }
+/// Puts a checkpoint back to `dir`, from where a killed run had moved it to make room for the next.
+pub(crate) fn recover(checkpoint: &Checkpoint, dir: &Path) {
+    if checkpoint.dir == dir {
+        return;
     }
-}
-
-/// Makes renames in a folder survive a loss of power, where the system has such a thing.
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    if cfg!(unix) {
-        File::open(dir)?.sync_all()?;
+    match fs::rename(&checkpoint.dir, dir) {
+        Ok(()) => tracing::warn!("recovered checkpoint {}", dir.display()),
+        Err(error) => tracing::warn!("cannot recover {}: {error}", dir.display()),
     }
-    Ok(())
 }
 
 #[cfg(test)]

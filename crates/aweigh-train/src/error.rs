@@ -74,6 +74,28 @@ pub enum TrainError {
         /// The wanted categories.
         wanted: String,
     },
+    /// The classes of the training set are not those of the checkpoint.
+    #[error(
+        "the classes in {} have changed since the checkpoint: {}; a run \
+         keeps the classes that it started with",
+        .annotations.display(), .changes.join(", ")
+    )]
+    ChangedClasses {
+        /// The annotation file.
+        annotations: PathBuf,
+        /// What has changed.
+        changes: Vec<String>,
+    },
+    /// The checkpoint belongs to another model or optimiser than the configuration.
+    #[error("the run in {} cannot go on with {changed} changed: {reason}", .dir.display())]
+    CannotResume {
+        /// The run folder.
+        dir: PathBuf,
+        /// The tables of the configuration.
+        changed: String,
+        /// Why the checkpoint does not fit.
+        reason: Box<TrainError>,
+    },
     /// The model needs a dataset that the configuration does not name.
     #[error("the configuration has no `data.val`, which evaluation needs")]
     NoValidationSet,

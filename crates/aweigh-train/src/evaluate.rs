@@ -1,6 +1,7 @@
 //! From a model and a validation set to COCO's figures.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aweigh_data::annotations::AnnotationFile;
 use aweigh_data::{CocoDataset, HostBatch, Loader, LoaderConfig, Purpose};
@@ -104,10 +105,31 @@ impl Validation {
         device: &Device,
         progress: &mut dyn Progress,
     ) -> Result<Scored, TrainError> {
+        let never = AtomicBool::new(false);
+        let scored = self.run_until(detector, device, progress, &never)?;
+        Ok(scored.expect("nobody interrupts it"))
+    }
+
+    /// As [`run`](Self::run), but stops between two batches once `interrupt` is true; then there is
+    /// nothing to score.
+    ///
+    /// # Errors
+    ///
+    /// When an image cannot be read.
+    pub(crate) fn run_until(
+        &self,
+        detector: &Detector,
+        device: &Device,
+        progress: &mut dyn Progress,
+        interrupt: &AtomicBool,
+    ) -> Result<Option<Scored>, TrainError> {
         progress.on_eval_start(self.images());
         let mut results = Vec::new();
         let mut done = 0;
         for batch in self.loader.epoch(0, 0) {
+            if interrupt.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
             let batch = batch?;
             done += batch.meta.len();
             let ids: Vec<i64> = batch.meta.iter().map(|meta| meta.image_id).collect();
@@ -117,10 +139,10 @@ impl Validation {
             progress.on_eval_step(done);
         }
         let evaluation = self.annotations.evaluate(&results, &self.options)?;
-        Ok(Scored {
+        Ok(Some(Scored {
             results,
             evaluation,
-        })
+        }))
     }
 
     fn result(&self, image: i64, detection: &Detection) -> CocoResult {

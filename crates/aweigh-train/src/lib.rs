@@ -27,12 +27,15 @@ pub mod run_folder;
 pub mod schedule;
 pub mod trainer;
 
+mod data_record;
+mod files;
 mod look;
 mod parameters;
 mod pictures;
 mod window;
 
 pub use config::{ConfigError, Experiment};
+pub use data_record::{AnnotationsRecord, DataRecord};
 pub use error::TrainError;
 pub use parameters::{Layer, named_tensors};
 pub use window::WindowState;

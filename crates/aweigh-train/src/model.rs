@@ -11,7 +11,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 
 use crate::TrainError;
-use crate::checkpoint::{Checkpoint, Class};
+use crate::checkpoint::{Checkpoint, Class, read_whole};
 use crate::config::{Experiment, TrainConfig};
 use crate::run_folder::RunFolder;
 
@@ -107,11 +107,13 @@ impl Trained {
         experiment: &Experiment,
         device: &Device,
     ) -> Result<Self, TrainError> {
-        let checkpoint = match which {
+        let open = || match which {
             Which::Best => run.best_checkpoint(),
             Which::Last => run.last_checkpoint(),
-        }?;
-        Self::from_checkpoint(&checkpoint, experiment, device)
+        };
+        read_whole(open, |checkpoint| {
+            Self::of_checkpoint(checkpoint, experiment, device)
+        })
     }
 
     /// The model of a checkpoint.
@@ -120,6 +122,17 @@ impl Trained {
     ///
     /// When the checkpoint is damaged or belongs to another configuration.
     pub fn from_checkpoint(
+        checkpoint: &Checkpoint,
+        experiment: &Experiment,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
+        let open = || Checkpoint::open(checkpoint.dir());
+        read_whole(open, |checkpoint| {
+            Self::of_checkpoint(checkpoint, experiment, device)
+        })
+    }
+
+    fn of_checkpoint(
         checkpoint: &Checkpoint,
         experiment: &Experiment,
         device: &Device,

@@ -1,14 +1,25 @@
 //! The folder of a run: configuration, log, metrics, checkpoints, evaluations.
+//!
+//! It has one writer, the process that holds its [`RunLock`], and any number of readers, which
+//! change nothing in it and find a checkpoint at any time.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+mod lock;
+mod metrics;
+
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
 use thiserror::Error;
 
-use crate::checkpoint::{CONFIG_FILE, Checkpoint, CheckpointError, Contents, Disk, recover, save};
+use crate::checkpoint::{
+    CONFIG_FILE, Checkpoint, CheckpointError, Contents, Disk, RunState, backup, recover, save,
+};
 use crate::config::{ConfigError, Experiment};
+use crate::files::replace_file;
+
+pub use lock::RunLock;
+pub use metrics::MetricsLine;
 
 /// Why a run folder cannot be used.
 #[derive(Debug, Error)]
@@ -21,6 +32,16 @@ pub enum RunError {
     Occupied {
         /// The folder.
         dir: PathBuf,
+    },
+    /// Another process writes to it.
+    #[error(
+        "{} is being written by {process}: wait until it ends, or choose another folder", .dir.display()
+    )]
+    Locked {
+        /// The folder.
+        dir: PathBuf,
+        /// The process in words, with its id if that is known.
+        process: String,
     },
     /// There is no run.
     #[error("{} is not a run folder: it has no {CONFIG_FILE}", .dir.display())]
@@ -53,21 +74,34 @@ impl RunFolder {
     ///
     /// # Errors
     ///
-    /// When a run lies there already.
+    /// When another process writes to it, or a run lies there already.
     pub fn vacant(dir: &Path) -> Result<Self, RunError> {
         let folder = Self { dir: dir.into() };
-        match folder.checkpoints().join("last").exists() || folder.newest_kept().is_some() {
-            true => Err(RunError::Occupied { dir: dir.into() }),
-            false => Ok(folder),
+        RunLock::check(dir)?;
+        folder.check_vacant()?;
+        Ok(folder)
+    }
+
+    fn check_vacant(&self) -> Result<(), RunError> {
+        let (last, best) = (self.last(), self.best());
+        let places = [backup(&last), backup(&best), last, best];
+        match places.iter().any(|dir| dir.exists()) || self.newest_kept().is_some() {
+            true => Err(RunError::Occupied {
+                dir: self.dir.clone(),
+            }),
+            false => Ok(()),
         }
     }
 
-    /// Makes the folder of a new run and writes its configuration.
+    /// Makes the folder of a new run, locks it and writes its configuration.
     ///
     /// # Errors
     ///
-    /// When the folder cannot be written.
-    pub fn create(&self, experiment: &Experiment) -> Result<(), RunError> {
+    /// When another process was faster, or the folder cannot be written.
+    pub fn create(&self, experiment: &Experiment) -> Result<RunLock, RunError> {
+        fs::create_dir_all(&self.dir).map_err(failed("create", &self.dir))?;
+        let lock = self.lock()?;
+        self.check_vacant()?;
         for dir in [self.checkpoints(), self.evaluations()] {
             fs::create_dir_all(&dir).map_err(failed("create", &dir))?;
         }
@@ -78,10 +112,20 @@ impl RunFolder {
             }
             _ => {}
         }
-        self.write_config(experiment)
+        self.write_config(experiment)?;
+        Ok(lock)
     }
 
-    /// Opens the folder of a run.
+    /// The right to write to the folder, which one process has at a time.
+    ///
+    /// # Errors
+    ///
+    /// When another process has it.
+    pub fn lock(&self) -> Result<RunLock, RunError> {
+        RunLock::take(&self.dir)
+    }
+
+    /// Opens the folder of a run and changes nothing in it.
     ///
     /// # Errors
     ///
@@ -91,9 +135,20 @@ impl RunFolder {
         if !folder.config_file().is_file() {
             return Err(RunError::Missing { dir: dir.into() });
         }
-        recover(&folder.last(), folder.newest_kept().as_deref());
-        recover(&folder.best(), None);
         Ok(folder)
+    }
+
+    /// Puts the checkpoints back that a killed run had moved aside, as their only writer.
+    pub(crate) fn repair(&self, _lock: &RunLock) {
+        let checkpoints = [
+            (self.last_checkpoint(), self.last()),
+            (self.find_best(), self.best()),
+        ];
+        for (found, dir) in checkpoints {
+            if let Ok(found) = found {
+                recover(&found, &dir);
+            }
+        }
     }
 
     /// The folder itself.
@@ -136,13 +191,26 @@ impl RunFolder {
         self.checkpoints().join("best")
     }
 
-    /// The latest checkpoint.
+    /// The latest checkpoint, under its name or where a killed run has moved it.
     ///
     /// # Errors
     ///
     /// When there is none.
     pub fn last_checkpoint(&self) -> Result<Checkpoint, CheckpointError> {
-        Checkpoint::open(&self.last())
+        let last = self.last();
+        if let Ok(checkpoint) = Checkpoint::open(&last) {
+            return Ok(checkpoint);
+        }
+        let aside = [self.newest_kept(), Some(backup(&last))];
+        let found = aside.into_iter().flatten().filter_map(|dir| {
+            let checkpoint = Checkpoint::open(&dir).ok()?;
+            Some((checkpoint.iteration()?, checkpoint))
+        });
+        match found.max_by_key(|(iteration, _)| *iteration) {
+            Some((_, checkpoint)) => Ok(checkpoint),
+            // A running trainer has meanwhile put the next one into its place, or there is none.
+            None => Checkpoint::open(&last),
+        }
     }
 
     /// The checkpoint with the best AP; the latest one in a run without evaluations.
@@ -151,7 +219,15 @@ impl RunFolder {
     ///
     /// When there is none.
     pub fn best_checkpoint(&self) -> Result<Checkpoint, CheckpointError> {
-        Checkpoint::open(&self.best()).or_else(|_| self.last_checkpoint())
+        self.find_best().or_else(|_| self.last_checkpoint())
+    }
+
+    /// The checkpoint with the best AP, under its name or where a killed run has moved it.
+    fn find_best(&self) -> Result<Checkpoint, CheckpointError> {
+        let best = self.best();
+        Checkpoint::open(&best)
+            .or_else(|_| Checkpoint::open(&backup(&best)))
+            .or_else(|_| Checkpoint::open(&best))
     }
 
     /// The configuration of the run.
@@ -173,42 +249,6 @@ impl RunFolder {
     pub fn write_config(&self, experiment: &Experiment) -> Result<(), RunError> {
         let path = self.config_file();
         replace_file(&path, experiment.to_toml().as_bytes()).map_err(failed("write", &path))
-    }
-
-    /// Appends a line to the metrics.
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be written.
-    pub fn append_metrics(&self, line: &Value) -> Result<(), RunError> {
-        let path = self.metrics_file();
-        let append = || {
-            let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
-            file.write_all(format!("{line}\n").as_bytes())
-        };
-        append().map_err(failed("write", &path))
-    }
-
-    /// Removes the lines of the metrics after `iteration`, which a resumed run writes again.
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be read or written.
-    pub fn rewind_metrics(&self, iteration: usize) -> Result<(), RunError> {
-        let path = self.metrics_file();
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(failed("read", &path)(error)),
-        };
-        // A line that a killed run did not finish is no JSON and goes as well.
-        let kept = text.lines().filter(|line| {
-            let line: Option<Value> = serde_json::from_str(line).ok();
-            let at = line.as_ref().and_then(|line| line["iteration"].as_u64());
-            at.is_some_and(|at| at <= iteration as u64)
-        });
-        let kept: String = kept.map(|line| format!("{line}\n")).collect();
-        replace_file(&path, kept.as_bytes()).map_err(failed("write", &path))
     }
 
     /// Writes the latest checkpoint and keeps `keep` of them.
@@ -233,6 +273,11 @@ impl RunFolder {
             }
         }
         Ok(last)
+    }
+
+    /// Replaces the position in the latest checkpoint, which stays the same otherwise.
+    pub(crate) fn save_state(&self, state: &RunState) -> Result<(), CheckpointError> {
+        Checkpoint::open(&self.last())?.write_state(state)
     }
 
     /// Writes the checkpoint with the best AP.
@@ -274,118 +319,5 @@ fn failed(action: &'static str, path: &Path) -> impl Fn(io::Error) -> RunError {
     }
 }
 
-/// Writes a file such that a reader finds the old or the new content, never a part.
-fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = path.with_file_name(format!(".{name}.tmp"));
-    let mut file = File::create(&temporary)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::checkpoint::RunState;
-    use crate::parameters::Tensors;
-    use serde_json::json;
-
-    fn experiment() -> Experiment {
-        let text = "[data]\ntrain = { annotations = \"a\", images = \"b\" }\n[detector.fcos]\n";
-        Experiment::parse("x.toml", text, &[]).unwrap()
-    }
-
-    fn make(dir: &Path) -> RunFolder {
-        let folder = RunFolder::vacant(dir).unwrap();
-        folder.create(&experiment()).unwrap();
-        folder
-    }
-
-    fn save_at(folder: &RunFolder, iteration: usize, keep: usize) {
-        let mut state = RunState::new(Vec::new());
-        state.iteration = iteration;
-        let contents = Contents {
-            model: &Tensors::new(),
-            optimizer: None,
-            state: &state,
-            config: "",
-        };
-        folder.save_last(&contents, keep).unwrap();
-    }
-
-    #[test]
-    fn a_folder_holds_one_run() {
-        let dir = tempfile::tempdir().unwrap();
-        let dir = dir.path().join("a/b");
-        let message = RunFolder::open(&dir).unwrap_err().to_string();
-        assert!(
-            message.ends_with("is not a run folder: it has no config.toml"),
-            "{message}"
-        );
-        let folder = make(&dir);
-        let mut wanted = experiment();
-        wanted.run.dir = Some(dir.clone());
-        assert_eq!(folder.experiment().unwrap(), wanted);
-        assert_eq!(RunFolder::open(&dir).unwrap(), folder);
-        assert!(folder.best_checkpoint().is_err());
-        assert_eq!(RunFolder::vacant(&dir).unwrap(), folder);
-        save_at(&folder, 1, 1);
-        let message = RunFolder::vacant(&dir).unwrap_err().to_string();
-        assert!(message.contains("holds a run already"), "{message}");
-    }
-
-    #[test]
-    fn a_resumed_run_writes_its_metrics_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = make(dir.path());
-        folder.rewind_metrics(0).unwrap();
-        for iteration in [10, 20, 30] {
-            folder
-                .append_metrics(&json!({"iteration": iteration}))
-                .unwrap();
-        }
-        let path = folder.metrics_file();
-        let mut text = fs::read_to_string(&path).unwrap();
-        text.push_str("{\"iter");
-        fs::write(&path, text).unwrap();
-        folder.rewind_metrics(20).unwrap();
-        let text = fs::read_to_string(&path).unwrap();
-        assert_eq!(text, "{\"iteration\":10}\n{\"iteration\":20}\n");
-    }
-
-    #[test]
-    fn the_latest_checkpoints_are_kept() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = make(dir.path());
-        let iterations = |folder: &RunFolder| {
-            let mut dirs = folder.all_kept();
-            dirs.push(folder.last());
-            let state = |dir: &PathBuf| Checkpoint::open(dir).unwrap().state().unwrap();
-            dirs.iter()
-                .map(|dir| state(dir).iteration)
-                .collect::<Vec<_>>()
-        };
-        for iteration in [1, 2, 3, 4] {
-            save_at(&folder, iteration, 3);
-        }
-        assert_eq!(iterations(&folder), [2, 3, 4]);
-        save_at(&folder, 4, 3);
-        assert_eq!(iterations(&folder), [2, 3, 4]);
-        save_at(&folder, 5, 1);
-        assert_eq!(iterations(&folder), [5]);
-    }
-
-    #[test]
-    fn a_run_killed_between_two_renames_is_recovered() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = make(dir.path());
-        save_at(&folder, 7, 2);
-        fs::rename(folder.last(), folder.kept(7)).unwrap();
-        let folder = RunFolder::open(dir.path()).unwrap();
-        assert_eq!(
-            folder.last_checkpoint().unwrap().state().unwrap().iteration,
-            7
-        );
-    }
-}
+mod tests;

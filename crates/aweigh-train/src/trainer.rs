@@ -1,31 +1,29 @@
 //! The training loop.
 
+mod changes;
 mod clock;
+mod resume;
+mod saving;
 mod setup;
 
 pub(crate) use setup::make_synthetic;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use aweigh_data::{HostBatch, Loader};
 use aweigh_detectors::Detector;
-use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::Device;
-use serde_json::json;
 
 use crate::TrainError;
 use crate::batch::Batch;
-use crate::checkpoint::{Best, Checkpoint, Contents, RunState};
+use crate::checkpoint::{Best, Checkpoint, RunState};
 use crate::clip::clip_gradients;
 use crate::config::{Experiment, Span};
 use crate::evaluate::Validation;
-use crate::evaluation::save_results;
 use crate::optimizer::Optimizer;
-use crate::parameters::named_tensors;
-use crate::progress::{CheckpointKind, EvalLog, Progress, Start, StepLog};
-use crate::run_folder::RunFolder;
+use crate::progress::{Progress, Start};
+use crate::run_folder::{RunFolder, RunLock};
 use crate::schedule::{RunLength, Schedule};
 use crate::window::Window;
 use clock::Clock;
@@ -35,6 +33,8 @@ use clock::Clock;
 pub struct Trainer {
     experiment: Experiment,
     folder: RunFolder,
+    /// Held from the start of the trainer to the end of its run.
+    lock: Option<RunLock>,
     device: Device,
     loader: Loader,
     validation: Option<Validation>,
@@ -44,6 +44,8 @@ pub struct Trainer {
     schedule: Schedule,
     length: RunLength,
     state: RunState,
+    /// Completed iterations of the latest checkpoint.
+    saved: usize,
     window: Window,
     clock: Clock,
 }
@@ -68,25 +70,47 @@ pub enum Outcome {
 impl Trainer {
     /// Trains to the end, or until `interrupt` becomes true.
     ///
+    /// When it returns, the run folder is free for another process. An error leaves a checkpoint of
+    /// the last completed step, unless that cannot be written or its loss is not finite.
+    ///
     /// # Errors
     ///
-    /// When a loss is not finite, an image cannot be read, or a file cannot be written.
+    /// When a loss is not finite, an image cannot be read, a file cannot be written, or another
+    /// process writes to the run folder.
     pub fn run(
         &mut self,
         progress: &mut dyn Progress,
         interrupt: &AtomicBool,
     ) -> Result<Outcome, TrainError> {
+        if self.lock.is_none() {
+            self.lock = Some(self.folder.lock()?);
+        }
+        let outcome = self.train(progress, interrupt);
+        if let Err(error) = &outcome {
+            self.rescue(error, progress);
+        }
+        self.lock = None;
+        outcome
+    }
+
+    fn train(
+        &mut self,
+        progress: &mut dyn Progress,
+        interrupt: &AtomicBool,
+    ) -> Result<Outcome, TrainError> {
         progress.on_start(&self.start());
+        let mut interrupted = self.catch_up(progress, interrupt)?;
         self.clock = Clock::start();
-        while !self.finished() {
-            if self.epoch(progress, interrupt)? {
-                let checkpoint = self.save_last(progress)?;
-                let iteration = self.state.iteration;
-                return Ok(Outcome::Interrupted {
-                    iteration,
-                    checkpoint,
-                });
-            }
+        while !interrupted && !self.finished() {
+            interrupted = self.epoch(progress, interrupt)?;
+        }
+        if interrupted {
+            let checkpoint = self.checkpoint_here(progress)?;
+            let iteration = self.state.iteration;
+            return Ok(Outcome::Interrupted {
+                iteration,
+                checkpoint,
+            });
         }
         let best = self.state.best;
         Ok(Outcome::Finished { best })
@@ -104,19 +128,14 @@ impl Trainer {
         while let Some(batch) = self.clock.loading(|| batches.next()) {
             let batch = batch?;
             self.state.batch = batch.index + 1;
-            let lr = self.step(batch);
+            self.step(batch);
             progress.on_step(self.state.iteration);
             if self.state.batch >= self.length.per_epoch {
                 self.end_epoch();
             }
-            if self
-                .state
-                .iteration
-                .is_multiple_of(self.experiment.train.log_every)
-            {
-                self.log(lr, progress)?;
+            if self.settle(progress, interrupt)? {
+                return Ok(true);
             }
-            self.evaluate_and_save(progress)?;
             if self.finished() {
                 return Ok(false);
             }
@@ -133,12 +152,11 @@ impl Trainer {
         }
         // The last batches of the epoch held unreadable images only.
         self.end_epoch();
-        self.evaluate_and_save(progress)?;
-        Ok(false)
+        self.settle(progress, interrupt)
     }
 
-    /// One optimiser step; returns the learning rate. Waits for the loader, not for the device.
-    fn step(&mut self, host: HostBatch) -> f64 {
+    /// One optimiser step. Waits for the loader, not for the device.
+    fn step(&mut self, host: HostBatch) {
         let images = host.meta.len();
         let lr = self.schedule.lr(self.state.iteration);
         let batch = Batch::upload(host, &self.device);
@@ -160,125 +178,6 @@ impl Trainer {
         self.window.add(scalars);
         self.state.iteration += 1;
         self.clock.step(images);
-        lr
-    }
-
-    /// Reports the means since the last report, and stops when one is not finite.
-    fn log(&mut self, lr: f64, progress: &mut dyn Progress) -> Result<(), TrainError> {
-        let sums = self.window.read();
-        self.check_finite(sums.not_finite())?;
-        self.window = Window::default();
-        let timing = self
-            .clock
-            .lap(self.length.total.saturating_sub(self.state.iteration));
-        let log = StepLog {
-            iteration: self.state.iteration,
-            total: self.length.total,
-            epoch: self.epochs(),
-            lr,
-            means: sums.means(),
-            images_per_s: timing.images_per_s,
-            loading: timing.loading,
-            eta_s: timing.eta_s,
-        };
-        self.folder.append_metrics(&json!({
-            "iteration": log.iteration,
-            "epoch": log.epoch,
-            "lr": log.lr,
-            "losses": log.means,
-            "images_per_s": log.images_per_s,
-            "loading": log.loading,
-        }))?;
-        progress.on_log(&log);
-        Ok(())
-    }
-
-    /// Evaluates and writes checkpoints where one is due.
-    fn evaluate_and_save(&mut self, progress: &mut dyn Progress) -> Result<(), TrainError> {
-        let train = &self.experiment.train;
-        let save = self.due(train.checkpoint_every());
-        if self.due(train.eval_every()) && self.validation.is_some() {
-            self.evaluate(progress)?;
-        }
-        if save {
-            self.save_last(progress)?;
-        }
-        Ok(())
-    }
-
-    fn evaluate(&mut self, progress: &mut dyn Progress) -> Result<(), TrainError> {
-        let (Some(validation), Some(model)) = (&self.validation, &self.model) else {
-            return Ok(());
-        };
-        self.check_finite(self.window.read().not_finite())?;
-        let started = Instant::now();
-        let scored = validation.run(&model.valid(), &self.device, progress)?;
-        let iteration = self.state.iteration;
-        let ap = scored.evaluation.stats.ap;
-        let best = self.state.best.is_none_or(|best| ap > best.ap);
-        let name = |kind: &str| format!("{kind}-{iteration:08}.json");
-        let folder = self.folder.evaluations();
-        save_results(&folder.join(name("detections")), &scored.results)?;
-        scored.evaluation.save(&folder.join(name("metrics")))?;
-        self.folder.append_metrics(&json!({
-            "iteration": iteration,
-            "epoch": self.epochs(),
-            "eval": scored.evaluation.stats,
-        }))?;
-        if best {
-            self.state.best = Some(Best { ap, iteration });
-            self.save_best(progress)?;
-        }
-        progress.on_eval(&EvalLog {
-            iteration,
-            epoch: self.epochs(),
-            evaluation: scored.evaluation,
-            best,
-            seconds: started.elapsed().as_secs_f64(),
-        });
-        self.clock.exclude(started.elapsed());
-        Ok(())
-    }
-
-    fn save_last(&mut self, progress: &mut dyn Progress) -> Result<Checkpoint, TrainError> {
-        let started = Instant::now();
-        self.state.window = self.window.read();
-        self.check_finite(self.state.window.not_finite())?;
-        let optimizer = self.optimizer.state();
-        let contents = Contents {
-            model: &named_tensors(&self.model),
-            optimizer: Some(&optimizer),
-            state: &self.state,
-            config: &self.experiment.to_toml(),
-        };
-        let dir = self
-            .folder
-            .save_last(&contents, self.experiment.train.keep_last)?;
-        progress.on_checkpoint(&dir, CheckpointKind::Last);
-        self.clock.exclude(started.elapsed());
-        Ok(Checkpoint::open(&dir)?)
-    }
-
-    fn save_best(&self, progress: &mut dyn Progress) -> Result<(), TrainError> {
-        let contents = Contents {
-            model: &named_tensors(&self.model),
-            optimizer: None,
-            state: &self.state,
-            config: &self.experiment.to_toml(),
-        };
-        let dir = self.folder.save_best(&contents)?;
-        progress.on_checkpoint(&dir, CheckpointKind::Best);
-        Ok(())
-    }
-
-    fn check_finite(&self, parts: Vec<String>) -> Result<(), TrainError> {
-        match parts.is_empty() {
-            true => Ok(()),
-            false => Err(TrainError::NotFinite {
-                iteration: self.state.iteration,
-                parts,
-            }),
-        }
     }
 
     fn end_epoch(&mut self) {

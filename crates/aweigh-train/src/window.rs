@@ -38,6 +38,11 @@ impl Window {
         self.sums = pairs.map(|((name, sum), (_, x))| (name, sum + x)).collect();
     }
 
+    /// Whether there was no step since the last line of the log.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.steps == 0
+    }
+
     /// Reads the sums back, all at once.
     pub(crate) fn read(&self) -> WindowState {
         let tensors = self.sums.iter();

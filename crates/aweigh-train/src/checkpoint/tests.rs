@@ -1,3 +1,7 @@
+use std::cell::Cell;
+#[cfg(target_os = "linux")]
+use std::{fs::File, io::Write};
+
 use burn::tensor::TensorData;
 
 use super::*;
@@ -93,13 +97,80 @@ fn leftovers_of_a_killed_run_are_dealt_with() {
     write(&dir, 1.0, &Disk).unwrap();
     fs::rename(&dir, backup(&dir)).unwrap();
     fs::create_dir(temporary(&dir)).unwrap();
-    recover(&dir, None);
+    recover(&Checkpoint::open(&backup(&dir)).unwrap(), &dir);
+    recover(&Checkpoint::open(&dir).unwrap(), &dir);
     assert_eq!(
         Checkpoint::open(&dir).unwrap().state().unwrap().iteration,
         1
     );
     write(&dir, 2.0, &Disk).unwrap();
     assert_eq!(names(folder.path()), ["best"]);
+}
+
+#[test]
+fn the_position_is_replaced_and_the_rest_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("last");
+    write(&dir, 1.0, &Disk).unwrap();
+    let checkpoint = Checkpoint::open(&dir).unwrap();
+    let mut state = checkpoint.state().unwrap();
+    state.best = Some(Best {
+        ap: 0.5,
+        iteration: 1,
+    });
+    checkpoint.write_state(&state).unwrap();
+    assert_eq!(checkpoint.state().unwrap(), state);
+    assert_eq!(checkpoint.optimizer().unwrap(), tensors(1.0));
+    assert_eq!(
+        names(&dir),
+        [CONFIG_FILE, MODEL_FILE, OPTIMIZER_FILE, STATE_FILE]
+    );
+}
+
+#[test]
+fn a_state_of_an_older_version_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("last");
+    write(&dir, 1.0, &Disk).unwrap();
+    let text = r#"{"format": 1, "iteration": 1, "epoch": 0, "batch": 1, "best": null,
+        "window": {"sums": [], "steps": 0}, "classes": []}"#;
+    fs::write(dir.join(STATE_FILE), text).unwrap();
+    let state = Checkpoint::open(&dir).unwrap().state().unwrap();
+    assert!(!state.evaluation_due && state.data.is_none());
+}
+
+/// What a reader gets while the checkpoint is replaced during each of its first `replaced` reads.
+fn read_while_replaced(replaced: usize) -> Result<(usize, Tensors), CheckpointError> {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("last");
+    write(&dir, 1.0, &Disk).unwrap();
+    let reads = Cell::new(0);
+    read_whole(
+        || Checkpoint::open(&dir),
+        |checkpoint| {
+            let state = checkpoint.state()?;
+            if reads.replace(reads.get() + 1) < replaced {
+                write(&dir, 2.0 + reads.get() as f32, &Disk).unwrap();
+            }
+            Ok((state.iteration, checkpoint.optimizer()?))
+        },
+    )
+}
+
+#[test]
+fn a_reader_never_mixes_two_checkpoints() {
+    let check = |replaced: usize, wanted: usize| {
+        let (iteration, optimizer) = read_while_replaced(replaced).unwrap();
+        assert_eq!((iteration, optimizer), (wanted, tensors(wanted as f32)));
+    };
+    check(0, 1);
+    check(1, 3);
+    check(2, 4);
+    let message = read_while_replaced(9).unwrap_err().to_string();
+    assert!(
+        message.ends_with("was replaced while it was read, 3 times in a row: try again"),
+        "{message}"
+    );
 }
 
 #[test]

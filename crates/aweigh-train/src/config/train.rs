@@ -31,7 +31,8 @@ pub struct TrainConfig {
     /// Steps between two evaluations, in place of `eval_every_epochs`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_every_iterations: Option<usize>,
-    /// Epochs between two checkpoints; 0 writes one at the end only. Default: 1.
+    /// Epochs between two checkpoints; 0 writes one at the end only. Every evaluation has one
+    /// besides. Default: 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoint_every_epochs: Option<usize>,
     /// Steps between two checkpoints, in place of `checkpoint_every_epochs`.

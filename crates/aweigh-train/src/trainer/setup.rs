@@ -12,9 +12,10 @@ use super::{Clock, Trainer};
 use crate::TrainError;
 use crate::checkpoint::RunState;
 use crate::config::{Experiment, Span};
+use crate::data_record::{AnnotationsRecord, DataRecord};
 use crate::evaluate::Validation;
 use crate::look;
-use crate::model::{classes, fresh, load, load_pretrained, match_classes};
+use crate::model::{classes, fresh, load_pretrained, num_classes};
 use crate::optimizer::Optimizer;
 use crate::pictures;
 use crate::run_folder::RunFolder;
@@ -29,53 +30,23 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// When data, weights or the folder cannot be used.
+    /// When data, weights or the folder cannot be used, or another process writes to the folder.
     pub fn new(experiment: Experiment, device: &Device) -> Result<Self, TrainError> {
         let mut experiment = experiment;
         let folder = RunFolder::vacant(experiment.run_dir())?;
-        let dataset = open_data(&mut experiment)?;
-        let state = RunState::new(classes(&dataset));
-        let loader = loader(&experiment, dataset)?;
-        let trainer = Self::assemble(experiment, folder, loader, state, device)?;
-        trainer.folder.create(&trainer.experiment)?;
-        Ok(trainer)
-    }
-
-    /// Continues the run in `folder` from its latest checkpoint.
-    ///
-    /// `experiment` is the folder's own, [`RunFolder::experiment`], with another device or number
-    /// of workers if the user asked for them; the run then still continues exactly, but for the
-    /// rounding of another device.
-    ///
-    /// # Errors
-    ///
-    /// When there is no checkpoint, it is damaged, or the data has changed its classes.
-    pub fn resume(
-        experiment: Experiment,
-        folder: RunFolder,
-        device: &Device,
-    ) -> Result<Self, TrainError> {
-        let mut experiment = experiment;
-        let checkpoint = folder.last_checkpoint()?;
-        let state = checkpoint.state()?;
-        let optimizer = checkpoint.optimizer()?;
-        let mut dataset = open_data(&mut experiment)?;
-        match_classes(&mut dataset, &state.classes, "the checkpoint")?;
-        let loader = loader(&experiment, dataset)?;
-        folder.rewind_metrics(state.iteration)?;
+        let dataset = open_train_set(&mut experiment)?;
+        let loader = open_loader(&mut experiment, dataset)?;
+        let state = RunState::new(classes(loader.dataset()));
         let mut trainer = Self::assemble(experiment, folder, loader, state, device)?;
-        let model = load(trainer.take_model(), checkpoint.dir())?;
-        let loaded = trainer.optimizer.load(&model, optimizer);
-        loaded.map_err(|reason| checkpoint.foreign_optimizer(reason))?;
-        trainer.model = Some(model);
+        trainer.lock = Some(trainer.folder.create(&trainer.experiment)?);
         Ok(trainer)
     }
 
-    fn assemble(
+    pub(super) fn assemble(
         experiment: Experiment,
         folder: RunFolder,
         loader: Loader,
-        state: RunState,
+        mut state: RunState,
         device: &Device,
     ) -> Result<Self, TrainError> {
         let device = device.clone().inner();
@@ -93,14 +64,17 @@ impl Trainer {
         let model = load_pretrained(model, train)?;
         warn_of_frozen_random_weights(&experiment);
         let length = length(&experiment, loader.batches_per_epoch());
+        state.data = Some(data_record(&loader, validation.as_ref()));
         Ok(Self {
             schedule: Schedule::new(&train.schedule, train.lr, length),
             optimizer: Optimizer::new(&train.optimizer),
             window: Window::restore(&state.window, &device),
             model: Some(model),
             clock: Clock::start(),
+            saved: state.iteration,
             experiment,
             folder,
+            lock: None,
             device,
             loader,
             validation,
@@ -109,32 +83,26 @@ impl Trainer {
         })
     }
 
-    fn take_model(&mut self) -> Detector {
+    pub(super) fn take_model(&mut self) -> Detector {
         self.model.take().expect("the model is there between steps")
     }
 }
 
-/// Makes the synthetic dataset if it is wanted and absent, opens the training set, and settles the
-/// number of classes.
-fn open_data(experiment: &mut Experiment) -> Result<CocoDataset, TrainError> {
+/// Makes the synthetic dataset if it is wanted and absent, and opens the training set.
+pub(super) fn open_train_set(experiment: &mut Experiment) -> Result<CocoDataset, TrainError> {
     make_synthetic(experiment)?;
     let mut dataset = CocoDataset::open(&experiment.data.train_set(), Purpose::Train)?;
     pictures::settle_range(&mut experiment.data, &mut dataset)?;
-    let found = dataset.classes().len();
-    match experiment.detector.num_classes {
-        Some(configured) if configured != found => {
-            return Err(TrainError::NumClasses {
-                configured,
-                annotations: dataset.annotations().into(),
-                found,
-            });
-        }
-        _ => experiment.detector.num_classes = Some(found),
-    }
     Ok(dataset)
 }
 
-fn loader(experiment: &Experiment, dataset: CocoDataset) -> Result<Loader, TrainError> {
+/// Settles the number of classes and gives the batches of the training set.
+pub(super) fn open_loader(
+    experiment: &mut Experiment,
+    dataset: CocoDataset,
+) -> Result<Loader, TrainError> {
+    let classes = num_classes(&experiment.detector, &dataset)?;
+    experiment.detector.num_classes = Some(classes);
     let data = &experiment.data;
     let config = data.loader(experiment.train.batch_size, experiment.seed.into());
     Ok(Loader::train(
@@ -142,6 +110,14 @@ fn loader(experiment: &Experiment, dataset: CocoDataset) -> Result<Loader, Train
         data.transform.clone(),
         config,
     )?)
+}
+
+fn data_record(loader: &Loader, val: Option<&Validation>) -> DataRecord {
+    DataRecord {
+        train: AnnotationsRecord::of(loader.dataset()),
+        val: val.map(|val| AnnotationsRecord::of(val.dataset())),
+        batches_per_epoch: loader.batches_per_epoch(),
+    }
 }
 
 /// Makes the synthetic dataset of an experiment where there is none.
@@ -161,7 +137,7 @@ pub(crate) fn make_synthetic(experiment: &Experiment) -> Result<(), TrainError> 
     Ok(())
 }
 
-fn length(experiment: &Experiment, per_epoch: usize) -> RunLength {
+pub(super) fn length(experiment: &Experiment, per_epoch: usize) -> RunLength {
     let total = match experiment.train.length() {
         Span::Epochs(epochs) => epochs * per_epoch,
         Span::Iterations(iterations) => iterations,

@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use aweigh_testkit::device;
 use aweigh_train::checkpoint::Checkpoint;
 use aweigh_train::named_tensors;
-use aweigh_train::progress::{Progress, StepLog};
-use aweigh_train::run_folder::RunFolder;
+use aweigh_train::progress::Progress;
 use aweigh_train::trainer::{Outcome, Trainer};
 
-use super::support::{Place, metrics, train};
+use super::support::{Place, assert_same, metrics, resume, train};
 
 /// Asks a run to stop after some iterations.
 struct StopAfter<'a> {
@@ -21,17 +20,6 @@ impl Progress for StopAfter<'_> {
     fn on_step(&mut self, iteration: usize) {
         self.interrupt
             .store(iteration == self.iterations, Ordering::Relaxed);
-    }
-}
-
-/// Equal metrics and equal bytes of every file of the latest checkpoint but the configuration.
-fn assert_same(place: &Place, a: &str, b: &str) {
-    let dirs = [a, b].map(|run| place.run_dir(run));
-    assert_eq!(metrics(&dirs[0]), metrics(&dirs[1]), "{a} and {b}");
-    for file in ["model.safetensors", "optimizer.safetensors", "state.json"] {
-        let read =
-            |run: usize| std::fs::read(dirs[run].join("checkpoints/last").join(file)).unwrap();
-        assert!(read(0) == read(1), "{file} of {a} and {b}");
     }
 }
 
@@ -97,23 +85,6 @@ fn a_killed_run_is_repeated_from_its_checkpoint() {
     .unwrap();
     resume(&place, "killed");
     assert_same(&place, "whole", "killed");
-}
-
-fn resume(place: &Place, run: &str) {
-    let folder = RunFolder::open(&place.run_dir(run)).unwrap();
-    let experiment = folder.experiment().unwrap();
-    let mut trainer = Trainer::resume(experiment, folder, &device()).unwrap();
-    let outcome = trainer.run(&mut Silent, &AtomicBool::new(false)).unwrap();
-    assert!(matches!(outcome, Outcome::Finished { .. }), "{outcome:?}");
-}
-
-/// Nothing is shown.
-struct Silent;
-
-impl Progress for Silent {
-    fn on_log(&mut self, log: &StepLog) {
-        assert!(log.means["loss"].is_finite());
-    }
 }
 
 #[test]

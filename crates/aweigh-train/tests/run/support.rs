@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicBool;
 use aweigh_data::synth::{Split, SynthConfig, generate};
 use aweigh_testkit::device;
 use aweigh_train::config::Experiment;
-use aweigh_train::progress::{Progress, Silent};
+use aweigh_train::progress::{Progress, Silent, StepLog};
+use aweigh_train::run_folder::RunFolder;
 use aweigh_train::trainer::{Outcome, Trainer};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -100,6 +101,35 @@ stacked_convs = 1
 norm = { group_norm = { groups = 4 } }
 regress_ranges = [[-1.0, 32.0], [32.0, 64.0], [64.0, 1e8]]
 ";
+
+/// Continues the run in a folder to its end.
+pub(crate) fn resume(place: &Place, run: &str) {
+    let folder = RunFolder::open(&place.run_dir(run)).unwrap();
+    let experiment = folder.experiment().unwrap();
+    let mut trainer = Trainer::resume(experiment, folder, &device()).unwrap();
+    let outcome = trainer.run(&mut Finite, &AtomicBool::new(false)).unwrap();
+    assert!(matches!(outcome, Outcome::Finished { .. }), "{outcome:?}");
+}
+
+/// Shows nothing and checks that losses are finite.
+struct Finite;
+
+impl Progress for Finite {
+    fn on_log(&mut self, log: &StepLog) {
+        assert!(log.means["loss"].is_finite());
+    }
+}
+
+/// Equal metrics and equal bytes of every file of the latest checkpoint but the configuration.
+pub(crate) fn assert_same(place: &Place, a: &str, b: &str) {
+    let dirs = [a, b].map(|run| place.run_dir(run));
+    assert_eq!(metrics(&dirs[0]), metrics(&dirs[1]), "{a} and {b}");
+    for file in ["model.safetensors", "optimizer.safetensors", "state.json"] {
+        let read =
+            |run: usize| std::fs::read(dirs[run].join("checkpoints/last").join(file)).unwrap();
+        assert!(read(0) == read(1), "{file} of {a} and {b}");
+    }
+}
 
 /// Trains to the end.
 pub(crate) fn train(experiment: Experiment) -> Trainer {

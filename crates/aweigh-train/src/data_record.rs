@@ -1,0 +1,198 @@
+//! What a run remembers of its annotation files, to notice when they change.
+
+use aweigh_data::CocoDataset;
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::Class;
+
+/// The annotation files of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataRecord {
+    /// The training set.
+    pub train: AnnotationsRecord,
+    /// The validation set, if there is one.
+    pub val: Option<AnnotationsRecord>,
+    /// Batches of an epoch, which give epochs their length.
+    pub batches_per_epoch: usize,
+}
+
+/// An annotation file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnnotationsRecord {
+    /// The file.
+    pub path: String,
+    /// SHA-256 of its bytes, in hexadecimal digits.
+    pub sha256: String,
+    /// Images in use.
+    pub images: usize,
+    /// Boxes in the images in use.
+    pub boxes: usize,
+}
+
+impl AnnotationsRecord {
+    /// The record of an opened dataset.
+    pub(crate) fn of(dataset: &CocoDataset) -> Self {
+        Self {
+            path: dataset.annotations().display().to_string(),
+            sha256: dataset.digest().to_owned(),
+            images: dataset.stats().images,
+            boxes: dataset.stats().boxes,
+        }
+    }
+
+    /// What has changed since `then`, if anything has.
+    pub(crate) fn change(&self, then: &Self) -> Option<String> {
+        if self.sha256 == then.sha256 {
+            return None;
+        }
+        let subject = match self.path == then.path {
+            true => format!("{} has changed since the checkpoint", self.path),
+            false => format!("{} is not the {} of the checkpoint", self.path, then.path),
+        };
+        let counts = |record: &Self| format!("{} images, {} boxes", record.images, record.boxes);
+        let (now, then) = (counts(self), counts(then));
+        Some(match now == then {
+            true => format!("{subject}: still {now}, but with other content"),
+            false => format!("{subject}: {now}, then {then}"),
+        })
+    }
+}
+
+impl DataRecord {
+    /// What has changed since `then`, one sentence per file.
+    pub(crate) fn changes(&self, then: &Self) -> Vec<String> {
+        let train = self.train.change(&then.train);
+        let val = match (&self.val, &then.val) {
+            (Some(now), Some(then)) => now.change(then),
+            (Some(now), None) => Some(format!("{} is new as the validation set", now.path)),
+            (None, Some(then)) => Some(format!("{} is no longer the validation set", then.path)),
+            (None, None) => None,
+        };
+        [train, val].into_iter().flatten().collect()
+    }
+}
+
+/// What has changed in the classes since `then`: added, removed, renamed, or under another id.
+pub(crate) fn class_changes(now: &[Class], then: &[Class]) -> Vec<String> {
+    let named = |classes: &[Class], name: &str| classes.iter().any(|class| class.name == name);
+    // A class that kept its id and has a name that was not there before is the same one, renamed.
+    let renamed = |old: &Class, new: &Class| {
+        old.id == new.id && !named(now, &old.name) && !named(then, &new.name)
+    };
+    let mut changes = Vec::new();
+    for old in then.iter().filter(|old| !now.contains(old)) {
+        let new = now
+            .iter()
+            .find(|new| new.name == old.name || renamed(old, new));
+        changes.push(match new {
+            Some(new) if new.name == old.name => {
+                format!("`{}` has the id {}, then {}", old.name, new.id, old.id)
+            }
+            Some(new) => format!("{} is named `{}`, then `{}`", new.id, new.name, old.name),
+            None => format!("`{}` is gone", old.name),
+        });
+    }
+    let added = now.iter().filter(|new| {
+        let known = then.iter().any(|old| renamed(old, new));
+        !named(then, &new.name) && !known
+    });
+    changes.extend(added.map(|new| format!("`{}` is new", new.name)));
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(path: &str, content: &str, images: usize) -> AnnotationsRecord {
+        AnnotationsRecord {
+            path: path.to_owned(),
+            sha256: content.to_owned(),
+            images,
+            boxes: 20,
+        }
+    }
+
+    #[test]
+    fn a_changed_file_is_told_with_its_figures() {
+        let then = record("a.json", "x", 8);
+        let check = |now: AnnotationsRecord, wanted: Option<&str>| {
+            assert_eq!(now.change(&then).as_deref(), wanted);
+        };
+        check(then.clone(), None);
+        check(record("moved.json", "x", 8), None);
+        check(
+            record("a.json", "y", 9),
+            Some(
+                "a.json has changed since the checkpoint: 9 images, 20 boxes, then 8 images, \
+                 20 boxes",
+            ),
+        );
+        check(
+            record("b.json", "y", 8),
+            Some(
+                "b.json is not the a.json of the checkpoint: still 8 images, 20 boxes, but with \
+                 other content",
+            ),
+        );
+    }
+
+    #[test]
+    fn a_validation_set_can_come_and_go() {
+        let with = |val: Option<&str>| DataRecord {
+            train: record("a.json", "x", 8),
+            val: val.map(|path| record(path, path, 2)),
+            batches_per_epoch: 4,
+        };
+        let check = |now: Option<&str>, then: Option<&str>, wanted: &[&str]| {
+            assert_eq!(with(now).changes(&with(then)), wanted);
+        };
+        check(Some("v.json"), Some("v.json"), &[]);
+        check(None, None, &[]);
+        check(
+            Some("v.json"),
+            None,
+            &["v.json is new as the validation set"],
+        );
+        check(
+            None,
+            Some("v.json"),
+            &["v.json is no longer the validation set"],
+        );
+    }
+
+    #[test]
+    fn changed_classes_are_told_by_name() {
+        let classes = |text: &str| -> Vec<Class> {
+            let pairs = text.split(' ').map(|pair| pair.split_once(':').unwrap());
+            let class = |(id, name): (&str, &str)| Class {
+                id: id.parse().unwrap(),
+                name: name.to_owned(),
+            };
+            pairs.map(class).collect()
+        };
+        let check = |now: &str, wanted: &[&str]| {
+            let changes = class_changes(&classes(now), &classes("1:ring 2:star"));
+            assert_eq!(changes, wanted, "{now}");
+        };
+        check("1:ring 2:star", &[]);
+        check("1:ring 2:star 3:bar", &["`bar` is new"]);
+        check("1:ring", &["`star` is gone"]);
+        check("1:ring 2:moon", &["2 is named `moon`, then `star`"]);
+        check(
+            "1:star 2:ring",
+            &["`ring` has the id 2, then 1", "`star` has the id 1, then 2"],
+        );
+        check(
+            "1:star 2:moon",
+            &[
+                "`ring` is gone",
+                "`star` has the id 1, then 2",
+                "`moon` is new",
+            ],
+        );
+        check("2:star 7:disc", &["`ring` is gone", "`disc` is new"]);
+    }
+}

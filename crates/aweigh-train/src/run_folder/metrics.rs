@@ -1,0 +1,63 @@
+//! `metrics.jsonl`: one JSON object per line of the log and per evaluation.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+
+use serde_json::Value;
+
+use super::{RunError, RunFolder, failed};
+use crate::files::replace_file;
+
+/// A kind of line in the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricsLine {
+    /// Losses, a line of the log.
+    Losses,
+    /// An evaluation.
+    Evaluation,
+}
+
+impl RunFolder {
+    /// Appends a line to the metrics.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn append_metrics(&self, line: &Value) -> Result<(), RunError> {
+        let path = self.metrics_file();
+        let append = || {
+            let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
+            file.write_all(format!("{line}\n").as_bytes())
+        };
+        append().map_err(failed("write", &path))
+    }
+
+    /// Removes the lines of the metrics that a run which goes on after `iteration` writes again:
+    /// all later ones, and those of the kinds `again` at that iteration.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read or written.
+    pub fn rewind_metrics(&self, iteration: usize, again: &[MetricsLine]) -> Result<(), RunError> {
+        let path = self.metrics_file();
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failed("read", &path)(error)),
+        };
+        // A line that a killed run did not finish is no JSON and goes as well.
+        let kept = text.lines().filter(|line| {
+            let line: Value = serde_json::from_str(line).unwrap_or_default();
+            let kind = match line.get("eval") {
+                Some(_) => MetricsLine::Evaluation,
+                None => MetricsLine::Losses,
+            };
+            line["iteration"].as_u64().is_some_and(|at| {
+                let end = iteration as u64;
+                at < end || at == end && !again.contains(&kind)
+            })
+        });
+        let kept: String = kept.map(|line| format!("{line}\n")).collect();
+        replace_file(&path, kept.as_bytes()).map_err(failed("write", &path))
+    }
+}

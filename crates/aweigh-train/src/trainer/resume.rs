@@ -1,0 +1,155 @@
+//! From a checkpoint to a trainer.
+
+use aweigh_data::CocoDataset;
+use burn::tensor::Device;
+
+use super::changes::{Plan, schedule_change};
+use super::{Trainer, setup};
+use crate::TrainError;
+use crate::checkpoint::{Checkpoint, RunState};
+use crate::config::Experiment;
+use crate::data_record::class_changes;
+use crate::model::{classes, load, match_classes};
+use crate::run_folder::{MetricsLine, RunFolder, RunLock};
+
+/// What a run was when it stopped.
+struct Before {
+    checkpoint: Checkpoint,
+    state: RunState,
+    /// The configuration that it had, unless somebody broke the file: then nobody can tell what has
+    /// changed.
+    experiment: Option<Experiment>,
+}
+
+impl Trainer {
+    /// Continues the run in `folder` from its latest checkpoint.
+    ///
+    /// `experiment` is the folder's own, [`RunFolder::experiment`], with changes if the user asked
+    /// for them; with another device or number of workers the run still continues exactly, but for
+    /// the rounding of another device. What has changed in the schedule and in the annotations is
+    /// logged. Nothing in the folder is written before everything has been opened and checked.
+    ///
+    /// # Errors
+    ///
+    /// When another process writes to the folder, there is no checkpoint, it is damaged or does not
+    /// fit the configuration, or the data has changed its classes.
+    pub fn resume(
+        experiment: Experiment,
+        folder: RunFolder,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
+        let lock = folder.lock()?;
+        let before = Before::read(&folder)?;
+        let mut experiment = experiment;
+        let mut dataset = setup::open_train_set(&mut experiment)?;
+        check_same_classes(&mut dataset, &before.state)?;
+        let loader = setup::open_loader(&mut experiment, dataset)?;
+        let mut trainer = Self::assemble(experiment, folder, loader, before.state.clone(), device)?;
+        let loaded = trainer.load(&before.checkpoint);
+        loaded.map_err(|reason| before.unfit(&trainer, reason))?;
+        trainer.say_what_changed(&before);
+        trainer.take_over(&lock)?;
+        trainer.lock = Some(lock);
+        Ok(trainer)
+    }
+
+    /// Loads weights and optimiser.
+    fn load(&mut self, checkpoint: &Checkpoint) -> Result<(), TrainError> {
+        let model = load(self.take_model(), checkpoint.dir())?;
+        let loaded = self.optimizer.load(&model, checkpoint.optimizer()?);
+        loaded.map_err(|reason| checkpoint.foreign_optimizer(reason))?;
+        self.model = Some(model);
+        Ok(())
+    }
+
+    fn say_what_changed(&self, before: &Before) {
+        let then = before.state.data.as_ref();
+        if let (Some(now), Some(then)) = (&self.state.data, then) {
+            for change in now.changes(then) {
+                tracing::warn!("{change}");
+            }
+        }
+        let Some(experiment) = &before.experiment else {
+            return;
+        };
+        let per_epoch = then.map_or(self.length.per_epoch, |data| data.batches_per_epoch);
+        let then = Plan::new(experiment, per_epoch);
+        let now = Plan::new(&self.experiment, self.length.per_epoch);
+        if let Some(change) = schedule_change(&now, &then, self.state.iteration) {
+            tracing::warn!("the schedule changed: {change}");
+        }
+    }
+
+    /// Makes the folder that of this trainer. Whatever ends the program meanwhile, the run can be
+    /// resumed: its configuration is one that could be opened.
+    fn take_over(&self, lock: &RunLock) -> Result<(), TrainError> {
+        self.folder.repair(lock);
+        let stored = self.folder.experiment();
+        if !stored.is_ok_and(|stored| same_but_device(&stored, &self.experiment)) {
+            self.folder.write_config(&self.experiment)?;
+        }
+        let mut again = Vec::new();
+        if self.log_due() {
+            again.push(MetricsLine::Losses);
+        }
+        if self.state.evaluation_due {
+            again.push(MetricsLine::Evaluation);
+        }
+        Ok(self.folder.rewind_metrics(self.state.iteration, &again)?)
+    }
+}
+
+impl Before {
+    fn read(folder: &RunFolder) -> Result<Self, TrainError> {
+        let checkpoint = folder.last_checkpoint()?;
+        let experiment = Experiment::load(&checkpoint.config_file(), &[]);
+        if let Err(error) = &experiment {
+            tracing::warn!("the schedule is not compared with that of the checkpoint: {error}");
+        }
+        Ok(Self {
+            state: checkpoint.state()?,
+            experiment: experiment.ok(),
+            checkpoint,
+        })
+    }
+
+    /// Blames the tables of the configuration that have changed, if there are any, for a checkpoint
+    /// that does not fit.
+    fn unfit(&self, trainer: &Trainer, reason: TrainError) -> TrainError {
+        let now = &trainer.experiment;
+        let changed = self.experiment.as_ref().map_or(Vec::new(), |then| {
+            let detector = (then.detector != now.detector).then_some("`detector`");
+            let kinds = [then, now].map(|experiment| experiment.train.optimizer.kind);
+            let optimizer = (kinds[0] != kinds[1]).then_some("`train.optimizer`");
+            [detector, optimizer].into_iter().flatten().collect()
+        });
+        match changed.is_empty() {
+            true => reason,
+            false => TrainError::CannotResume {
+                dir: trainer.folder.dir().into(),
+                changed: changed.join(" and "),
+                reason: Box::new(reason),
+            },
+        }
+    }
+}
+
+fn check_same_classes(dataset: &mut CocoDataset, state: &RunState) -> Result<(), TrainError> {
+    let now = classes(dataset);
+    match_classes(dataset, &state.classes, "the checkpoint").map_err(|_| {
+        TrainError::ChangedClasses {
+            annotations: dataset.annotations().into(),
+            changes: class_changes(&now, &state.classes),
+        }
+    })
+}
+
+/// A run that is resumed elsewhere keeps its configuration.
+fn same_but_device(stored: &Experiment, resumed: &Experiment) -> bool {
+    let device = stored.device.clone();
+    *stored
+        == Experiment {
+            device,
+            ..resumed.clone()
+        }
+}

@@ -1,0 +1,229 @@
+//! What a run writes: lines of the log, checkpoints, evaluations.
+//!
+//! A line of the log is written first, then the checkpoint, then the evaluation is run. The
+//! checkpoint says when its evaluation is not done, so that a run which ends in between, however it
+//! ends, does it when it is resumed.
+
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use burn::module::Module;
+use serde_json::json;
+
+use super::Trainer;
+use crate::TrainError;
+use crate::checkpoint::{Best, Checkpoint, Contents};
+use crate::evaluate::Scored;
+use crate::evaluation::save_results;
+use crate::parameters::named_tensors;
+use crate::progress::{CheckpointKind, EvalLog, Progress, StepLog};
+use crate::window::Window;
+
+impl Trainer {
+    /// Logs, saves and evaluates where it is due after a step. True when it was interrupted.
+    pub(super) fn settle(
+        &mut self,
+        progress: &mut dyn Progress,
+        interrupt: &AtomicBool,
+    ) -> Result<bool, TrainError> {
+        let train = &self.experiment.train;
+        let save = self.due(train.checkpoint_every());
+        self.state.evaluation_due = self.validation.is_some() && self.due(train.eval_every());
+        if self.log_due() {
+            self.log(progress)?;
+        }
+        if save || self.state.evaluation_due {
+            self.save_last(progress)?;
+        }
+        self.evaluate(progress, interrupt)
+    }
+
+    /// Does what was due at the checkpoint that a run goes on from and could not be done. True when
+    /// it was interrupted.
+    pub(super) fn catch_up(
+        &mut self,
+        progress: &mut dyn Progress,
+        interrupt: &AtomicBool,
+    ) -> Result<bool, TrainError> {
+        if self.log_due() {
+            self.log(progress)?;
+        }
+        self.evaluate(progress, interrupt)
+    }
+
+    /// Whether a line of the log is due and not written.
+    pub(super) fn log_due(&self) -> bool {
+        let every = self.experiment.train.log_every;
+        !self.window.is_empty() && self.state.iteration.is_multiple_of(every)
+    }
+
+    /// Reports the means since the last report, and stops when one is not finite.
+    fn log(&mut self, progress: &mut dyn Progress) -> Result<(), TrainError> {
+        let sums = self.window.read();
+        self.check_finite(sums.not_finite())?;
+        let iteration = self.state.iteration;
+        let timing = self.clock.lap(self.length.total.saturating_sub(iteration));
+        let log = StepLog {
+            iteration,
+            total: self.length.total,
+            epoch: self.epochs(),
+            lr: self.schedule.lr(iteration.saturating_sub(1)),
+            means: sums.means(),
+            images_per_s: timing.images_per_s,
+            loading: timing.loading,
+            eta_s: timing.eta_s,
+        };
+        self.folder.append_metrics(&json!({
+            "iteration": log.iteration,
+            "epoch": log.epoch,
+            "lr": log.lr,
+            "losses": log.means,
+            "images_per_s": log.images_per_s,
+            "loading": log.loading,
+        }))?;
+        self.window = Window::default();
+        progress.on_log(&log);
+        Ok(())
+    }
+
+    /// Runs the evaluation if one is due, and saves the best model. True when it was interrupted.
+    fn evaluate(
+        &mut self,
+        progress: &mut dyn Progress,
+        interrupt: &AtomicBool,
+    ) -> Result<bool, TrainError> {
+        let (true, Some(validation), Some(model)) =
+            (self.state.evaluation_due, &self.validation, &self.model)
+        else {
+            return Ok(false);
+        };
+        let started = Instant::now();
+        let scored = validation.run_until(&model.valid(), &self.device, progress, interrupt)?;
+        let Some(scored) = scored else {
+            return Ok(true);
+        };
+        let best = self.save_evaluation(&scored, progress)?;
+        progress.on_eval(&EvalLog {
+            iteration: self.state.iteration,
+            epoch: self.epochs(),
+            evaluation: scored.evaluation,
+            best,
+            seconds: started.elapsed().as_secs_f64(),
+        });
+        self.clock.exclude(started.elapsed());
+        Ok(false)
+    }
+
+    /// Saves an evaluation, then its model if that is the best, then that both are done. Tells
+    /// whether it is the best.
+    fn save_evaluation(
+        &mut self,
+        scored: &Scored,
+        progress: &mut dyn Progress,
+    ) -> Result<bool, TrainError> {
+        let (iteration, stats) = (self.state.iteration, &scored.evaluation.stats);
+        let name = |kind: &str| format!("{kind}-{iteration:08}.json");
+        let folder = self.folder.evaluations();
+        save_results(&folder.join(name("detections")), &scored.results)?;
+        scored.evaluation.save(&folder.join(name("metrics")))?;
+        self.folder.append_metrics(&json!({
+            "iteration": iteration,
+            "epoch": self.epochs(),
+            "eval": stats,
+        }))?;
+        let best = self.is_best(stats.ap);
+        self.state.evaluation_due = false;
+        self.state.window = self.window.read();
+        if best {
+            let ap = stats.ap;
+            self.state.best = Some(Best { ap, iteration });
+            self.save_best(progress)?;
+        }
+        self.folder.save_state(&self.state)?;
+        Ok(best)
+    }
+
+    fn is_best(&self, ap: f64) -> bool {
+        // COCO's value for a figure without ground truth is -1.
+        if ap.is_nan() || ap < 0.0 {
+            tracing::warn!(
+                "AP is not defined, since the validation set has no boxes: no checkpoint becomes \
+                 the best"
+            );
+            return false;
+        }
+        self.state.best.is_none_or(|best| ap > best.ap)
+    }
+
+    /// The checkpoint of this position.
+    pub(super) fn checkpoint_here(
+        &mut self,
+        progress: &mut dyn Progress,
+    ) -> Result<Checkpoint, TrainError> {
+        match self.state.evaluation_due {
+            // It was saved before the evaluation.
+            true => Ok(self.folder.last_checkpoint()?),
+            false => self.save_last(progress),
+        }
+    }
+
+    fn save_last(&mut self, progress: &mut dyn Progress) -> Result<Checkpoint, TrainError> {
+        let started = Instant::now();
+        self.state.window = self.window.read();
+        self.check_finite(self.state.window.not_finite())?;
+        let optimizer = self.optimizer.state();
+        let contents = Contents {
+            model: &named_tensors(&self.model),
+            optimizer: Some(&optimizer),
+            state: &self.state,
+            config: &self.experiment.to_toml(),
+        };
+        let dir = self
+            .folder
+            .save_last(&contents, self.experiment.train.keep_last)?;
+        self.saved = self.state.iteration;
+        progress.on_checkpoint(&dir, CheckpointKind::Last);
+        self.clock.exclude(started.elapsed());
+        Ok(Checkpoint::open(&dir)?)
+    }
+
+    fn save_best(&self, progress: &mut dyn Progress) -> Result<(), TrainError> {
+        let contents = Contents {
+            model: &named_tensors(&self.model),
+            optimizer: None,
+            state: &self.state,
+            config: &self.experiment.to_toml(),
+        };
+        let dir = self.folder.save_best(&contents)?;
+        progress.on_checkpoint(&dir, CheckpointKind::Best);
+        Ok(())
+    }
+
+    /// Saves the steps since the latest checkpoint when `error` ends the run.
+    pub(super) fn rescue(&mut self, error: &TrainError, progress: &mut dyn Progress) {
+        // A checkpoint that could not be written just now cannot be written now either.
+        let hopeless = matches!(
+            error,
+            TrainError::NotFinite { .. } | TrainError::Checkpoint(_)
+        );
+        if hopeless || self.state.iteration <= self.saved {
+            return;
+        }
+        if let Err(failure) = self.save_last(progress) {
+            tracing::warn!(
+                "the steps after iteration {} are lost: {failure}",
+                self.saved
+            );
+        }
+    }
+
+    fn check_finite(&self, parts: Vec<String>) -> Result<(), TrainError> {
+        match parts.is_empty() {
+            true => Ok(()),
+            false => Err(TrainError::NotFinite {
+                iteration: self.state.iteration,
+                parts,
+            }),
+        }
+    }
+}
