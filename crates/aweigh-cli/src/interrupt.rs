@@ -1,4 +1,5 @@
-//! Ctrl-C: the first one asks the run to stop at the next step, the second one ends it at once.
+//! Ctrl-C: the first one asks the run to stop at the next step, or in an evaluation at its next
+//! batch; the second one ends it at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -20,7 +21,7 @@ pub(crate) fn install() -> Result<&'static AtomicBool> {
         if REQUESTED.swap(true, Ordering::SeqCst) {
             std::process::exit(i32::from(EXIT_CODE));
         }
-        tracing::warn!("stopping after this step, with a checkpoint; Ctrl-C again stops at once");
+        tracing::warn!("stopping soon, with a checkpoint; Ctrl-C again stops at once");
     })
     .context("the handler of Ctrl-C cannot be installed")?;
     Ok(&REQUESTED)

@@ -5,6 +5,7 @@ mod data;
 mod errors;
 mod eval;
 mod help;
+mod nothing_lost;
 mod support;
 mod threads;
 mod workflow;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use aweigh_train::Experiment;
-use aweigh_train::checkpoint::Best;
+use aweigh_train::checkpoint::{Best, Checkpoint};
 use aweigh_train::run_folder::RunFolder;
 use aweigh_train::trainer::{Outcome, Trainer};
 use clap::error::ErrorKind;
@@ -22,13 +22,14 @@ Examples:
   aweigh train --config fcos_r50.toml --backend cuda --set train.batch_size=8 --set train.lr=0.005
   aweigh train --resume runs/fcos_r50
 
-Ctrl-C finishes the step, writes a checkpoint and says how to resume; a second one stops at once.";
+Ctrl-C finishes the step or leaves the evaluation, writes a checkpoint and says how to resume; a
+second one stops at once.";
 
 /// Train a detector
 ///
 /// The run folder holds the configuration with every default, log.txt, metrics.jsonl, the
 /// checkpoints and the evaluations. A resumed run continues exactly where its latest checkpoint
-/// was written.
+/// was written. One process at a time writes to a run folder.
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(crate) struct TrainArgs {
@@ -59,22 +60,27 @@ impl TrainArgs {
         let mut bars = Bars::default();
         let outcome = trainer.run(&mut bars, interrupted);
         drop(bars);
-        match outcome? {
-            Outcome::Finished { best } => {
-                report(trainer.folder(), best)?;
+        let folder = trainer.folder();
+        match outcome {
+            Ok(Outcome::Finished { best }) => {
+                report(folder, best)?;
                 Ok(ExitCode::SUCCESS)
             }
-            Outcome::Interrupted {
+            Ok(Outcome::Interrupted {
                 iteration,
                 checkpoint,
-            } => {
-                let run = shell(trainer.folder().dir());
-                tracing::warn!(
-                    "stopped after iteration {iteration}, with a checkpoint in {}; continue with\n  \
-                     aweigh train --resume {run}",
-                    checkpoint.dir().display()
-                );
+            }) => {
+                say_how_to_continue(folder, iteration, &checkpoint);
                 Ok(ExitCode::from(interrupt::EXIT_CODE))
+            }
+            Err(error) => {
+                // Without a checkpoint there is nothing to continue.
+                if let Ok(checkpoint) = folder.last_checkpoint()
+                    && let Ok(state) = checkpoint.state()
+                {
+                    say_how_to_continue(folder, state.iteration, &checkpoint);
+                }
+                Err(error.into())
             }
         }
     }
@@ -111,9 +117,6 @@ impl TrainArgs {
         };
         let mut experiment = self.overrides.load_run(&folder)?;
         let device = self.device.open(&mut experiment)?;
-        if !self.overrides.set.is_empty() {
-            folder.write_config(&experiment)?;
-        }
         Ok(Trainer::resume(experiment, folder, &device)?)
     }
 }
@@ -123,6 +126,15 @@ fn wrong_usage(message: &str) -> ! {
     Cli::command()
         .error(ErrorKind::ArgumentConflict, message)
         .exit()
+}
+
+fn say_how_to_continue(folder: &RunFolder, iteration: usize, checkpoint: &Checkpoint) {
+    let run = shell(folder.dir());
+    tracing::warn!(
+        "stopped after iteration {iteration}, with a checkpoint in {}; continue with\n  \
+         aweigh train --resume {run}",
+        checkpoint.dir().display()
+    );
 }
 
 /// What came out, where it is, and what to do with it.
