@@ -111,7 +111,7 @@ impl RetinaHead {
     /// The layers with outputs for each class.
     pub fn class_layers(&self) -> Vec<ClassLayer> {
         // Every anchor has four deltas.
-        let anchors = self.retina_reg.weight.dims()[0] / 4;
+        let anchors = self.retina_reg.weight.lazy_shape()[0] / 4;
         let mut layers = vec![ClassLayer::new("retina_cls", anchors)];
         layers.extend(self.fsaf_cls.iter().map(|_| ClassLayer::new("fsaf_cls", 1)));
         layers

@@ -11,7 +11,6 @@ use aweigh_detectors::reppoints::RepPointsConfig;
 use aweigh_detectors::retina::{Anchors, RetinaConfig};
 use aweigh_detectors::{Detector, DetectorConfig, Method};
 use aweigh_testkit::device;
-use burn::module::Module;
 use burn::store::{ModuleSnapshot, bridge};
 use burn::tensor::TensorData;
 
@@ -24,7 +23,7 @@ fn detector(method: &Method, classes: usize) -> Detector {
         num_classes: Some(classes),
         ..tiny(method.clone())
     };
-    config.init(&device()).expect("a detector").materialize()
+    config.init(&device()).expect("a detector")
 }
 
 fn tensors(detector: &Detector) -> Tensors {
@@ -56,7 +55,7 @@ fn class_layers_start_anew_and_the_rest_is_loaded() {
     let check = |method: Method, layers: &[&str]| {
         let title = method.title();
         let (trained, fresh) = (detector(&method, 7), detector(&method, 3));
-        let (trained, own) = (tensors(&trained), (tensors(&fresh)));
+        let (trained, own) = (tensors(&trained), tensors(&fresh));
         let names: Vec<String> = fresh.class_layers().into_iter().map(|l| l.name).collect();
         assert_eq!(names, layers, "{title}");
         let mut weights = checkpoint(&trained);
