@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use aweigh_backbone::weights;
+use aweigh_backbone::weights::{self, ClassLayer};
 use aweigh_data::{CocoDataset, DataError, Purpose};
 use aweigh_detectors::{Detector, DetectorConfig, DetectorConfigError};
 use burn::module::{Module, ModuleVisitor, Param};
@@ -44,10 +44,11 @@ impl ModuleVisitor for Draw {
     }
 }
 
-/// Loads the pretrained weights that the configuration names.
+/// Loads the pretrained weights that the configuration names into a fresh detector of `classes`.
 pub(crate) fn load_pretrained(
     detector: Detector,
     config: &TrainConfig,
+    classes: &[Class],
 ) -> Result<Detector, TrainError> {
     let mut detector = detector;
     if let Some(path) = &config.backbone_weights {
@@ -55,10 +56,58 @@ pub(crate) fn load_pretrained(
         tracing::info!("backbone weights from {}", path.display());
     }
     if let Some(path) = &config.weights {
-        detector = load(detector, path)?;
-        tracing::info!("weights from {}", path.display());
+        detector = load_for_classes(detector, path, classes)?;
     }
     Ok(detector)
+}
+
+/// Loads a detector whose class layers keep their fresh values where the file has another number
+/// of classes.
+fn load_for_classes(
+    detector: Detector,
+    path: &Path,
+    classes: &[Class],
+) -> Result<Detector, TrainError> {
+    let mut weights = weights::Checkpoint::open(&model_file(path)?)?;
+    let layers = detector.class_layers();
+    let renewed = weights.renew_classes(&detector, &layers);
+    let detector = weights.load_into(detector)?;
+    tracing::info!("weights from {}", path.display());
+    match renewed {
+        Some([found, own]) => tracing::info!(
+            "{} anew: {} has {found} classes, this data set {own}",
+            start(&layers),
+            path.display()
+        ),
+        None => warn_of_other_names(path, classes),
+    }
+    Ok(detector)
+}
+
+/// Class layers as the subject of a sentence about how they start.
+fn start(layers: &[ClassLayer]) -> String {
+    let names: Vec<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
+    match names.as_slice() {
+        [name] => format!("the class layer {name} starts"),
+        names => format!("the class layers {} start", names.join(" and ")),
+    }
+}
+
+/// Warns where weights of as many classes as `classes` were trained on others.
+fn warn_of_other_names(weights: &Path, classes: &[Class]) {
+    let state = checkpoint_of(weights).and_then(|checkpoint| checkpoint.state().ok());
+    let trained = state.map(|state| state.classes).unwrap_or_default();
+    let pairs = trained.iter().zip(classes);
+    let renamed = pairs.filter(|(old, new)| old.name != new.name);
+    let renamed = renamed.map(|(old, new)| format!("{} is now {}", old.name, new.name));
+    let renamed: Vec<String> = renamed.collect();
+    if !renamed.is_empty() {
+        tracing::warn!(
+            "the class layer goes on from other classes of {}: {}",
+            weights.display(),
+            shorten(renamed)
+        );
+    }
 }
 
 /// Loads every weight of a detector from a file or from the folder of a checkpoint.
@@ -67,11 +116,15 @@ pub(crate) fn load_pretrained(
 ///
 /// When the file cannot be read or belongs to another model.
 pub fn load(detector: Detector, path: &Path) -> Result<Detector, TrainError> {
-    let file = match path.is_dir() {
-        true => Checkpoint::open(path)?.model_file(),
-        false => path.to_path_buf(),
-    };
-    Ok(weights::Checkpoint::open(&file)?.load_into(detector)?)
+    Ok(weights::Checkpoint::open(&model_file(path)?)?.load_into(detector)?)
+}
+
+/// The file of weights, which may be given as the folder of a checkpoint.
+fn model_file(weights: &Path) -> Result<PathBuf, TrainError> {
+    Ok(match weights.is_dir() {
+        true => Checkpoint::open(weights)?.model_file(),
+        false => weights.to_path_buf(),
+    })
 }
 
 /// Which checkpoint of a run.
@@ -288,11 +341,18 @@ pub(crate) fn match_classes(
 }
 
 fn describe(classes: &[Class]) -> String {
+    let classes = classes.iter().map(|c| format!("{} {}", c.id, c.name));
+    shorten(classes.collect())
+}
+
+/// The first of a list, and how many there are.
+fn shorten(list: Vec<String>) -> String {
     const SHOWN: usize = 10;
-    let shown = classes.iter().take(SHOWN);
-    let mut text: Vec<String> = shown.map(|c| format!("{} {}", c.id, c.name)).collect();
-    if classes.len() > SHOWN {
-        text.push(format!("... ({} in all)", classes.len()));
+    let all = list.len();
+    let mut list = list;
+    list.truncate(SHOWN);
+    if all > SHOWN {
+        list.push(format!("... ({all} in all)"));
     }
-    text.join(", ")
+    list.join(", ")
 }

@@ -43,7 +43,8 @@ pub struct TrainConfig {
     /// Pretrained weights of the backbone, a `.pth` or `.safetensors` file; absent: random ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backbone_weights: Option<PathBuf>,
-    /// Weights of the whole detector to start from, in place of `backbone_weights`.
+    /// Weights of the whole detector to start from, in place of `backbone_weights`; of a detector
+    /// for another number of classes, all but the class layers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<PathBuf>,
     /// Largest global norm of the gradients; absent: no clipping.

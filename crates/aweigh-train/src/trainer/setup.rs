@@ -38,6 +38,9 @@ impl Trainer {
         let loader = open_loader(&mut experiment, dataset)?;
         let state = RunState::new(classes(loader.dataset()));
         let mut trainer = Self::assemble(experiment, folder, loader, state, device)?;
+        let fresh = trainer.take_model();
+        let (train, classes) = (&trainer.experiment.train, &trainer.state.classes);
+        trainer.model = Some(load_pretrained(fresh, train, classes)?);
         trainer.lock = Some(trainer.folder.create(&trainer.experiment)?);
         Ok(trainer)
     }
@@ -61,7 +64,6 @@ impl Trainer {
             experiment.seed,
             &device.clone().autodiff(),
         )?;
-        let model = load_pretrained(model, train)?;
         warn_of_frozen_random_weights(&experiment);
         let length = length(&experiment, loader.batches_per_epoch());
         state.data = Some(data_record(&loader, validation.as_ref()));

@@ -6,4 +6,5 @@ mod errors;
 mod nothing_lost;
 mod overfit;
 mod support;
+mod tuning;
 mod wgpu;
