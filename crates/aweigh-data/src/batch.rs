@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::pictures::Remark;
-use crate::transform::{Augmentation, transform_truth};
+use crate::transform::{Augmentation, scale, transform_truth};
 use crate::{
     ChannelOrder, CocoDataset, DataError, DecodeConfig, DecodedImage, TransformConfig, decode,
     resize,
@@ -195,8 +195,7 @@ pub(crate) fn prepare(
     } = drawn;
     let original = [image.height, image.width];
     let resized = transform.resized(short_edge, original);
-    let scale = [1, 0].map(|side| (resized[side] as f64 / original[side] as f64) as f32);
-    let divisor = transform.size_divisor as usize;
+    let scale = scale(original, resized);
     Prepared {
         pixels: resize::resize(image, resized),
         truth: transform_truth(source.truth, scale, resized, flipped),
@@ -205,7 +204,7 @@ pub(crate) fn prepare(
             file: source.file.to_path_buf(),
             original,
             resized,
-            padded: resized.map(|side| side.next_multiple_of(divisor)),
+            padded: transform.padded_alone(resized),
             scale,
             flipped,
         },

@@ -32,4 +32,4 @@ pub use finding::{Finding, Severity};
 pub use loader::{Epoch, Loader, LoaderConfig, OnBadImage};
 pub use look::{check_files, shared_pictures};
 pub use pictures::{Pictures, Seen, look_into, measure_range};
-pub use transform::{ChannelOrder, MultiScale, TransformConfig};
+pub use transform::{ChannelOrder, MultiScale, PlainTruth, TransformConfig};

@@ -54,6 +54,17 @@ pub(crate) struct Augmentation {
     pub(crate) flipped: bool,
 }
 
+/// An image as evaluation sees it, but for its pixels; sizes are `[height, width]` in pixels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlainTruth {
+    /// Size after resizing, without padding.
+    pub resized: [usize; 2],
+    /// `resized` rounded up to multiples of `size_divisor`.
+    pub padded: [usize; 2],
+    /// Boxes, labels and ignore regions in pixels of the network input.
+    pub truth: HostTruth,
+}
+
 /// From a decoded image to the network input.
 ///
 /// In this order: keep-ratio bilinear resize, horizontal flip, `(x - mean) / std`, zeros at the
@@ -196,11 +207,31 @@ impl TransformConfig {
         [height, width].map(|side| ((side as f64 * scale + 0.5) as usize).max(1))
     }
 
+    /// What evaluation makes of the ground truth of an image of `[height, width]` pixels.
+    pub fn plain_truth(&self, truth: &HostTruth, original: [usize; 2]) -> PlainTruth {
+        let resized = self.resized(self.short_edge, original);
+        PlainTruth {
+            resized,
+            padded: self.padded_alone(resized),
+            truth: transform_truth(truth, scale(original, resized), resized, false),
+        }
+    }
+
+    /// Height and width that an image of its own, without a batch, is padded to.
+    pub(crate) fn padded_alone(&self, size: [usize; 2]) -> [usize; 2] {
+        size.map(|side| side.next_multiple_of(self.size_divisor as usize))
+    }
+
     /// Height and width of a batch whose largest image has this height and this width.
     pub fn padded(&self, size: [usize; 2]) -> [usize; 2] {
         let step = self.size_divisor.max(self.bucket) as usize;
         size.map(|side| side.next_multiple_of(step))
     }
+}
+
+/// Resized over original size, `[x, y]`.
+pub(crate) fn scale(original: [usize; 2], resized: [usize; 2]) -> [f32; 2] {
+    [1, 0].map(|side| (resized[side] as f64 / original[side] as f64) as f32)
 }
 
 /// Scales every box by `[x, y]`, clips it to the resized image and flips it if asked to.
@@ -287,6 +318,25 @@ mod tests {
         check([10.0, 20.0, 30.0, 60.0], false, [20.0, 10.0, 60.0, 30.0]);
         check([10.0, 20.0, 30.0, 60.0], true, [140.0, 10.0, 180.0, 30.0]);
         check([-5.0, -5.0, 500.0, 500.0], true, [0.0, 0.0, 200.0, 50.0]);
+    }
+
+    #[test]
+    fn plain_truth_is_that_of_evaluation() {
+        let truth = HostTruth {
+            boxes: vec![[10.0, 20.0, 30.0, 900.0]],
+            labels: vec![1],
+            ignore: vec![[0.0, 0.0, 5.0, 10.0]],
+        };
+        let config = TransformConfig {
+            multi_scale: Some(MultiScale::Choice(vec![40])),
+            flip_prob: 1.0,
+            ..config(100, 200)
+        };
+        let plain = config.plain_truth(&truth, [300, 200]);
+        assert_eq!((plain.resized, plain.padded), ([150, 100], [160, 128]));
+        assert_eq!(plain.truth.boxes, [[5.0, 10.0, 15.0, 150.0]]);
+        assert_eq!(plain.truth.ignore, [[0.0, 0.0, 2.5, 5.0]]);
+        assert_eq!(plain.truth.labels, [1]);
     }
 
     #[test]
