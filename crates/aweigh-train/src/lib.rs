@@ -19,6 +19,7 @@ pub mod evaluate;
 pub mod evaluation;
 pub mod explain;
 pub mod inspect;
+pub mod learnable;
 pub mod model;
 pub mod optimizer;
 pub mod predict;

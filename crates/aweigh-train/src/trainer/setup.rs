@@ -14,6 +14,7 @@ use crate::checkpoint::RunState;
 use crate::config::{Experiment, Span};
 use crate::data_record::{AnnotationsRecord, DataRecord};
 use crate::evaluate::Validation;
+use crate::learnable;
 use crate::look;
 use crate::model::{classes, fresh, load_pretrained, num_classes};
 use crate::optimizer::Optimizer;
@@ -41,6 +42,7 @@ impl Trainer {
         let fresh = trainer.take_model();
         let (train, classes) = (&trainer.experiment.train, &trainer.state.classes);
         trainer.model = Some(load_pretrained(fresh, train, classes)?);
+        learnable::warn(&trainer.experiment, trainer.loader.dataset())?;
         trainer.lock = Some(trainer.folder.create(&trainer.experiment)?);
         Ok(trainer)
     }

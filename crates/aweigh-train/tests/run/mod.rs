@@ -3,6 +3,7 @@
 mod configs;
 mod determinism;
 mod errors;
+mod learnable;
 mod nothing_lost;
 mod overfit;
 mod support;

@@ -48,7 +48,7 @@ fn two_images_are_learnt_by_heart() {
 }
 
 /// The other methods, on levels of stride 4 to 32: the smallest shapes have 8 pixels.
-const METHODS: [&str; 8] = [
+pub(super) const METHODS: [&str; 8] = [
     "[detector.fovea]
     scale_ranges = [[1, 32], [16, 64], [32, 128], [64, 512]]
     base_edge_list = [8, 16, 32, 64]
