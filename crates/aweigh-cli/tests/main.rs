@@ -1,4 +1,5 @@
-//! The program as its users meet it: help, errors, and a whole small project.
+//! The program as its users meet it: help, errors, data and weights as people have them, and a whole
+//! small project.
 
 mod configs;
 mod data;
@@ -8,4 +9,5 @@ mod help;
 mod nothing_lost;
 mod support;
 mod threads;
+mod tuning;
 mod workflow;
