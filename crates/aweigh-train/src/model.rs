@@ -253,7 +253,8 @@ impl Trained {
     ) -> Result<Self, TrainError> {
         let mut config = experiment.detector.clone();
         config.num_classes.get_or_insert(classes.len());
-        let detector = fresh(&config, experiment.seed, &device.clone().inner())?;
+        // Every weight is read, so that none has to be drawn.
+        let detector = config.init(&device.clone().inner())?;
         Ok(Self {
             detector: load(detector, weights)?,
             classes,
