@@ -10,10 +10,14 @@ mod draw;
 mod inputs;
 mod interrupt;
 mod logging;
+mod names;
 mod options;
 mod output;
+mod pen;
+mod plates;
 mod progress;
 mod sheet;
+mod text;
 
 use std::process::ExitCode;
 

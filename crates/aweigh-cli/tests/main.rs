@@ -7,6 +7,7 @@ mod errors;
 mod eval;
 mod help;
 mod nothing_lost;
+mod pictures;
 mod support;
 mod threads;
 mod tuning;

@@ -11,9 +11,11 @@ use aweigh_train::explain::{AnnotatedImage, ExplainedImage, level_names};
 use clap::{ArgGroup, Args};
 
 use crate::draw::{load, save};
+use crate::names;
 use crate::options::{AnyModel, AnyModelOptions, ChosenModel};
 use crate::output::{make_folder, print};
 use crate::sheet::Sheets;
+use crate::text::Fonts;
 
 /// What the name of the image is followed by in that of the JSON file: a file `IMAGE.json` may well
 /// be there, with the annotations.
@@ -114,10 +116,13 @@ impl ExplainArgs {
     /// Writes the pictures of all stages, and the numbers.
     fn save(&self, explained: &ExplainedImage, levels: &[usize]) -> Result<()> {
         let (picture, _) = load(&explained.meta.file, &explained.decoding)?;
+        let fonts = Fonts::new();
         let sheets = Sheets {
             explained,
             picture: &picture,
             levels,
+            names: &names::on_pictures(&explained.classes, &fonts),
+            fonts: &fonts,
         };
         let stem = self.image.file_stem().unwrap_or_default();
         let file = |end: &str| self.out.join(format!("{}{end}", stem.to_string_lossy()));

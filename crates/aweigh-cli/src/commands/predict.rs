@@ -14,9 +14,11 @@ use serde::Serialize;
 
 use crate::draw::{LabelledBox, draw_boxes, load, save};
 use crate::inputs::{Inputs, output_names};
+use crate::names;
 use crate::options::ModelOptions;
 use crate::output::{describe, make_folder, print, thousands};
 use crate::progress::bar;
+use crate::text::Fonts;
 
 /// The file with all detections, in the output folder.
 const JSON_FILE: &str = "detections.json";
@@ -58,11 +60,12 @@ impl PredictArgs {
         let targets = targets(&pictures, make_folder(&self.out)?)?;
         let model = self.model.open()?;
         let predictor = Predictor::new(model.trained, &model.experiment, &model.device);
+        let labels = Labels::new(predictor.classes());
         let mut file = CocoFile::new(predictor.classes());
         let mut failed = 0;
         let bar = bar("predict", pictures.len());
         for (picture, target) in pictures.iter().zip(&targets) {
-            match self.picture(&predictor, picture, target) {
+            match self.picture(&predictor, &labels, picture, target) {
                 Ok(prediction) => {
                     bar.suspend(|| print(summary(&prediction, predictor.classes())))?;
                     file.add(&prediction, predictor.classes());
@@ -93,7 +96,13 @@ impl PredictArgs {
     }
 
     /// Finds the objects of a picture and draws them.
-    fn picture(&self, predictor: &Predictor, picture: &Path, target: &Path) -> Result<Prediction> {
+    fn picture(
+        &self,
+        predictor: &Predictor,
+        labels: &Labels,
+        picture: &Path,
+        target: &Path,
+    ) -> Result<Prediction> {
         let prediction = predictor.predict(picture, self.score)?;
         // A person sees the picture upright, whatever pixels the model sees.
         let upright = DecodeConfig {
@@ -108,15 +117,28 @@ impl PredictArgs {
         let boxes = prediction.detections.iter().map(|detection| LabelledBox {
             bbox: bbox(detection.bbox),
             class: detection.label,
-            text: format!(
-                "{} {:.2}",
-                predictor.classes()[detection.label].name,
-                detection.score
-            ),
+            name: labels.names[detection.label].clone(),
+            detail: format!("{:.2}", detection.score),
         });
-        draw_boxes(&mut canvas, &boxes.collect::<Vec<_>>());
+        draw_boxes(&mut canvas, &boxes.collect::<Vec<_>>(), &labels.fonts);
         save(&canvas, target)?;
         Ok(prediction)
+    }
+}
+
+/// What the labels of boxes are written in.
+#[derive(Debug)]
+struct Labels {
+    fonts: Fonts,
+    /// The names of the classes.
+    names: Vec<String>,
+}
+
+impl Labels {
+    fn new(classes: &[Class]) -> Self {
+        let fonts = Fonts::new();
+        let names = names::on_pictures(classes, &fonts);
+        Self { fonts, names }
     }
 }
 

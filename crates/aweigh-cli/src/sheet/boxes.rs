@@ -8,8 +8,9 @@ use super::table::{Cell, Emphasis, Table};
 /// Longest name of a class that is not cut, in letters.
 const NAME: usize = 18;
 
-/// One row per box: number, class, size, points or losses on each level, all points.
-pub(crate) fn table(explained: &ExplainedImage, stage: &Stage) -> Table {
+/// One row per box: number, class, size, points or losses on each level, all points. `names` are
+/// those of the classes.
+pub(crate) fn table(explained: &ExplainedImage, stage: &Stage, names: &[String]) -> Table {
     let levels = explained.levels.iter();
     let levels = levels.map(|level| match stage.level_losses {
         Some(_) => format!("loss {}", level.name),
@@ -28,12 +29,14 @@ pub(crate) fn table(explained: &ExplainedImage, stage: &Stage) -> Table {
             None => "Number of points of each level that learn each box.",
         },
         header: header.collect(),
-        rows: boxes.map(|slot| row(explained, stage, slot)).collect(),
+        rows: boxes
+            .map(|slot| row(explained, stage, names, slot))
+            .collect(),
     }
 }
 
-fn row(explained: &ExplainedImage, stage: &Stage, slot: usize) -> Vec<Cell> {
-    let name = &explained.classes[explained.truth.labels[slot]].name;
+fn row(explained: &ExplainedImage, stage: &Stage, names: &[String], slot: usize) -> Vec<Cell> {
+    let name = &names[explained.truth.labels[slot]];
     let [x1, y1, x2, y2] = explained.truth.boxes[slot];
     let colour = box_colour(slot);
     let mut row = vec![
@@ -75,6 +78,6 @@ fn loss(loss: f32, trained: usize, slot: usize) -> Cell {
 fn cut(name: &str) -> String {
     match name.chars().count() {
         0..=NAME => name.to_owned(),
-        _ => name.chars().take(NAME - 2).chain("..".chars()).collect(),
+        _ => name.chars().take(NAME - 1).chain(['…']).collect(),
     }
 }

@@ -1,14 +1,13 @@
 //! The top of a sheet: what it shows and what its marks mean.
 
 use aweigh_train::explain::{Learns, PointRole, Stage};
-use embedded_graphics::pixelcolor::Rgb888;
-use embedded_graphics::prelude::RgbColor;
 use image::RgbImage;
 
 use super::layout::Layout;
 use super::panel::{Marks, PADDING, anchors_per_point};
-use super::pen::{Letters, Pen};
 use super::{FAINT, Sheets, blank, box_colour, paragraph, stack, wrap};
+use crate::pen::{BLACK, Pen};
+use crate::text::Letters;
 
 /// What stands before an entry of the legend.
 #[derive(Debug, Clone, Copy)]
@@ -22,10 +21,10 @@ enum Symbol {
 
 /// Heading and legend.
 pub(super) fn draw(sheets: &Sheets<'_>, stage: &Stage, layout: &Layout) -> RgbImage {
-    let letters = Letters::large(layout.unit);
+    let letters = sheets.letters(layout);
     let heading = wrap(&heading(sheets, stage), layout.width(), letters);
     let heading = paragraph(&heading, 0, layout.width(), letters);
-    let legend = flow(&entries(sheets, stage), layout);
+    let legend = flow(&entries(sheets, stage), layout, letters);
     stack(&[heading, legend], layout.margin() / 2)
 }
 
@@ -96,27 +95,26 @@ fn entries(sheets: &Sheets<'_>, stage: &Stage) -> Vec<(Symbol, &'static str)> {
 }
 
 /// Entries one after another, in as many lines as they need.
-fn flow(entries: &[(Symbol, &'static str)], layout: &Layout) -> RgbImage {
-    let letters = Letters::medium(layout.unit);
+fn flow(entries: &[(Symbol, &'static str)], layout: &Layout, letters: Letters<'_>) -> RgbImage {
     let unit = layout.unit as i32;
     let (symbol, gap) = (24 * unit, 26 * unit);
     let mut places = Vec::new();
     let [mut x, mut y] = [0, 0];
     for (_, text) in entries {
-        let width = symbol + letters.width(text.chars().count()) as i32;
+        let width = symbol + letters.width(text);
         if x > 0 && x + width > layout.width() as i32 {
-            [x, y] = [0, y + letters.line() as i32];
+            [x, y] = [0, y + letters.line()];
         }
         places.push([x, y]);
         x += width + gap;
     }
-    let mut picture = blank([layout.width(), y as u32 + letters.line()]);
+    let mut picture = blank([layout.width(), (y + letters.line()) as u32]);
     let mut pen = Pen {
         picture: &mut picture,
     };
     for ((kind, text), [x, y]) in entries.iter().zip(places) {
         draw_symbol(&mut pen, *kind, [x, y], layout);
-        pen.text([x + symbol, y], text, letters, Rgb888::BLACK);
+        pen.text([x + symbol, y], text, letters, BLACK);
     }
     picture
 }

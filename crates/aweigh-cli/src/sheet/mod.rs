@@ -4,22 +4,20 @@ mod boxes;
 mod layout;
 mod legend;
 mod panel;
-mod pen;
 mod table;
 
 use aweigh_train::explain::{ExplainedImage, LevelRoles, Stage};
-use embedded_graphics::pixelcolor::Rgb888;
-use embedded_graphics::prelude::RgbColor;
 use image::{Rgb, RgbImage, imageops};
 
+use crate::pen::{BLACK, Pen, WHITE};
+use crate::text::{Fonts, Letters};
 use layout::Layout;
-use pen::{Letters, Pen};
 
 pub(crate) use boxes::table as box_table;
 
-const DARK: Rgb888 = Rgb888::new(70, 70, 70);
-const FAINT: Rgb888 = Rgb888::new(125, 125, 125);
-const ALARM: Rgb888 = Rgb888::new(190, 0, 0);
+const DARK: Rgb<u8> = Rgb([70; 3]);
+const FAINT: Rgb<u8> = Rgb([125; 3]);
+const ALARM: Rgb<u8> = Rgb([190, 0, 0]);
 
 /// What the sheets of an image have in common.
 #[derive(Debug)]
@@ -30,16 +28,19 @@ pub(crate) struct Sheets<'a> {
     pub(crate) picture: &'a RgbImage,
     /// Indices of the levels to show.
     pub(crate) levels: &'a [usize],
+    /// Names of the classes that the fonts have.
+    pub(crate) names: &'a [String],
+    pub(crate) fonts: &'a Fonts,
 }
 
-impl Sheets<'_> {
+impl<'a> Sheets<'a> {
     /// The sheet of a stage: heading, legend, one panel per level, a table of the boxes.
     pub(crate) fn draw(&self, stage: &Stage) -> RgbImage {
         let shown: Vec<&LevelRoles> = self.levels.iter().map(|l| &stage.levels[*l]).collect();
         let finest = shown.iter().map(|level| level.shape.stride).min();
         let layout = Layout::new(shown.len(), self.explained.input, finest.unwrap_or(1));
-        let table = boxes::table(self.explained, stage);
-        let letters = Letters::medium(layout.unit);
+        let table = boxes::table(self.explained, stage, self.names);
+        let letters = self.letters(&layout);
         let mut cells = self.panels(&layout, &shown);
         let mut parts = vec![legend::draw(self, stage, &layout)];
         // The table goes where the last row of panels has room, or below.
@@ -54,9 +55,19 @@ impl Sheets<'_> {
         framed(&stack(&parts, layout.margin()), layout.margin())
     }
 
+    /// Letters of all text.
+    fn letters(&self, layout: &Layout) -> Letters<'a> {
+        Letters::new(self.fonts, 20 * layout.unit)
+    }
+
+    /// Letters of the numbers of boxes.
+    fn small_letters(&self, layout: &Layout) -> Letters<'a> {
+        Letters::new(self.fonts, 16 * layout.unit)
+    }
+
     /// The levels, each with its title.
     fn panels(&self, layout: &Layout, shown: &[&LevelRoles]) -> Vec<RgbImage> {
-        let letters = Letters::large(layout.unit);
+        let letters = self.letters(layout);
         let names = self.levels.iter().map(|l| &self.explained.levels[*l].name);
         let titles: Vec<Vec<String>> = names
             .zip(shown)
@@ -73,7 +84,7 @@ impl Sheets<'_> {
 }
 
 /// The colour of a box: hues far apart for neighbours, dark enough for a pale picture.
-fn box_colour(slot: usize) -> Rgb888 {
+fn box_colour(slot: usize) -> Rgb<u8> {
     /// Steps of the golden section never repeat and fill the circle evenly.
     const HUE_STEP: f64 = 0.618_033_988_749_895;
     /// Brightest luma (BT.601) of a colour that stands out.
@@ -85,46 +96,37 @@ fn box_colour(slot: usize) -> Rgb888 {
     };
     let [r, g, b] = [channel(0.0), channel(4.0), channel(2.0)];
     let dim = (LUMA / (0.299 * r + 0.587 * g + 0.114 * b)).min(0.9);
-    let [r, g, b] = [r, g, b].map(|value| (value * dim) as u8);
-    Rgb888::new(r, g, b)
+    Rgb([r, g, b].map(|value| (value * dim) as u8))
 }
 
 /// White paper.
 fn blank([width, height]: [u32; 2]) -> RgbImage {
-    RgbImage::from_pixel(width, height, Rgb([255; 3]))
+    RgbImage::from_pixel(width, height, WHITE)
 }
 
-/// Breaks a text into lines that fit a width.
-fn wrap(text: &str, width: u32, letters: Letters) -> Vec<String> {
+/// Breaks a text into lines that fit a width; a word that does not is cut.
+fn wrap(text: &str, width: u32, letters: Letters<'_>) -> Vec<String> {
+    let width = width as i32;
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
-        match lines.last_mut() {
-            Some(line)
-                if letters.width(line.chars().count() + 1 + word.chars().count()) <= width =>
-            {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
+        let longer = lines.last().map(|line| format!("{line} {word}"));
+        match (lines.last_mut(), longer) {
+            (Some(line), Some(longer)) if letters.width(&longer) <= width => *line = longer,
+            _ => lines.push(letters.shortened(word, width)),
         }
     }
     lines
 }
 
 /// Lines of text as a picture with room for at least `count` of them.
-fn paragraph(lines: &[String], count: usize, width: u32, letters: Letters) -> RgbImage {
+fn paragraph(lines: &[String], count: usize, width: u32, letters: Letters<'_>) -> RgbImage {
     let line = letters.line();
-    let mut picture = blank([width, line * lines.len().max(count) as u32]);
+    let mut picture = blank([width, line as u32 * lines.len().max(count) as u32]);
     let mut pen = Pen {
         picture: &mut picture,
     };
     for (index, text) in lines.iter().enumerate() {
-        pen.text(
-            [0, index as i32 * line as i32],
-            text,
-            letters,
-            Rgb888::BLACK,
-        );
+        pen.text([0, index as i32 * line], text, letters, BLACK);
     }
     picture
 }
@@ -170,22 +172,30 @@ mod tests {
 
     #[test]
     fn text_breaks_between_words() {
+        let fonts = Fonts::without_system();
+        let letters = Letters::new(&fonts, 20);
+        let width = |text: &str| letters.width(text) as u32;
         let check = |text, width, lines: &[&str]| {
-            assert_eq!(wrap(text, width, Letters::large(1)), lines, "{text}");
+            assert_eq!(wrap(text, width, letters), lines, "{text}");
         };
-        check("one two three", 130, &["one two three"]);
-        check("one two three", 129, &["one two", "three"]);
-        check("one two three", 10, &["one", "two", "three"]);
+        check("one two three", width("one two three"), &["one two three"]);
+        check(
+            "one two three",
+            width("one two three") - 1,
+            &["one two", "three"],
+        );
+        check("one two three", width("three"), &["one", "two", "three"]);
+        check("a photograph", width("photo…"), &["a", "photo…"]);
         check("", 10, &[""]);
     }
 
     #[test]
     fn box_colours_differ_and_are_not_too_bright() {
         let luma =
-            |c: Rgb888| 299 * u32::from(c.r()) + 587 * u32::from(c.g()) + 114 * u32::from(c.b());
-        let distance = |a: Rgb888, b: Rgb888| {
-            let part = |f: fn(&Rgb888) -> u8| u32::from(f(&a).abs_diff(f(&b)));
-            part(Rgb888::r) + part(Rgb888::g) + part(Rgb888::b)
+            |Rgb([r, g, b]): Rgb<u8>| 299 * u32::from(r) + 587 * u32::from(g) + 114 * u32::from(b);
+        let distance = |a: Rgb<u8>, b: Rgb<u8>| -> u32 {
+            let channels = a.0.into_iter().zip(b.0);
+            channels.map(|(a, b)| u32::from(a.abs_diff(b))).sum()
         };
         for slot in 0..100 {
             assert!(luma(box_colour(slot)) <= 120_000, "{slot}");

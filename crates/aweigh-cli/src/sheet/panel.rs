@@ -1,20 +1,19 @@
 //! One pyramid level: the picture, its boxes and the points of the level.
 
 use aweigh_train::explain::{LevelRoles, PointRole};
-use embedded_graphics::pixelcolor::Rgb888;
-use embedded_graphics::prelude::RgbColor;
 use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage};
 
 use super::layout::Layout;
-use super::pen::{Letters, Pen};
 use super::{DARK, FAINT, Sheets, box_colour};
+use crate::pen::{Pen, WHITE};
+use crate::plates::{Plate, place};
 
 /// How far the picture is moved towards white, so that marks stand out.
 const PALE: f32 = 0.5;
 
 /// What the network input holds outside of the picture.
-pub(super) const PADDING: Rgb888 = Rgb888::new(222, 222, 222);
+pub(super) const PADDING: Rgb<u8> = Rgb([222; 3]);
 
 /// Largest and smallest radius of a mark, in pixels.
 const RADIUS: [f32; 2] = [1.3, 7.0];
@@ -34,8 +33,7 @@ pub(super) fn background(sheets: &Sheets<'_>, layout: &Layout) -> RgbImage {
         .map(|side| layout.pixels(side));
     let scaled = imageops::resize(sheets.picture, width, height, FilterType::Triangle);
     let [width, height] = layout.panel;
-    let mut canvas =
-        RgbImage::from_pixel(width, height, Rgb([PADDING.r(), PADDING.g(), PADDING.b()]));
+    let mut canvas = RgbImage::from_pixel(width, height, PADDING);
     // Rounding may make the picture a pixel larger than the panel.
     let within = |(x, y, _): &(u32, u32, &Rgb<u8>)| *x < width && *y < height;
     for (x, y, pixel) in scaled.enumerate_pixels().filter(within) {
@@ -91,23 +89,17 @@ pub(super) fn draw(
         pen.frame(bbox, line, box_colour(slot), opacity);
     }
     // Numbers before marks: a number must not hide the only point of a small box.
-    let letters = Letters::small(layout.unit);
-    for (slot, bbox) in boxes() {
-        let number = slot.to_string();
-        let corner = number_corner(bbox, letters.plate(&number), layout);
-        pen.plate(corner, &number, letters, box_colour(slot));
+    let letters = sheets.small_letters(layout);
+    let plates = boxes().map(|(slot, bbox)| Plate {
+        bbox: bbox.map(|side| side.round() as i32),
+        size: letters.plate(&slot.to_string()),
+    });
+    let corners = place(&plates.collect::<Vec<_>>(), pen.size());
+    for (slot, corner) in corners.into_iter().enumerate().rev() {
+        pen.plate(corner, &slot.to_string(), letters, box_colour(slot));
     }
     draw_points(&mut pen, layout, level);
     picture
-}
-
-/// Where the number of a box goes, given width and height of its plate: above the corner of the
-/// box, or inside of the panel where that ends.
-fn number_corner([x, y, ..]: [f32; 4], [width, height]: [i32; 2], layout: &Layout) -> [i32; 2] {
-    let [x, y] = [x, y].map(|side| side.round() as i32);
-    let last = layout.panel[0] as i32 - width;
-    let above = y - height;
-    [x.min(last).max(0), if above < 0 { y.max(0) } else { above }]
 }
 
 /// The line of a box that trains the level: not so thick that it fills a small box.
@@ -199,7 +191,7 @@ impl Marks {
             }
             PointRole::Positive { slot } => {
                 if radius >= EDGED {
-                    pen.disc(at, radius + 0.8, Rgb888::WHITE);
+                    pen.disc(at, radius + 0.8, WHITE);
                 }
                 pen.disc(at, radius, box_colour(slot));
             }
@@ -210,26 +202,4 @@ impl Marks {
 /// Anchors that share a point; 1 of a method without anchors.
 pub(super) fn anchors_per_point(level: &LevelRoles) -> usize {
     level.roles.len() / level.shape.points()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_stay_in_the_panel() {
-        let layout = Layout::new(1, [90, 180], 8);
-        assert_eq!(layout.panel, [1800, 900]);
-        let check = |[x, y]: [f32; 2], wanted| {
-            let corner = number_corner([x, y, x + 9.0, y + 9.0], [20, 13], &layout);
-            assert_eq!(corner, wanted, "{x}, {y}");
-        };
-        check([100.0, 50.0], [100, 37]);
-        check([100.0, 13.0], [100, 0]);
-        // No room above, on the right, on the left.
-        check([100.0, 12.0], [100, 12]);
-        check([1780.0, 50.0], [1780, 37]);
-        check([1795.0, 50.0], [1780, 37]);
-        check([-5.0, -5.0], [0, 0]);
-    }
 }

@@ -1,14 +1,10 @@
 //! A table of boxes in as many blocks side by side as there is room for.
 
-use embedded_graphics::pixelcolor::Rgb888;
-use embedded_graphics::prelude::RgbColor;
-use image::{RgbImage, imageops};
+use image::{Rgb, RgbImage, imageops};
 
-use super::pen::{Letters, Pen};
 use super::{ALARM, FAINT, blank, paragraph, wrap};
-
-/// Letters between two columns.
-const GAP: usize = 2;
+use crate::pen::{BLACK, Pen};
+use crate::text::Letters;
 
 /// How the text of a cell stands out.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -16,7 +12,7 @@ pub(super) enum Emphasis {
     None,
     Faint,
     /// Belongs to the box of this colour.
-    Plate(Rgb888),
+    Plate(Rgb<u8>),
     Alarm,
 }
 
@@ -57,18 +53,18 @@ impl Table {
     }
 
     /// Whether there is room for the table in a picture of `width` and `height`.
-    pub(super) fn fits(&self, [width, height]: [u32; 2], letters: Letters) -> bool {
-        letters.width(self.block_letters()) <= width && self.height(width, letters) <= height
+    pub(super) fn fits(&self, [width, height]: [u32; 2], letters: Letters<'_>) -> bool {
+        self.block_width(letters) <= width && self.height(width, letters) <= height
     }
 
     /// Height of the table in a picture of `width`.
-    fn height(&self, width: u32, letters: Letters) -> u32 {
+    fn height(&self, width: u32, letters: Letters<'_>) -> u32 {
         let title = wrap(self.title, width, letters).len();
-        (title + 1 + self.rows_per_block(width, letters)) as u32 * letters.line()
+        (title + 1 + self.rows_per_block(width, letters)) as u32 * letters.line() as u32
     }
 
     /// The table as a picture of `width`.
-    pub(super) fn draw(&self, width: u32, letters: Letters) -> RgbImage {
+    pub(super) fn draw(&self, width: u32, letters: Letters<'_>) -> RgbImage {
         let height = self.height(width, letters);
         let mut picture = blank([width, height]);
         let title = paragraph(&wrap(self.title, width, letters), 0, width, letters);
@@ -77,7 +73,7 @@ impl Table {
         let mut pen = Pen {
             picture: &mut picture,
         };
-        let block = letters.width(self.block_letters()) as i32;
+        let block = self.block_width(letters) as i32;
         let blocks = self.rows.chunks(self.rows_per_block(width, letters));
         for (index, rows) in blocks.enumerate() {
             self.draw_block(&mut pen, [index as i32 * block, top], rows, letters);
@@ -90,67 +86,74 @@ impl Table {
         pen: &mut Pen<'_>,
         [left, top]: [i32; 2],
         rows: &[Vec<Cell>],
-        letters: Letters,
+        letters: Letters<'_>,
     ) {
         let header: Vec<Cell> = (self.header.iter())
             .map(|text| Cell::new(text, Emphasis::Faint))
             .collect();
+        let widths = self.widths(letters);
         let lines = std::iter::once(&header).chain(rows);
         for (index, cells) in lines.enumerate() {
-            let y = top + index as i32 * letters.line() as i32;
+            let y = top + index as i32 * letters.line();
             let mut x = left;
-            for (column, (cell, width)) in cells.iter().zip(self.widths()).enumerate() {
-                let free = width - cell.text.chars().count();
+            for (column, (cell, width)) in cells.iter().zip(&widths).enumerate() {
+                let free = width - letters.width(&cell.text);
                 let indent = if column == 1 { 0 } else { free };
-                let at = [x + letters.width(indent) as i32, y];
+                let at = [x + indent, y];
                 match cell.emphasis {
                     Emphasis::Alarm => pen.text(at, &cell.text, letters, ALARM),
-                    Emphasis::None => pen.text(at, &cell.text, letters, Rgb888::BLACK),
+                    Emphasis::None => pen.text(at, &cell.text, letters, BLACK),
                     Emphasis::Faint => pen.text(at, &cell.text, letters, FAINT),
                     // The plate reaches over its text, which stays in line with the others.
                     Emphasis::Plate(colour) => {
-                        let margin = letters.width(1) as i32 / 4;
-                        pen.plate([at[0] - margin, y], &cell.text, letters, colour);
+                        pen.plate([at[0] - letters.margin(), y], &cell.text, letters, colour);
                     }
                 }
-                x += letters.width(width + GAP) as i32;
+                x += width + gap(letters);
             }
         }
     }
 
-    /// Letters in the longest cell of each column.
-    fn widths(&self) -> Vec<usize> {
-        let length = |text: &str| text.chars().count();
+    /// Width of the widest cell of each column, in pixels.
+    fn widths(&self, letters: Letters<'_>) -> Vec<i32> {
         let column = |(index, header): (usize, &String)| {
-            let cells = self.rows.iter().map(|row| length(&row[index].text));
-            cells.fold(length(header), usize::max)
+            let cells = self.rows.iter().map(|row| letters.width(&row[index].text));
+            cells.fold(letters.width(header), i32::max)
         };
         self.header.iter().enumerate().map(column).collect()
     }
 
-    /// Letters from the beginning of a block to that of the next.
-    fn block_letters(&self) -> usize {
-        let widths = self.widths();
-        widths.iter().sum::<usize>() + GAP * (widths.len() + 1)
+    /// Distance from the beginning of a block to that of the next, in pixels.
+    fn block_width(&self, letters: Letters<'_>) -> u32 {
+        let widths = self.widths(letters);
+        let gaps = gap(letters) * (widths.len() as i32 + 1);
+        (widths.iter().sum::<i32>() + gaps) as u32
     }
 
-    fn rows_per_block(&self, width: u32, letters: Letters) -> usize {
-        let block = letters.width(self.block_letters());
-        let blocks = (width / block).max(1) as usize;
+    fn rows_per_block(&self, width: u32, letters: Letters<'_>) -> usize {
+        let blocks = (width / self.block_width(letters)).max(1) as usize;
         self.rows.len().div_ceil(blocks).max(1)
     }
+}
+
+/// Space between two columns, in pixels.
+fn gap(letters: Letters<'_>) -> i32 {
+    letters.height()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::Fonts;
+
+    const RED: Rgb<u8> = Rgb([255, 0, 0]);
 
     fn table(rows: usize) -> Table {
         let row = |index: usize| {
             vec![
-                Cell::new(index.to_string(), Emphasis::Plate(Rgb888::RED)),
+                Cell::new(index.to_string(), Emphasis::Plate(RED)),
                 Cell::new("cat", Emphasis::None),
-                Cell::new("7", Emphasis::Plate(Rgb888::RED)),
+                Cell::new("7", Emphasis::Plate(RED)),
             ]
         };
         Table {
@@ -162,20 +165,22 @@ mod tests {
 
     #[test]
     fn rows_fill_the_blocks_that_there_is_room_for() {
-        // 3 + 5 + 2 letters, two between columns and four after the last: 18 of 10 pixels; lines
-        // of 25.
+        let fonts = Fonts::without_system();
+        let letters = Letters::new(&fonts, 20);
+        // Three columns with a gap after each, and one more; lines of 25.
+        let columns = ["box", "class", "P3"].map(|text| letters.width(text));
+        let block = (columns.iter().sum::<i32>() + 4 * 20) as u32;
         let check = |rows, width, height| {
-            let letters = Letters::large(1);
             let picture = table(rows).draw(width, letters);
             assert_eq!(picture.dimensions(), (width, height), "{rows} rows");
-            assert!(table(rows).fits([width, height], letters) || width < 180);
+            assert!(table(rows).fits([width, height], letters) || width < block);
             assert!(!table(rows).fits([width, height - 1], letters));
         };
-        check(0, 360, 75);
-        check(4, 359, 150);
-        check(4, 360, 100);
-        check(5, 360, 125);
-        check(4, 100, 150);
+        check(0, 2 * block, 75);
+        check(4, 2 * block - 1, 150);
+        check(4, 2 * block, 100);
+        check(5, 2 * block, 125);
+        check(4, block - 1, 150);
     }
 
     #[test]

@@ -21,7 +21,8 @@ pub(super) fn text(explained: &ExplainedImage, stage: &Stage) -> String {
     if explained.truth.boxes.is_empty() {
         return format!("{heading}; the image has no boxes");
     }
-    let content = box_table(explained, stage);
+    let names = explained.classes.iter().map(|class| class.name.clone());
+    let content = box_table(explained, stage, &names.collect::<Vec<_>>());
     let header: Vec<&str> = content.header.iter().map(String::as_str).collect();
     let mut rows = table(&header, 2);
     for row in content.plain() {
