@@ -54,7 +54,7 @@ fn check(five: Experiment, seven: Experiment, class_layers: &[&str]) {
     let trainer = Trainer::new(seven, &device()).unwrap();
     let config = trainer.experiment();
     let own = fresh(&config.detector, config.seed, &device()).unwrap();
-    let [old, own, found] = [old.model(), &own, trainer.model()].map(|model| named_tensors(model));
+    let [old, own, found] = [old.model(), &own, trainer.model()].map(named_tensors);
     let of_classes = |name: &str| class_layers.iter().any(|layer| name.starts_with(layer));
     for (name, tensor) in &found {
         let wanted = if of_classes(name) { &own } else { &old };
