@@ -1,8 +1,10 @@
 //! A run folder has one writer, and nothing in it is lost.
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
 
-use crate::support::{aweigh, contains, project};
+use crate::support::{aweigh, command, contains, project, run};
 
 /// A run of six iterations in the folder `run` of a project.
 fn trained() -> tempfile::TempDir {
@@ -29,10 +31,6 @@ fn listing(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 #[test]
 #[cfg(unix)]
 fn a_second_process_is_refused_until_the_first_one_ends() {
-    use crate::support::command;
-    use std::process::Stdio;
-    use std::time::Duration;
-
     let folder = project();
     let folder = folder.path();
     let start = [
@@ -181,11 +179,24 @@ fn an_error_says_where_the_run_can_be_continued() {
     let folder = folder.path();
     let val = std::fs::read_dir(folder.join("shapes/val")).expect("readable");
     let picture = val.map(|entry| entry.expect("readable").path()).min();
-    std::fs::write(picture.expect("a picture"), "no picture").expect("writes");
     let train = ["train", "--config", "tiny.toml", "--run-dir", "run"];
-    let failed = aweigh(folder, &train).failed(1);
+    let longer = [
+        "--set",
+        "train.iterations=40",
+        "--set",
+        "train.eval_every_iterations=0",
+    ];
+    let mut child = command(folder, &[train.as_slice(), &longer].concat());
+    let child = child.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = child.spawn().expect("starts");
+    // Pictures are looked at before the first step: this one breaks later.
+    while !folder.join("run/metrics.jsonl").exists() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::fs::write(picture.expect("a picture"), "no picture").expect("writes");
+    let failed = run(child.wait_with_output().expect("ends")).failed(1);
     let parts = [
-        "stopped after iteration 6, with a checkpoint in run/checkpoints/last; continue with\n  \
+        "stopped after iteration 40, with a checkpoint in run/checkpoints/last; continue with\n  \
          aweigh train --resume run\n",
         "error: cannot decode image shapes/val/",
     ];

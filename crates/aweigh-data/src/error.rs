@@ -40,16 +40,12 @@ pub enum DataError {
         what: String,
     },
     /// A value cannot be meant as one of its key.
-    #[error(
-        "{}: {record}{}: `{key}` is {value}; expected {expected}", .path.display(), with_id(.id)
-    )]
+    #[error("{}: {record}: `{key}` is {value}; expected {expected}", .path.display())]
     Value {
         /// The file.
         path: PathBuf,
-        /// List and position, as in `annotations[3]`.
+        /// List, position and id, as in `annotations[3]` (id 7).
         record: String,
-        /// The `id` of the record, as it is found.
-        id: Option<String>,
         /// The key.
         key: &'static str,
         /// The value, as it is found.
@@ -259,14 +255,6 @@ pub enum DataError {
         /// Why.
         reason: io::Error,
     },
-}
-
-/// ` (id 7)`, or nothing.
-fn with_id(id: &Option<String>) -> String {
-    match id {
-        Some(id) => format!(" (id {id})"),
-        None => String::new(),
-    }
 }
 
 /// Ids with a limit to how many are shown.

@@ -28,7 +28,7 @@ pub enum TrainError {
     Data(#[from] DataError),
     /// Both datasets of a run.
     #[error("{0}\n{1}")]
-    Both(DataError, Box<Self>),
+    Both(Box<DataError>, Box<Self>),
     /// The model.
     #[error(transparent)]
     Detector(#[from] DetectorConfigError),
@@ -112,7 +112,7 @@ pub enum TrainError {
         /// Number of those that were looked at.
         looked: usize,
         /// What is wrong with the first.
-        first: DataError,
+        first: Box<DataError>,
     },
     /// A loss is infinite or not a number.
     #[error(

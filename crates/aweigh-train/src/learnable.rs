@@ -65,7 +65,10 @@ pub struct Survey {
 /// When the detector's configuration is not valid.
 pub(crate) fn warn(experiment: &Experiment, dataset: &CocoDataset) -> Result<(), TrainError> {
     let survey = Survey::new(experiment, dataset)?;
+    // A few of many boxes are no reason to change anything.
+    let few = 100 * survey.unlearnt() <= survey.boxes();
     match survey.warning(experiment)? {
+        Some(text) if few => tracing::info!("{text}"),
         Some(text) => tracing::warn!("{text}"),
         None => tracing::debug!("each of {} boxes can be learnt", survey.boxes()),
     }

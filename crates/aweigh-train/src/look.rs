@@ -45,7 +45,9 @@ pub(crate) fn both(
     on_bad_image: OnBadImage,
 ) -> Result<Option<Validation>, TrainError> {
     let validation = match (files(train, on_bad_image), validation.transpose()) {
-        (Err(first), Err(second)) => return Err(TrainError::Both(first, Box::new(second))),
+        (Err(first), Err(second)) => {
+            return Err(TrainError::Both(Box::new(first), Box::new(second)));
+        }
         (Err(error), Ok(_)) => return Err(error.into()),
         (Ok(()), validation) => validation?,
     };

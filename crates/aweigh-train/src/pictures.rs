@@ -133,7 +133,7 @@ fn refuse(
                     annotations: annotations.into(),
                     bad,
                     looked,
-                    first,
+                    first: Box::new(first),
                 });
             }
             (Some(first), OnBadImage::Skip) => tracing::warn!(

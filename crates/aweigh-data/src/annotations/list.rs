@@ -30,15 +30,15 @@ impl Place<'_> {
         key: &'static str,
         (value, expected): (&Found, &'static str),
     ) -> DataError {
+        let id = match id {
+            Found::Missing => String::new(),
+            id => format!(" (id {id})"),
+        };
         DataError::Value {
             path: self.path.to_path_buf(),
             record: match self.list {
-                "" => format!("entry {}", self.index),
-                list => format!("`{list}[{}]`", self.index),
-            },
-            id: match id {
-                Found::Missing => None,
-                id => Some(id.to_string()),
+                "" => format!("entry {}{id}", self.index),
+                list => format!("`{list}[{}]`{id}", self.index),
             },
             key,
             value: value.to_string(),

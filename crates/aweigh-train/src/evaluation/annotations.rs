@@ -37,7 +37,7 @@ impl Shift {
         u64::try_from(i128::from(id) - i128::from(self.0)).ok()
     }
 
-    pub(super) fn from_engine(self, id: u64) -> i64 {
+    pub(super) fn of_engine(self, id: u64) -> i64 {
         // The sum is an id of the file, or one that `to_engine` was given.
         (i128::from(id) + i128::from(self.0)) as i64
     }
@@ -114,7 +114,7 @@ impl Annotations {
         let categories = self.coco.dataset.categories.iter();
         let mut named = categories.filter(|category| category.name == name);
         let category = named.next()?;
-        let id = self.shift.from_engine(category.id);
+        let id = self.shift.of_engine(category.id);
         named.next().is_none().then_some(id)
     }
 
@@ -263,7 +263,7 @@ mod tests {
         let check = |id: i64, wanted: Option<u64>| {
             assert_eq!(shift.to_engine(id), wanted);
             if let Some(there) = wanted {
-                assert_eq!(shift.from_engine(there), id);
+                assert_eq!(shift.of_engine(there), id);
             }
         };
         check(-2, Some(0));

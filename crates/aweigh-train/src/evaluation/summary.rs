@@ -204,7 +204,7 @@ fn class_row(engine: &COCOeval, curves: &AccumulatedEval, class: usize, shift: S
     let ap =
         |iou, area| mean_precision(curves, class, thresholds(params, iou), areas(params, area));
     ClassRow {
-        category_id: category.map(|id| shift.from_engine(id)),
+        category_id: category.map(|id| shift.of_engine(id)),
         name: category.map_or("all classes".into(), |id| engine.coco_gt().cat_name(id)),
         ap: ap(None, "all"),
         ap50: ap(Some(0.5), "all"),

@@ -42,13 +42,14 @@ fn pictures(place: &Place, split: &str) -> Vec<PathBuf> {
     paths
 }
 
-/// Does something with a picture that cannot be decoded.
-fn with_broken<T>(picture: &Path, work: impl FnOnce() -> T) -> T {
+/// Runs until an error ends it, because of a picture that breaks after it was looked at.
+fn fail_at(place: &Place, run: &str, picture: &Path) -> TrainError {
+    let mut trainer = start(place, run);
     let bytes = std::fs::read(picture).unwrap();
     std::fs::write(picture, &bytes[..bytes.len() / 2]).unwrap();
-    let done = work();
+    let result = trainer.run(&mut Silent, &AtomicBool::new(false));
     std::fs::write(picture, bytes).unwrap();
-    done
+    result.unwrap_err()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -142,10 +143,8 @@ fn an_evaluation_stops_between_two_batches_when_it_is_asked_to() {
 fn a_checkpoint_is_written_before_the_evaluation_that_fails() {
     let place = Place::new();
     whole(&place);
-    with_broken(&pictures(&place, "val")[1], || {
-        let message = fail(&place, "failed", &mut Silent).to_string();
-        assert!(message.contains("cannot decode image"), "{message}");
-    });
+    let message = fail_at(&place, "failed", &pictures(&place, "val")[1]).to_string();
+    assert!(message.contains("cannot decode image"), "{message}");
     let state = last(&place, "failed");
     assert_eq!((state.iteration, state.best), (4, None));
     assert!(!place.run_dir("failed").join("checkpoints/best").exists());
@@ -162,7 +161,7 @@ fn a_picture_that_ends_training_costs_no_step() {
     let mut iterations = Vec::new();
     for (index, picture) in pictures(&place, "train").iter().enumerate() {
         let run = format!("failed-{index}");
-        with_broken(picture, || fail(&place, &run, &mut Silent));
+        fail_at(&place, &run, picture);
         let folder = RunFolder::open(&place.run_dir(&run)).unwrap();
         let Ok(checkpoint) = folder.last_checkpoint() else {
             continue;
