@@ -112,28 +112,24 @@ fn placeholder_name(id: i64) -> String {
 pub(super) fn annotation(place: Place<'_>, raw: &RawAnnotation) -> Result<Taken, DataError> {
     another_kind(place, raw)?;
     let own = bbox(place, raw)?;
-    let area = match &raw.area {
-        Found::Float(area) if area.is_nan() => return Ok(Taken::Nothing("area", raw.area.clone())),
-        area if area.is_absent() => None,
-        area => Some(
-            finite(area)
-                .ok_or_else(|| place.error(&raw.id, "area", (area, "a number of square pixels")))?,
-        ),
-    };
+    if says_nothing(&raw.area) && !raw.area.is_absent() {
+        return Ok(Taken::Nothing("area", raw.area.clone()));
+    }
+    let area = area(place, raw)?;
     let needs_extent = own.is_none() || area.is_none();
     let segmentation = raw.segmentation.as_ref().filter(|_| needs_extent);
     let extent = segmentation.and_then(|json| segmentation::extent(json.get()));
     let Some(bbox) = own.or(extent.map(|extent| extent.bbox)) else {
         return Ok(Taken::Nothing("bbox", raw.bbox.clone()));
     };
-    let extent = extent.map(|extent| extent.area).filter(|area| *area > 0.0);
+    let covered = extent.map(|extent| extent.area).filter(|area| *area > 0.0);
     let annotation = Annotation {
         index: place.index,
         id: raw.id.id(),
         image_id: place.id(&raw.id, "image_id", &raw.image_id)?,
         category_id: place.id(&raw.id, "category_id", &raw.category_id)?,
         bbox,
-        area: area.or(extent).unwrap_or(bbox[2] * bbox[3]),
+        area: area.or(covered).unwrap_or(bbox[2] * bbox[3]),
         crowd: flag(place, raw, "iscrowd", &raw.iscrowd)?,
         ignore: flag(place, raw, "ignore", &raw.ignore)?,
     };
@@ -157,17 +153,14 @@ fn another_kind(place: Place<'_>, raw: &RawAnnotation) -> Result<(), DataError> 
     })
 }
 
-/// The `bbox`; none where it says nothing: absent, empty, or a number in it is `null` or NaN.
+/// The `bbox`; none where it, or a number in it, says nothing.
 fn bbox(place: Place<'_>, raw: &RawAnnotation) -> Result<Option<[f64; 4]>, DataError> {
     let error = |expected| Err(place.error(&raw.id, "bbox", (&raw.bbox, expected)));
     let values = match &raw.bbox {
         Found::List(values) => values,
-        Found::Float(value) if value.is_nan() => return Ok(None),
-        other if other.is_absent() => return Ok(None),
+        other if says_nothing(other) => return Ok(None),
         _ => return error(BOX),
     };
-    let says_nothing =
-        |value: &Found| value.is_absent() || matches!(value, Found::Float(value) if value.is_nan());
     if values.is_empty() || values.len() == 4 && values.iter().any(says_nothing) {
         return Ok(None);
     }
@@ -179,6 +172,22 @@ fn bbox(place: Place<'_>, raw: &RawAnnotation) -> Result<Option<[f64; 4]>, DataE
         Some([_, _, _, _]) => error("numbers that are not too large for a coordinate"),
         _ => error(BOX),
     }
+}
+
+/// The `area`, if there is one.
+fn area(place: Place<'_>, raw: &RawAnnotation) -> Result<Option<f64>, DataError> {
+    match &raw.area {
+        area if area.is_absent() => Ok(None),
+        area => finite(area).map(Some).ok_or_else(|| {
+            let expected = "a number of square pixels";
+            place.error(&raw.id, "area", (area, expected))
+        }),
+    }
+}
+
+/// Whether a value is absent or NaN, as programs write what they do not have.
+fn says_nothing(value: &Found) -> bool {
+    value.is_absent() || value.number().is_some_and(f64::is_nan)
 }
 
 const BOX: &str = "[x, y, width, height] in pixels";

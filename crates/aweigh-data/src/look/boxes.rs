@@ -115,38 +115,48 @@ impl BoxLook {
         findings
     }
 
-    /// What to say of boxes that are probably meant otherwise.
-    pub(crate) fn suspicious(&self, file: &Path) -> Vec<Finding> {
+    /// What to say of boxes that are probably meant otherwise. Boxes of another layout leave their
+    /// image as well, which is no news then.
+    pub(crate) fn suspicious(&self, file: &Path) -> Option<Finding> {
+        let layout = self.normalised().or_else(|| self.corners());
+        let layout = layout.map(|text| Finding::warning(file, text));
+        layout.or_else(|| {
+            let first = self.leaving.first()?;
+            let count = self.leaving.count();
+            let text = format!(
+                "{count} of {} boxes lie more than half outside of their image (first: {first})",
+                self.all
+            );
+            Some(self.rated(file, count, text))
+        })
+    }
+
+    fn normalised(&self) -> Option<String> {
+        let first = self.normalised.first()?;
+        let count = self.normalised.count();
+        (2 * count > self.all).then(|| {
+            format!(
+                "{count} of {} boxes lie within 0 to 1: they look normalised by the size of the \
+                 image; expected [x, y, width, height] in pixels (first: {first})",
+                self.all
+            )
+        })
+    }
+
+    fn corners(&self) -> Option<String> {
         /// Share of boxes that cross the right or lower side of their image, from which on corners
         /// are likely: of corners of boxes anywhere, three quarters do.
         const CROSSING: f64 = 0.25;
         let all = self.all as f64;
-        let first = self.first.as_deref().unwrap_or_default();
-        let looks = if self.normalised.count() as f64 > 0.5 * all {
-            let first = self.normalised.first().unwrap_or_default();
-            format!(
-                "{} of {} boxes lie within 0 to 1: they look normalised by the size of the image; \
-                 expected [x, y, width, height] in pixels (first: {first})",
-                self.normalised.count(),
-                self.all
-            )
-        } else if self.crossing as f64 > CROSSING * all && self.corners as f64 > 0.99 * all {
+        let first = self.first.as_deref()?;
+        let likely = self.crossing as f64 > CROSSING * all && self.corners as f64 > 0.99 * all;
+        likely.then(|| {
             format!(
                 "{} of {} boxes reach beyond their image, and all look like [x1, y1, x2, y2]; \
                  expected [x, y, width, height] (first: {first})",
                 self.crossing, self.all
             )
-        } else if let Some(first) = self.leaving.first() {
-            let text = format!(
-                "{} of {} boxes lie more than half outside of their image (first: {first})",
-                self.leaving.count(),
-                self.all
-            );
-            return vec![self.rated(file, self.leaving.count(), text)];
-        } else {
-            return Vec::new();
-        };
-        vec![Finding::warning(file, looks)]
+        })
     }
 
     /// A warning, unless only a few of many boxes are concerned.

@@ -164,6 +164,11 @@ fn annotations_without_a_usable_box_are_left_out_and_counted() {
         "\"bbox\": [null, null, null, null]",
         "annotation 1, whose `bbox` is [null, null, null, null]",
     );
+    left_out(
+        bbox,
+        "\"bbox\": [46, \"nan\", 21, 22]",
+        "annotation 1, whose `bbox` is [46, \"nan\", 21, 22]",
+    );
     left_out(bbox, "\"x\": 0", "annotation 1, whose `bbox` is missing");
     left_out(
         "\"area\": 441",
