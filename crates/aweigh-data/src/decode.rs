@@ -14,6 +14,7 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, Imag
 use crate::DataError;
 
 pub use config::{DecodeConfig, Exif, SixteenBit};
+pub(crate) use content::signed;
 
 /// An image as 8-bit RGB, interleaved, rows from the top.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,26 +1,21 @@
 //! Files of other kinds, called by their names.
 
+use crate::decode::signed;
+
 /// Several values of JSON where one was expected.
 pub(super) const LINES: &str = "JSON lines (several values, one after the other); put the records into the lists of one object";
 
 /// What a file is that does not start as JSON does.
 pub(super) fn by_start(start: &[u8]) -> Option<&'static str> {
-    const MAGIC: [(&[u8], &str); 8] = [
-        (b"\x1f\x8b", "compressed by gzip; unpack it first"),
-        (b"PK\x03\x04", "a zip archive; unpack it first"),
-        (b"\x28\xb5\x2f\xfd", "compressed by zstd; unpack it first"),
-        (b"\xfd7zXZ", "compressed by xz; unpack it first"),
-        (b"BZh", "compressed by bzip2; unpack it first"),
-        (b"\xff\xfe", UTF_16),
-        (b"\xfe\xff", UTF_16),
-        (b"\x89PNG", "a picture"),
-    ];
-    let known = MAGIC.iter().find(|(magic, _)| start.starts_with(magic));
-    if let Some((_, what)) = known {
-        return Some(what);
+    if let Some(known) = signed(start) {
+        return Some(known);
     }
+    if image::guess_format(start).is_ok() {
+        return Some("a picture");
+    }
+    // Every other byte of ASCII in UTF-16 is 0.
     if start.len() > 1 && (start[0] == 0 || start[1] == 0) {
-        return Some(UTF_16);
+        return Some("UTF-16 text; save it as UTF-8");
     }
     match start.trim_ascii_start() {
         [] => Some("empty"),
@@ -28,8 +23,6 @@ pub(super) fn by_start(start: &[u8]) -> Option<&'static str> {
         _ => None,
     }
 }
-
-const UTF_16: &str = "text in UTF-16; save it as UTF-8";
 
 /// What a list is, by the keys of its first object.
 pub(super) fn of_list(first: &[String]) -> String {

@@ -72,15 +72,20 @@ const KINDS: &[(usize, &[u8], &str)] = &[
 
 /// The format of a file that is decoded; otherwise what the file holds instead.
 pub(super) fn recognise(bytes: &[u8]) -> Result<ImageFormat, String> {
+    match (signed(bytes), format(bytes)) {
+        (Some(name), _) => Err(format!("it is {name}; {READ}")),
+        (None, Some(format)) => Ok(format),
+        (None, None) => Err(format!("it is {}; {READ}", other(bytes))),
+    }
+}
+
+/// What a file is that is no picture which is decoded, by the signature that it begins with.
+pub(crate) fn signed(bytes: &[u8]) -> Option<&'static str> {
     let kind = KINDS.iter().find(|(at, start, _)| {
         let found = bytes.get(*at..);
         found.is_some_and(|found| found.starts_with(start))
     });
-    match (kind, format(bytes)) {
-        (Some((_, _, name)), _) => Err(format!("it is {name}; {READ}")),
-        (None, Some(format)) => Ok(format),
-        (None, None) => Err(format!("it is {}; {READ}", other(bytes))),
-    }
+    kind.map(|(_, _, name)| *name)
 }
 
 /// What people call a format that is decoded.

@@ -294,11 +294,11 @@ fn files_of_other_kinds_are_called_by_their_names() {
         "{\"annotations\": [{\"image_id\": 1, \"file_name\": \"a.png\", \"segments_info\": []}]}",
         "a panoptic annotation file",
     );
-    of_another_kind(b"\x1f\x8b\x08\x00", "compressed by gzip");
-    of_another_kind(b"PK\x03\x04", "a zip archive");
+    of_another_kind(b"\x1f\x8b\x08\x00", "a gzip archive");
+    of_another_kind(b"PK\x03\x04", "a ZIP archive");
     let utf16: Vec<u8> = "{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    of_another_kind(&utf16, "text in UTF-16");
-    of_another_kind([b"\xff\xfe".as_slice(), &utf16].concat(), "text in UTF-16");
+    of_another_kind(&utf16, "UTF-16 text");
+    of_another_kind([b"\xff\xfe".as_slice(), &utf16].concat(), "UTF-16 text");
     of_another_kind("<annotation><folder/></annotation>", "XML");
     of_another_kind(
         "{\"_via_settings\": {}, \"_via_img_metadata\": {}}",
