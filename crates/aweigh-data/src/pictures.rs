@@ -7,7 +7,7 @@ use std::thread;
 
 use crate::batch::read_record;
 use crate::decode::extent;
-use crate::{CocoDataset, DataError, DecodeConfig, Exif, Stored};
+use crate::{CocoDataset, DataError, DecodeConfig, Exif, Stored, evenly_spread};
 
 /// How often something was seen, and the first example in the order of the annotation file.
 #[derive(Debug)]
@@ -192,7 +192,7 @@ fn spread<T: Send>(
     go_on: impl Fn() -> bool + Sync,
     make: impl Fn(usize) -> Option<T> + Sync,
 ) -> Vec<(usize, T)> {
-    let (next, step) = (AtomicUsize::new(0), step(count));
+    let (next, number) = (AtomicUsize::new(0), evenly_spread(count));
     let work = || {
         let mut made = Vec::new();
         while go_on() {
@@ -200,7 +200,7 @@ fn spread<T: Send>(
             if turn >= count {
                 break;
             }
-            let index = (turn as u128 * step as u128 % count as u128) as usize;
+            let index = number(turn);
             made.extend(make(index).map(|item| (index, item)));
         }
         made
@@ -218,21 +218,6 @@ fn spread<T: Send>(
     });
     made.sort_unstable_by_key(|(index, _)| *index);
     made
-}
-
-/// About the golden section of `count`, without a common divisor: its multiples come to every
-/// number, evenly spread.
-fn step(count: usize) -> usize {
-    let common_divisor = |mut a: usize, mut b: usize| {
-        while b > 0 {
-            (a, b) = (b, a % b);
-        }
-        a
-    };
-    let golden = (count as f64 * 0.618_033_988_749_895) as usize;
-    let mut steps = golden.max(1)..=count.max(1);
-    let fits = |step: &usize| common_divisor(*step, count) == 1;
-    steps.find(fits).unwrap_or(1)
 }
 
 #[cfg(test)]

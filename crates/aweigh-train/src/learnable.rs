@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use aweigh_data::{CocoDataset, ImageRecord, PlainTruth};
+use aweigh_data::{CocoDataset, ImageRecord, PlainTruth, evenly_spread};
 use aweigh_detectors::learnable::{Cause, Scene};
 use aweigh_detectors::{DetectorConfigError, Method};
 use aweigh_geometry::TruthHost;
@@ -97,7 +97,7 @@ impl Survey {
         let started = Instant::now();
         let method = experiment.detector.method()?;
         let mut survey = Self::empty(dataset);
-        for index in spread(survey.images) {
+        for index in (0..survey.images).map(evenly_spread(survey.images)) {
             let record = &dataset.images()[index];
             let size = [record.height as usize, record.width as usize];
             let plain = experiment.data.transform.plain_truth(&record.truth, size);
@@ -283,40 +283,9 @@ fn sides([x1, y1, x2, y2]: [f32; 4]) -> [f32; 4] {
     [x1, y1, x2 - x1, y2 - y1].map(|value| (value * 100.0).round() / 100.0)
 }
 
-/// The numbers `0..count`, each once, in an order whose every beginning is spread evenly.
-fn spread(count: usize) -> impl Iterator<Item = usize> {
-    // Multiples of the golden ratio spread best; without a common divisor none comes twice.
-    let golden = (count as f64 * 0.618_034) as usize;
-    let step = (golden.max(1)..).find(|step| divisor(*step, count) == 1);
-    let step = step.unwrap_or(1);
-    (0..count).map(move |i| i * step % count)
-}
-
-/// Greatest common divisor.
-fn divisor(a: usize, b: usize) -> usize {
-    match b {
-        0 => a,
-        _ => divisor(b, a % b),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_beginning_of_an_order_is_spread() {
-        for count in [0, 1, 2, 5, 10, 89, 1000] {
-            let order: Vec<usize> = spread(count).collect();
-            let mut sorted = order.clone();
-            sorted.sort_unstable();
-            assert!(sorted.into_iter().eq(0..count), "{count}: {order:?}");
-        }
-        let mut first: Vec<usize> = spread(1000).take(10).collect();
-        first.sort_unstable();
-        let gaps = first.windows(2).map(|pair| pair[1] - pair[0]);
-        assert!(gaps.max().is_some_and(|gap| gap < 200), "{first:?}");
-    }
 
     fn survey(unlearnt: &[usize]) -> Survey {
         let class = |(label, unlearnt): (usize, &usize)| ClassCount {

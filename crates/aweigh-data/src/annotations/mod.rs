@@ -62,10 +62,15 @@ pub struct Annotation {
 impl Annotation {
     /// How messages name it.
     pub(crate) fn name(&self) -> String {
-        match self.id {
-            Some(id) => format!("annotation {id}"),
-            None => format!("`annotations[{}]`", self.index),
-        }
+        name_of(self.id, self.index)
+    }
+}
+
+/// An annotation by its id, or else by its position.
+fn name_of(id: Option<i64>, index: usize) -> String {
+    match id {
+        Some(id) => format!("annotation {id}"),
+        None => format!("`annotations[{index}]`"),
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::list::Place;
 use super::value::Found;
-use super::{Annotation, ImageEntry, kind, segmentation};
+use super::{Annotation, ImageEntry, kind, name_of, segmentation};
 use crate::{Category, DataError};
 
 /// An image as it is found.
@@ -47,10 +47,7 @@ pub(super) struct RawAnnotation {
 impl RawAnnotation {
     /// How messages name it.
     pub(super) fn name(&self, index: usize) -> String {
-        match self.id.id() {
-            Some(id) => format!("annotation {id}"),
-            None => format!("`annotations[{index}]`"),
-        }
+        name_of(self.id.id(), index)
     }
 }
 
