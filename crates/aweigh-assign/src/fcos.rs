@@ -12,9 +12,9 @@ use aweigh_geometry::{
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::inside_any;
 use crate::matches::boxes_of;
 use crate::order::first;
+use crate::{Matches, inside_any};
 
 /// Stands for "no box" among areas; larger than the area of any box, finite so that every
 /// backend's shading language can write it.
@@ -57,14 +57,9 @@ pub struct FcosAssigner {
 /// What every point of a batch should predict.
 #[derive(Debug, Clone)]
 pub struct FcosTargets {
-    /// `[B, P]`: slot of the point's box in the ground truth; only meaningful where positive.
-    pub slot: Tensor<2, Int>,
-    /// `[B, P]`: class of the point's box; only meaningful where positive.
-    pub labels: Tensor<2, Int>,
-    /// `[B, P]`: the point has a box.
-    pub positive: Tensor<2, Bool>,
-    /// `[B, P]`: the point is not positive and lies in an ignore region.
-    pub ignored: Tensor<2, Bool>,
+    /// Which point learns which box. A point is ignored where it is not positive and lies in an
+    /// ignore region.
+    pub matches: Matches,
     /// `[B, P, 4]`: distances to left, top, right and bottom side in the assigner's unit; only
     /// meaningful where positive.
     pub distances: Tensor<3>,
@@ -207,11 +202,9 @@ impl FcosAssigner {
             DistanceUnit::Stride => distances / table.stride.clone(),
         };
         let positive = positive.squeeze_dim::<2>(2);
+        let ignored = inside_any(&table.points, truth).bool_and(positive.clone().bool_not());
         FcosTargets {
-            labels: truth.labels.clone().gather(1, slot.clone()),
-            slot,
-            ignored: inside_any(&table.points, truth).bool_and(positive.clone().bool_not()),
-            positive,
+            matches: Matches::new(slot, positive, ignored, truth),
             distances,
             centerness: centerness.squeeze_dim(2),
         }
@@ -264,7 +257,10 @@ mod tests {
         };
         let truth = GroundTruth::from_host(&[truth], &device());
         let targets = assigner(region, DistanceUnit::Pixel).assign(&LEVELS, &truth);
-        let (labels, positive) = (targets.labels.into_data(), targets.positive.into_data());
+        let Matches {
+            labels, positive, ..
+        } = targets.matches;
+        let (labels, positive) = (labels.into_data(), positive.into_data());
         labels
             .iter::<i64>()
             .zip(positive.iter::<bool>())
@@ -334,7 +330,7 @@ mod tests {
         };
         let truth = GroundTruth::from_host(&[truth], &device());
         let targets = assigner(Region::Box, DistanceUnit::Pixel).assign(&LEVELS, &truth);
-        let ignored: Vec<bool> = targets.ignored.into_data().iter::<bool>().collect();
+        let ignored: Vec<bool> = targets.matches.ignored.into_data().iter::<bool>().collect();
         let indices: Vec<usize> = (0..ignored.len()).filter(|&i| ignored[i]).collect();
         assert_eq!(indices, [1]);
     }

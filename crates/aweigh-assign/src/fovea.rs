@@ -11,9 +11,9 @@ use aweigh_geometry::{
 };
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
-use crate::inside_any;
 use crate::matches::boxes_of;
 use crate::order::last;
+use crate::{Matches, inside_any};
 
 /// Stands for "no box" among sizes; larger than the size of any box, finite so that every
 /// backend's shading language can write it.
@@ -37,14 +37,9 @@ pub struct FoveaAssigner {
 /// What every point of a batch should predict.
 #[derive(Debug, Clone)]
 pub struct FoveaTargets {
-    /// `[B, P]`: slot of the point's box in the ground truth; only meaningful where positive.
-    pub slot: Tensor<2, Int>,
-    /// `[B, P]`: class of the point's box; only meaningful where positive.
-    pub labels: Tensor<2, Int>,
-    /// `[B, P]`: the point has a box.
-    pub positive: Tensor<2, Bool>,
-    /// `[B, P]`: the point is not positive and lies in an ignore region.
-    pub ignored: Tensor<2, Bool>,
+    /// Which point learns which box. A point is ignored where it is not positive and lies in an
+    /// ignore region.
+    pub matches: Matches,
     /// `[B, P, 4]`: logarithm of the distances to left, top, right and bottom side, in base edges
     /// of the point's level and between 1/16 and 16; zero where not positive.
     pub distances: Tensor<3>,
@@ -170,11 +165,9 @@ impl FoveaAssigner {
         let distances = distances.mask_fill(negative, 0.0);
 
         let positive = positive.squeeze_dim::<2>(2);
+        let ignored = inside_any(&points, truth).bool_and(positive.clone().bool_not());
         FoveaTargets {
-            labels: truth.labels.clone().gather(1, slot.clone()),
-            slot,
-            ignored: inside_any(&points, truth).bool_and(positive.clone().bool_not()),
-            positive,
+            matches: Matches::new(slot, positive, ignored, truth),
             distances,
         }
     }
@@ -264,9 +257,9 @@ mod tests {
     /// The positive points and their labels, by index.
     fn check(boxes: &[[f32; 4]], expected: &[(usize, i64)]) {
         let targets = assigner().assign(&LEVELS, &truth(boxes, &[]));
-        let labels = targets.labels.into_data();
-        let positive = targets.positive.into_data();
-        let slots: Vec<i64> = targets.slot.into_data().iter::<i64>().collect();
+        let labels = targets.matches.labels.into_data();
+        let positive = targets.matches.positive.into_data();
+        let slots: Vec<i64> = targets.matches.slot.into_data().iter::<i64>().collect();
         let found: Vec<(usize, i64)> = labels
             .iter::<i64>()
             .zip(positive.iter::<bool>())
@@ -327,7 +320,7 @@ mod tests {
     fn points_in_ignore_regions_are_ignored_unless_positive() {
         let truth = truth(&[[0.0, 0.0, 8.0, 8.0]], &[[0.0, 0.0, 16.0, 8.0]]);
         let targets = assigner().assign(&LEVELS, &truth);
-        let ignored: Vec<bool> = targets.ignored.into_data().iter::<bool>().collect();
+        let ignored: Vec<bool> = targets.matches.ignored.into_data().iter::<bool>().collect();
         let indices: Vec<usize> = (0..ignored.len()).filter(|&i| ignored[i]).collect();
         assert_eq!(indices, [1]);
     }

@@ -15,7 +15,7 @@ use aweigh_geometry::{
 use burn::tensor::{Bool, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::matches::boxes_of;
+use crate::Matches;
 use crate::order::{indices, last};
 
 pub use levels::{FsafTargets, LevelChoice, heuristic_levels, online_levels};
@@ -58,20 +58,14 @@ impl Default for CenterRegionAssigner {
     }
 }
 
-/// What every point of a batch could predict, before one level is chosen for each box. A point that
-/// is neither effective nor ignored is background.
+/// What every point of a batch could predict, before one level is chosen for each box.
 #[derive(Debug, Clone)]
 pub struct CenterRegions {
-    /// `[B, P]`: ground-truth slot of the point's box; only meaningful where effective.
-    pub slot: Tensor<2, Int>,
-    /// `[B, P]`: class of the point's box; only meaningful where effective.
-    pub labels: Tensor<2, Int>,
+    /// Which point is effective for which box: positive are the effective points of every level. A
+    /// point is ignored where it lies in an ignore region or outside of its image.
+    pub matches: Matches,
     /// `[B, P, 4]`: the point's box, in pixels; only meaningful where effective.
     pub boxes: Tensor<3>,
-    /// `[B, P]`: the point is effective for its box.
-    pub effective: Tensor<2, Bool>,
-    /// `[B, P]`: the point lies in an ignore region or outside of its image.
-    pub ignored: Tensor<2, Bool>,
     /// `[B, C, P]`: the point is left out of the class.
     pub shadowed: Tensor<3, Bool>,
 }
@@ -133,12 +127,15 @@ impl CenterRegionAssigner {
         let effective = core.any_dim(1).squeeze_dim::<2>(1);
         let effective = effective.bool_and(ignored.clone().bool_not());
         let (effective, shaded) = self.settle(effective, shaded, &labels, truth);
-        CenterRegions {
-            boxes: boxes_of(&slot, truth),
+        let matches = Matches {
             slot,
             labels,
-            effective,
+            positive: effective,
             ignored,
+        };
+        CenterRegions {
+            boxes: matches.boxes(truth),
+            matches,
             shadowed: shadowed_classes(shaded, num_classes, truth),
         }
     }

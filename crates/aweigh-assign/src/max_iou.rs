@@ -146,11 +146,12 @@ impl MaxIouAssigner {
             positive = positive.bool_or(taken);
         }
         let ignored = positive.clone().bool_or(background).bool_not();
-        Matches {
-            slot: slot.squeeze_dim(1),
-            ignored: ignored.squeeze_dim(1),
-            positive: positive.squeeze_dim(1),
-        }
+        Matches::new(
+            slot.squeeze_dim(1),
+            positive.squeeze_dim(1),
+            ignored.squeeze_dim(1),
+            truth,
+        )
     }
 
     /// Boxes with a `best` overlap below the threshold that take part and are not spared, each

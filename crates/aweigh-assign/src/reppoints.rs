@@ -14,7 +14,6 @@ use aweigh_geometry::{
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::matches::boxes_of;
 use crate::max_iou::MaxIouAssigner;
 use crate::order::{first, indices};
 use crate::{Matches, inside_any};
@@ -87,14 +86,8 @@ pub struct RepPointsAssigner {
 /// What every point of a batch should predict in one stage.
 #[derive(Debug, Clone)]
 pub struct StageTargets {
-    /// `[B, P]`: class of the point's box; only meaningful where positive.
-    pub labels: Tensor<2, Int>,
-    /// `[B, P]`: ground-truth slot of the point's box; only meaningful where positive.
-    pub slot: Tensor<2, Int>,
-    /// `[B, P]`: the point has a box.
-    pub positive: Tensor<2, Bool>,
-    /// `[B, P]`: the point is neither positive nor background.
-    pub ignored: Tensor<2, Bool>,
+    /// Which point learns which box.
+    pub matches: Matches,
     /// `[B, P, 4]`: the point's box in pixels; only meaningful where positive.
     pub boxes: Tensor<3>,
 }
@@ -126,8 +119,8 @@ impl RepPointsAssigner {
         let boxes = init_boxes.without_autodiff();
         let refine = self.refine.assign(boxes, Some(covered), truth);
         RepPointsTargets {
-            init: stage(init, truth),
-            refine: stage(refine, truth),
+            init: StageTargets::new(init, truth),
+            refine: StageTargets::new(refine, truth),
         }
     }
 
@@ -154,14 +147,10 @@ impl RepPointsAssigner {
     }
 }
 
-/// Looks up labels and boxes.
-fn stage(targets: Matches, truth: &GroundTruth) -> StageTargets {
-    StageTargets {
-        labels: truth.labels.clone().gather(1, targets.slot.clone()),
-        boxes: boxes_of(&targets.slot, truth),
-        slot: targets.slot,
-        positive: targets.positive,
-        ignored: targets.ignored,
+impl StageTargets {
+    fn new(matches: Matches, truth: &GroundTruth) -> Self {
+        let boxes = matches.boxes(truth);
+        Self { matches, boxes }
     }
 }
 
@@ -200,11 +189,8 @@ impl PointAssigner {
         let slot = first(farther, 1);
         let positive = smallest.lower_elem(FAR).squeeze_dim::<2>(1);
         let left_out = inside_any(&points, truth).bool_or(usable.bool_not());
-        Matches {
-            slot: slot.squeeze_dim(1),
-            ignored: left_out.bool_and(positive.clone().bool_not()),
-            positive,
-        }
+        let ignored = left_out.bool_and(positive.clone().bool_not());
+        Matches::new(slot.squeeze_dim(1), positive, ignored, truth)
     }
 
     fn check_levels(&self, levels: &[LevelShape]) {

@@ -2,9 +2,9 @@
 //! their overlap, and the deltas from each positive anchor to its box.
 
 use aweigh_geometry::{GroundTruth, LevelShape, anchors::AnchorGrid, codec::encode_delta};
-use burn::tensor::{Bool, Int, Tensor};
+use burn::tensor::Tensor;
 
-use crate::matches::boxes_of;
+use crate::Matches;
 use crate::max_iou::MaxIouAssigner;
 
 /// Gives each anchor at most one ground-truth box.
@@ -16,19 +16,12 @@ pub struct RetinaAssigner {
     pub max_iou: MaxIouAssigner,
 }
 
-/// What every anchor of a batch should predict. An anchor that is neither positive nor ignored is
-/// background.
+/// What every anchor of a batch should predict.
 #[derive(Debug, Clone)]
 pub struct RetinaTargets {
-    /// `[B, P]`: ground-truth slot of the anchor's box; only meaningful where positive.
-    pub slot: Tensor<2, Int>,
-    /// `[B, P]`: class of the anchor's box; only meaningful where positive.
-    pub labels: Tensor<2, Int>,
-    /// `[B, P]`: the anchor has a box.
-    pub positive: Tensor<2, Bool>,
-    /// `[B, P]`: the anchor is left out: its overlap is between the thresholds, or it lies in an
-    /// ignore region or outside of its image.
-    pub ignored: Tensor<2, Bool>,
+    /// Which anchor learns which box. An anchor is ignored where its overlap is between the
+    /// thresholds, or where it lies in an ignore region or outside of its image.
+    pub matches: Matches,
     /// `[B, P, 4]`: deltas of centre and size, zero where not positive.
     pub deltas: Tensor<3>,
 }
@@ -46,19 +39,16 @@ impl RetinaAssigner {
             .anchors
             .tensor(levels, &truth.boxes.device())
             .unsqueeze_dim::<3>(0); // [1, P, 4]
-        let found = self.max_iou.assign(anchors.clone(), Some(usable), truth);
+        let matches = self.max_iou.assign(anchors.clone(), Some(usable), truth);
 
-        let boxes = boxes_of(&found.slot, truth); // [B, P, 4]
+        let boxes = matches.boxes(truth); // [B, P, 4]
         let full = boxes.dims();
         // An anchor without a box keeps its own: the delta is zero, never infinite.
-        let without = found.positive.clone().bool_not().unsqueeze_dim::<3>(2);
+        let without = matches.positive.clone().bool_not().unsqueeze_dim::<3>(2);
         let anchors = anchors.expand(full);
         let boxes = boxes.mask_where(without.expand(full), anchors.clone());
         RetinaTargets {
-            labels: truth.labels.clone().gather(1, found.slot.clone()),
-            slot: found.slot,
-            positive: found.positive,
-            ignored: found.ignored,
+            matches,
             deltas: encode_delta(anchors, boxes),
         }
     }
@@ -69,6 +59,7 @@ mod tests {
     use super::*;
     use aweigh_geometry::TruthHost;
     use aweigh_testkit::device;
+    use burn::tensor::Bool;
 
     /// Squares of 16 pixels (anchors 0 and 1) and boxes of 8 by 32 pixels (2 and 3) around the points
     /// 0 and 16.
@@ -94,10 +85,10 @@ mod tests {
 
     /// Label of every anchor, -1 for background and -2 for left out.
     fn check(boxes: &[[f32; 4]], width: usize, expected: [i64; 4]) {
-        let targets = targets(boxes, width);
+        let found = targets(boxes, width).matches;
         let flags = |t: Tensor<2, Bool>| -> Vec<bool> { t.into_data().iter::<bool>().collect() };
-        let (positive, ignored) = (flags(targets.positive), flags(targets.ignored));
-        let labels: Vec<i64> = targets.labels.into_data().iter::<i64>().collect();
+        let (positive, ignored) = (flags(found.positive), flags(found.ignored));
+        let labels: Vec<i64> = found.labels.into_data().iter::<i64>().collect();
         let found = [0, 1, 2, 3].map(|i| match (positive[i], ignored[i]) {
             (true, _) => labels[i],
             (false, true) => -2,

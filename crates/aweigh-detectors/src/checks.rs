@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use aweigh_backbone::FeatureSpec;
+use aweigh_losses::FocalLoss;
 
 use crate::DetectorConfigError;
 
@@ -87,6 +88,18 @@ impl Table<'_> {
         let (found, levels) = (list.len(), levels.len());
         self.need(found == levels, key, || {
             format!("{found} {what} for {levels} pyramid levels (detector.neck.num_outs)")
+        })
+    }
+
+    /// The focal loss of the table `key`.
+    pub(crate) fn focal(self, key: &str, focal: &FocalLoss) -> Result<(), DetectorConfigError> {
+        let path = format!("{}.{key}", self.0);
+        let table = Table(&path);
+        table.not_negative("gamma", focal.gamma)?;
+        table.not_negative("weight", focal.weight)?;
+        let alpha = focal.alpha;
+        table.need(alpha <= 1.0, "alpha", || {
+            format!("expected at most 1, below 0 for no balance, found {alpha}")
         })
     }
 

@@ -1,18 +1,25 @@
-//! From raw predictions to detections, on the host.
+//! From raw predictions to detections.
 //!
-//! Top-k of a thousand and NMS are sequential and data-dependent; the predictions of a batch are
-//! read back once and the rest happens here. Semantics follow mmdetection 3.x
-//! `base_dense_head.py`: threshold on the class score, the `nms_pre` best (point, class) pairs of
-//! each level, boxes clipped to the resized image, class-aware NMS, the best `max_per_image`.
+//! Semantics follow mmdetection 3.x `base_dense_head.py`: threshold on the class score, the
+//! `nms_pre` best (point, class) pairs of each level, boxes clipped to the resized image,
+//! class-aware NMS, the best `max_per_image`.
+//!
+//! Most of a million scores are far below the threshold. The device finds the points that have one
+//! above it ([`points`]); what they predict is read back, and the rest, sequential and
+//! data-dependent, happens on the host, images in parallel.
+
+mod points;
 
 use std::ops::Range;
 
 use aweigh_geometry::{Detection, ImageSize, boxes::clip_host, nms::batched_nms};
-use burn::tensor::{Tensor, TensorData, Transaction};
+use burn::tensor::Tensor;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::DetectorConfigError;
 use crate::checks::Table;
+use points::{Points, lowest_logit};
 
 /// What an image's detections need to return to its original pixels.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,6 +38,17 @@ pub enum Score {
     Product,
     /// `sqrt(class * quality)`: the same order inside an image, on the scale of a probability.
     Sqrt,
+}
+
+impl Score {
+    /// The score of a detection; the class score alone without a quality.
+    fn of(self, class: f32, quality: Option<f32>) -> f32 {
+        match (self, quality) {
+            (_, None) => class,
+            (Self::Product, Some(quality)) => class * quality,
+            (Self::Sqrt, Some(quality)) => (class * quality).sqrt(),
+        }
+    }
 }
 
 /// Thresholds and limits of inference.
@@ -115,130 +133,173 @@ impl InferenceConfig {
     }
 }
 
+/// The box of a candidate, in pixels of the network input.
+pub type DecodeBox<'a> = Box<dyn Fn(&Candidate<'_>) -> [f32; 4] + Send + Sync + 'a>;
+
+/// Points, or anchors, of all levels that predict classes and boxes in one way.
+pub struct Branch<'a> {
+    /// Class logits, `[B, C, P]`.
+    pub logits: Tensor<3>,
+    /// What the box and the quality of a candidate are made of, `[B, V, P]`.
+    pub values: Tensor<3>,
+    /// Channel of `values` with the logit of a candidate's quality, if the method predicts one.
+    pub quality: Option<usize>,
+    /// Number of points of each level; their sum is P.
+    pub level_points: Vec<usize>,
+    /// The box of a candidate, in pixels of the network input.
+    pub decode: DecodeBox<'a>,
+}
+
+/// A point with a class score above the threshold.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Candidate<'a> {
+    /// Index of the point among all points of the image.
+    pub point: usize,
+    /// Index of its level.
+    pub level: usize,
+    /// What the point predicts, V values.
+    pub values: &'a [f32],
+    /// Its image.
+    pub image: &'a ImageFrame,
+}
+
+impl Candidate<'_> {
+    /// The first four values, one for each side of the box.
+    ///
+    /// # Panics
+    ///
+    /// When there are fewer.
+    pub fn sides(&self) -> [f32; 4] {
+        [0, 1, 2, 3].map(|side| self.values[side])
+    }
+}
+
+/// The detections of each image, in original pixels, best first.
+pub(crate) fn detections(
+    branches: &[Branch<'_>],
+    images: &[ImageFrame],
+    config: &InferenceConfig,
+) -> Vec<Vec<Detection>> {
+    of_images(branches, images, config, |found| suppress(&found, config))
+}
+
+/// The boxes of each image before NMS, small ones dropped, in original pixels: those of the first
+/// branch, then those of the next.
+pub(crate) fn candidates(
+    branches: &[Branch<'_>],
+    images: &[ImageFrame],
+    config: &InferenceConfig,
+) -> Vec<Vec<Detection>> {
+    of_images(branches, images, config, |found| found)
+}
+
+/// Finds the candidates of each image and finishes them, images in parallel.
+fn of_images(
+    branches: &[Branch<'_>],
+    images: &[ImageFrame],
+    config: &InferenceConfig,
+    finish: impl Fn(Vec<Detection>) -> Vec<Detection> + Sync,
+) -> Vec<Vec<Detection>> {
+    let read = points::read(branches, config.score_threshold);
+    let of_image = |(index, image): (usize, &ImageFrame)| {
+        let parts = branches.iter().zip(&read);
+        let boxes =
+            |(branch, read): (&Branch<'_>, &Vec<Points>)| branch.boxes(&read[index], image, config);
+        finish(parts.flat_map(boxes).collect())
+    };
+    images.par_iter().enumerate().map(of_image).collect()
+}
+
 /// A (point, class) pair that passed the threshold.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Candidate {
-    /// Index of the point among all points of the image.
-    pub(crate) point: usize,
-    pub(crate) label: usize,
-    pub(crate) score: f32,
+struct Scored {
+    /// Index among the points that were read.
+    column: usize,
+    label: usize,
+    score: f32,
 }
 
-/// Per-point values of a batch on the host, `[B, channels, P]`.
-pub(crate) struct HostMap {
-    values: Vec<f32>,
-    channels: usize,
-    points: usize,
-}
-
-impl HostMap {
-    /// Reads several maps with one synchronisation.
-    pub(crate) fn read<const N: usize>(maps: [Tensor<3>; N]) -> [Self; N] {
-        let shapes = maps.each_ref().map(|map| map.dims());
-        let transaction = maps
-            .into_iter()
-            .fold(Transaction::default(), |t, map| t.register(map));
-        let mut read = transaction.execute().into_iter();
-        shapes.map(|[_, channels, points]| Self {
-            values: floats(read.next().expect("one result per registered tensor")),
-            channels,
-            points,
-        })
+impl Branch<'_> {
+    /// The boxes of the candidates of an image, level after level, the best of a level first; small
+    /// ones dropped, in original pixels.
+    fn boxes(
+        &self,
+        points: &Points,
+        image: &ImageFrame,
+        config: &InferenceConfig,
+    ) -> Vec<Detection> {
+        let mut boxes = Vec::new();
+        let mut values = Vec::new();
+        let mut start = 0;
+        for (level, count) in self.level_points.iter().enumerate() {
+            let range = start..start + count;
+            start = range.end;
+            for found in best_of_level(points, range, config) {
+                values.clear();
+                values.extend(points.values(found.column));
+                let bbox = (self.decode)(&Candidate {
+                    point: points.indices[found.column],
+                    level,
+                    values: &values,
+                    image,
+                });
+                let bbox = to_original(bbox, image);
+                if is_large(bbox, config) {
+                    let quality = self.quality.map(|channel| sigmoid(values[channel]));
+                    boxes.push(Detection {
+                        bbox,
+                        score: config.score.of(found.score, quality),
+                        label: found.label,
+                    });
+                }
+            }
+        }
+        boxes
     }
-
-    /// The values of one channel of one image, `[P]`.
-    pub(crate) fn channel(&self, image: usize, channel: usize) -> &[f32] {
-        let start = (image * self.channels + channel) * self.points;
-        &self.values[start..start + self.points]
-    }
 }
 
-fn floats(data: TensorData) -> Vec<f32> {
-    data.iter::<f32>().collect()
-}
-
-/// `1 / (1 + e^-x)`.
-pub(crate) fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + (-x).exp())
-}
-
-/// The candidates of one level of one image, best first; of equal scores the first point, then
+/// The candidates among the points of one level, best first; of equal scores the first point, then
 /// the first class.
-fn candidates(
-    logits: &HostMap,
-    image: usize,
-    level: Range<usize>,
-    config: &InferenceConfig,
-) -> Vec<Candidate> {
+fn best_of_level(points: &Points, level: Range<usize>, config: &InferenceConfig) -> Vec<Scored> {
+    let column = |point: usize| points.indices.partition_point(|index| *index < point);
+    let columns = column(level.start)..column(level.end);
+    let lowest = lowest_logit(config.score_threshold);
     let mut found = Vec::new();
-    for label in 0..logits.channels {
-        let scores = &logits.channel(image, label)[level.clone()];
-        for (i, logit) in scores.iter().enumerate() {
+    for label in 0..points.classes() {
+        let logits = &points.logits(label)[columns.clone()];
+        for (column, logit) in columns.clone().zip(logits) {
+            if *logit < lowest {
+                continue;
+            }
             let score = sigmoid(*logit);
             if score > config.score_threshold {
-                let point = level.start + i;
-                found.push(Candidate {
-                    point,
+                found.push(Scored {
+                    column,
                     label,
                     score,
                 });
             }
         }
     }
-    found.sort_by(|a, b| {
+    let order = |a: &Scored, b: &Scored| {
         let order = b.score.total_cmp(&a.score);
-        order.then((a.point, a.label).cmp(&(b.point, b.label)))
-    });
-    found.truncate(config.nms_pre);
+        order.then((a.column, a.label).cmp(&(b.column, b.label)))
+    };
+    if found.len() > config.nms_pre {
+        found.select_nth_unstable_by(config.nms_pre - 1, order);
+        found.truncate(config.nms_pre);
+    }
+    found.sort_unstable_by(order);
     found
 }
 
-/// Where a candidate was found.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
-    pub(crate) image: usize,
-    pub(crate) level: usize,
-}
-
-/// Every image's class logits, and what to keep of them.
-pub(crate) struct Search<'a> {
-    pub(crate) logits: &'a HostMap,
-    /// Number of points of each level.
-    pub(crate) level_points: Vec<usize>,
-    pub(crate) images: &'a [ImageFrame],
-    pub(crate) test: &'a InferenceConfig,
-}
-
-impl Search<'_> {
-    /// The candidates of each image, small boxes dropped, in original pixels. `decode` gives box
-    /// and score of one candidate, the box in pixels of the network input.
-    pub(crate) fn detections(
-        &self,
-        decode: impl Fn(Place, Candidate) -> ([f32; 4], f32),
-    ) -> Vec<Vec<Detection>> {
-        let of_image = |(image, frame): (usize, &ImageFrame)| {
-            let mut found = Vec::new();
-            let mut start = 0;
-            for (level, points) in self.level_points.iter().enumerate() {
-                let range = start..start + points;
-                start = range.end;
-                for candidate in candidates(self.logits, image, range, self.test) {
-                    let (bbox, score) = decode(Place { image, level }, candidate);
-                    let bbox = to_original(bbox, frame);
-                    if is_large(bbox, self.test) {
-                        let label = candidate.label;
-                        found.push(Detection { bbox, score, label });
-                    }
-                }
-            }
-            found
-        };
-        self.images.iter().enumerate().map(of_image).collect()
-    }
+/// `1 / (1 + e^-x)`.
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
 }
 
 /// Applies class-aware NMS and keeps the best.
-pub(crate) fn suppress(candidates: &[Detection], config: &InferenceConfig) -> Vec<Detection> {
+fn suppress(candidates: &[Detection], config: &InferenceConfig) -> Vec<Detection> {
     let boxes: Vec<[f32; 4]> = candidates.iter().map(|d| d.bbox).collect();
     let scores: Vec<f32> = candidates.iter().map(|d| d.score).collect();
     let labels: Vec<usize> = candidates.iter().map(|d| d.label).collect();

@@ -1,7 +1,8 @@
 //! Which points each ground-truth box trains, for people to look at.
 
-use aweigh_geometry::{GroundTruth, LevelShape, PointOrigin, points::point_count};
-use burn::tensor::{Bool, Int, Tensor};
+use aweigh_assign::Matches;
+use aweigh_geometry::{GroundTruth, LevelShape, points::point_count};
+use burn::tensor::{Bool, Tensor};
 
 /// What the loss of a batch wants from a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,28 +87,56 @@ pub struct Explanation {
 
 /// A stage of a batch as its assigner left it, on the device.
 #[derive(Debug)]
-pub(crate) struct StageRoles {
-    pub(crate) name: &'static str,
-    pub(crate) learns: Learns,
+pub struct StageRoles {
+    name: &'static str,
+    learns: Learns,
     /// `P` points, level after level.
-    pub(crate) points: Vec<[f32; 2]>,
-    /// `[B, P]`: slot of the point's box; only meaningful where positive or on another level.
-    pub(crate) slot: Tensor<2, Int>,
-    /// `[B, P]`.
-    pub(crate) positive: Tensor<2, Bool>,
-    /// `[B, P]`.
-    pub(crate) ignored: Tensor<2, Bool>,
-    /// Of a method with points that are left out of a class.
-    pub(crate) left_out: Option<LeftOut>,
-    /// `[B, M, L]`: where they choose the level of each box, the losses on every level.
-    pub(crate) level_losses: Option<Tensor<3>>,
+    points: Vec<[f32; 2]>,
+    matches: Matches,
+    left_out: Option<LeftOut>,
+    level_losses: Option<Tensor<3>>,
 }
 
 /// Points that are left out of a class, `[B, P]` each.
 #[derive(Debug)]
-pub(crate) struct LeftOut {
-    pub(crate) shadowed: Tensor<2, Bool>,
-    pub(crate) other_level: Tensor<2, Bool>,
+pub struct LeftOut {
+    /// The point learns nothing about the class of a box nearby.
+    pub shadowed: Tensor<2, Bool>,
+    /// Of these, the points of a box that trains another level; their slots are that box's.
+    pub other_level: Tensor<2, Bool>,
+}
+
+impl StageRoles {
+    /// A stage with these points (of anchors the centres), level after level.
+    pub fn new(
+        name: &'static str,
+        learns: Learns,
+        points: Vec<[f32; 2]>,
+        matches: Matches,
+    ) -> Self {
+        Self {
+            name,
+            learns,
+            points,
+            matches,
+            left_out: None,
+            level_losses: None,
+        }
+    }
+
+    /// With points that are left out of a class.
+    pub fn with_left_out(self, left_out: LeftOut) -> Self {
+        let left_out = Some(left_out);
+        Self { left_out, ..self }
+    }
+
+    /// With the losses of every box on every level, `[B, M, L]`, by which levels were chosen.
+    pub fn with_level_losses(self, level_losses: Option<Tensor<3>>) -> Self {
+        Self {
+            level_losses,
+            ..self
+        }
+    }
 }
 
 /// Reads the stages of a batch back from the device; gives one explanation per image.
@@ -158,9 +187,9 @@ impl StageRoles {
 
     /// The role of every point of every image.
     fn roles(&self) -> Vec<PointRole> {
-        let slots = self.slot.to_data();
+        let slots = self.matches.slot.to_data();
         let slots: Vec<usize> = slots.iter::<i64>().map(|slot| slot as usize).collect();
-        let (positive, ignored) = (flags(&self.positive), flags(&self.ignored));
+        let (positive, ignored) = (flags(&self.matches.positive), flags(&self.matches.ignored));
         let left_out = self.left_out.as_ref();
         let left_out = left_out.map(|l| (flags(&l.shadowed), flags(&l.other_level)));
         let role = |i: usize| {
@@ -208,12 +237,6 @@ fn reached<'a>(levels: &[LevelRoles], rows: impl Iterator<Item = &'a [f32]>) -> 
         levels.iter().zip(row).map(loss).collect()
     };
     rows.enumerate().map(of_box).collect()
-}
-
-/// One point per cell, level after level.
-pub(crate) fn cell_points(levels: &[LevelShape], origin: PointOrigin) -> Vec<[f32; 2]> {
-    let points = levels.iter().flat_map(|level| level.host_points(origin));
-    points.collect()
 }
 
 fn flags(tensor: &Tensor<2, Bool>) -> Vec<bool> {

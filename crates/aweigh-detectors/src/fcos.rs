@@ -4,26 +4,27 @@
 //! with ResNet-50 and 12 epochs): centre sampling, regression in strides, centre-ness on the
 //! regression tower, GIoU.
 
+use aweigh_assign::Matches;
 use aweigh_assign::fcos::{DistanceUnit, FcosAssigner, FcosTargets, Region};
-use aweigh_backbone::{ConvBias, DcnKind, FeatureSpec};
-use aweigh_geometry::{
-    Detection, GroundTruth, LevelShape, PointOrigin, codec::decode_distance_host,
-};
+use aweigh_backbone::{DcnKind, FeatureSpec};
+use aweigh_geometry::{GroundTruth, LevelShape, PointOrigin, codec::decode_distance_host};
 use aweigh_heads::{
     TowerConfig,
-    fcos::{CenternessBranch, DistanceActivation, FcosHeadConfig, FcosPredictions},
+    fcos::{CenternessBranch, DistanceActivation, FcosHead, FcosHeadConfig, FcosPredictions},
 };
-use aweigh_losses::{IouMode, bce_with_logits, diou_loss, giou_loss, iou_loss, weighted_mean};
+use aweigh_losses::{
+    FocalLoss, IouMode, bce_with_logits, diou_loss, giou_loss, iou_loss, weighted_mean,
+};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::checks::Table;
-use crate::decode::{HostMap, Search, sigmoid, suppress};
-use crate::explain::{Learns, StageRoles, cell_points};
-use crate::losses::{ClassTargets, class_loss};
-use crate::maps::flatten;
+use crate::explain::{Learns, StageRoles};
+use crate::learnable::{Cause, SizeLimits};
+use crate::losses::focal_class_loss;
+use crate::pyramid::{cell_points, flatten};
 use crate::{
-    DetectorConfigError, FocalLoss, ImageFrame, InferenceConfig, Losses, Score, TowerNorm,
+    Branch, DetectorConfigError, InferenceConfig, Losses, Method, MethodConfig, Pyramid, TowerNorm,
 };
 
 /// Upper end of the last regression range, in pixels: as good as infinite.
@@ -34,6 +35,9 @@ const MIN_CENTERNESS_SUM: f64 = 1e-6;
 
 /// Smallest IoU and union of the box losses.
 const IOU_EPS: f64 = 1e-6;
+
+/// Half side of the centre region, in strides, up to which the region may lie between points.
+const NARROW: f32 = 0.5;
 
 /// Side of the box that distances are compared as: left and top lie before the point.
 const DIRECTIONS: [f32; 4] = [-1.0, -1.0, 1.0, 1.0];
@@ -118,13 +122,12 @@ impl Default for FcosConfig {
     }
 }
 
-impl FcosConfig {
-    /// Checks values and their combination with the pyramid.
-    ///
-    /// # Errors
-    ///
-    /// Names the key and what was expected.
-    pub fn validate(&self, levels: &[FeatureSpec]) -> Result<(), DetectorConfigError> {
+impl MethodConfig for FcosConfig {
+    fn title(&self) -> &'static str {
+        "FCOS"
+    }
+
+    fn validate(&self, levels: &[FeatureSpec]) -> Result<(), DetectorConfigError> {
         let table = Table("detector.fcos");
         let ranges = &self.regress_ranges;
         table.per_level("regress_ranges", ranges, "ranges", levels)?;
@@ -138,13 +141,51 @@ impl FcosConfig {
         table.last_conv(self.dcn_on_last_conv, self.stacked_convs)?;
         table.not_negative("box_weight", self.box_weight)?;
         table.not_negative("centerness_weight", self.centerness_weight)?;
-        self.focal.validate(Table("detector.fcos.focal"))?;
+        table.focal("focal", &self.focal)?;
         self.test.validate(Table("detector.fcos.test"))?;
         self.norm.validate(table, self.feat_channels)
     }
 
-    /// The architecture of the head on the pyramid `levels`.
-    pub fn head(&self, num_classes: usize, levels: &[FeatureSpec]) -> FcosHeadConfig {
+    fn inference(&self) -> &InferenceConfig {
+        &self.test
+    }
+
+    fn assigns_by_predictions(&self) -> bool {
+        false
+    }
+
+    fn reachable(
+        &self,
+        levels: &[LevelShape],
+        truth: &GroundTruth,
+        sizes: SizeLimits,
+    ) -> Vec<Matches> {
+        let mut assigner = self.assigner();
+        if sizes == SizeLimits::Lifted {
+            assigner.regress_ranges[0] = [-1.0, f32::MAX];
+        }
+        vec![assigner.assign(levels, truth).matches]
+    }
+
+    fn remedy(&self, cause: Cause) -> Option<String> {
+        let radius = self.center_sample_radius;
+        let narrow = self.center_sampling && radius <= NARROW;
+        match cause {
+            Cause::OutOfRange => Some("widen detector.fcos.regress_ranges".to_owned()),
+            Cause::BetweenPoints if narrow => Some(format!(
+                "raise detector.fcos.center_sample_radius (now {radius})"
+            )),
+            Cause::BetweenPoints | Cause::Ignored | Cause::Hidden => None,
+        }
+    }
+}
+
+impl Method for FcosConfig {
+    type Head = FcosHead;
+    type Predictions = FcosPredictions;
+    type Targets = FcosTargets;
+
+    fn head(&self, num_classes: usize, levels: &[FeatureSpec]) -> FcosHeadConfig {
         FcosHeadConfig {
             num_classes,
             num_levels: levels.len(),
@@ -153,68 +194,101 @@ impl FcosConfig {
                 feat_channels: self.feat_channels,
                 stacked_convs: self.stacked_convs,
                 norm: self.norm.config(),
-                conv_bias: match self.conv_bias {
-                    None => ConvBias::Auto,
-                    Some(true) => ConvBias::On,
-                    Some(false) => ConvBias::Off,
-                },
+                conv_bias: self.conv_bias.into(),
                 last_dcn: self.dcn_on_last_conv.then_some(DcnKind::V2),
             },
-            centerness: match self.centerness_on_reg {
-                true => CenternessBranch::Regression,
-                false => CenternessBranch::Classification,
+            centerness: if self.centerness_on_reg {
+                CenternessBranch::Regression
+            } else {
+                CenternessBranch::Classification
             },
-            activation: match self.norm_on_bbox {
-                true => DistanceActivation::Relu,
-                false => DistanceActivation::Exp,
-            },
-        }
-    }
-
-    /// The assigner of these options.
-    pub fn assigner(&self) -> FcosAssigner {
-        FcosAssigner {
-            regress_ranges: self.regress_ranges.clone(),
-            region: match self.center_sampling {
-                true => Region::Center(self.center_sample_radius),
-                false => Region::Box,
-            },
-            unit: match self.norm_on_bbox {
-                true => DistanceUnit::Stride,
-                false => DistanceUnit::Pixel,
+            activation: if self.norm_on_bbox {
+                DistanceActivation::Relu
+            } else {
+                DistanceActivation::Exp
             },
         }
     }
 
-    /// The losses of raw predictions against `targets`:
-    ///
+    fn targets(&self, predictions: &Pyramid<FcosPredictions>, truth: &GroundTruth) -> FcosTargets {
+        self.assigner().assign(&predictions.levels, truth)
+    }
+
     /// - classes: focal loss of every point outside of ignore regions, over the number of positives;
     /// - box: IoU or GIoU loss of every positive, weighted by its centre-ness target;
     /// - centre-ness: binary cross-entropy of every positive, over the number of positives.
-    pub fn losses(&self, predictions: FcosPredictions, targets: FcosTargets) -> Losses {
-        let positive = targets.positive.clone().float(); // [B, P]
+    fn losses(&self, predictions: Pyramid<FcosPredictions>, targets: FcosTargets) -> Losses {
+        let predictions = predictions.maps;
+        let positive = targets.matches.positive.clone().float(); // [B, P]
         let positives = positive.clone().sum(); // [1]
         let normaliser = positives.clone().clamp_min(1.0);
 
         let logits = flatten(&predictions.cls_score); // [B, C, P]
-        let target = ClassTargets {
-            labels: targets.labels.clone(),
-            positive: targets.positive.clone(),
-            ignored: targets.ignored.clone(),
-        };
-        let cls = class_loss(logits, target, &self.focal, normaliser.clone());
+        let cls = focal_class_loss(logits, &targets.matches, &self.focal, normaliser.clone());
         let bbox = self.box_loss(flatten(&predictions.bbox_pred), &targets);
         let centerness = flatten(&predictions.centerness).squeeze_dim::<2>(1); // [B, P]
         let centerness = bce_with_logits(centerness, targets.centerness);
         let centerness = weighted_mean(centerness, Some(positive), normaliser);
         Losses::new(
             vec![
-                ("loss_cls", cls * self.focal.weight),
+                ("loss_cls", cls),
                 ("loss_bbox", bbox * self.box_weight),
                 ("loss_centerness", centerness * self.centerness_weight),
             ],
             positives,
         )
+    }
+
+    fn branches(&self, predictions: &Pyramid<FcosPredictions>) -> Vec<Branch<'_>> {
+        let maps = &predictions.maps;
+        let distances = flatten(&maps.bbox_pred);
+        let points = cell_points(&predictions.levels, PointOrigin::Center);
+        let units: Vec<f32> = predictions
+            .levels
+            .iter()
+            .map(|level| {
+                if self.norm_on_bbox {
+                    level.stride as f32
+                } else {
+                    1.0
+                }
+            })
+            .collect();
+        vec![Branch {
+            logits: flatten(&maps.cls_score),
+            values: Tensor::cat(vec![distances, flatten(&maps.centerness)], 1),
+            quality: Some(4),
+            level_points: predictions.level_points(),
+            decode: Box::new(move |found| {
+                let reach = found.sides().map(|side| side * units[found.level]);
+                decode_distance_host(points[found.point], reach, None)
+            }),
+        }]
+    }
+
+    fn stages(&self, targets: FcosTargets, levels: &[LevelShape]) -> Vec<StageRoles> {
+        let points = cell_points(levels, PointOrigin::Center);
+        let learns = Learns::ClassesAndBoxes;
+        vec![StageRoles::new("points", learns, points, targets.matches)]
+    }
+}
+
+impl FcosConfig {
+    /// The assigner of these options.
+    pub fn assigner(&self) -> FcosAssigner {
+        FcosAssigner {
+            regress_ranges: self.regress_ranges.clone(),
+            region: if self.center_sampling {
+                Region::Center(self.center_sample_radius)
+            } else {
+                Region::Box
+            },
+            unit: if self.norm_on_bbox {
+                DistanceUnit::Stride
+            } else {
+                DistanceUnit::Pixel
+            },
+        }
     }
 
     fn box_loss(&self, distances: Tensor<3>, targets: &FcosTargets) -> Tensor<1> {
@@ -223,94 +297,27 @@ impl FcosConfig {
         let direction = Tensor::<1>::from_floats(DIRECTIONS, &targets.distances.device());
         let direction = direction.reshape([1, 1, 4]);
         // Distances of negatives are meaningless; a unit box keeps their (masked) loss finite.
-        let negative = targets.positive.clone().bool_not().unsqueeze_dim::<3>(2);
+        let negative = targets
+            .matches
+            .positive
+            .clone()
+            .bool_not()
+            .unsqueeze_dim::<3>(2);
         let as_box = |distances: Tensor<3>| {
             let [batch, points, _] = distances.dims();
             let negative = negative.clone().expand([batch, points, 4]);
             distances.mask_fill(negative, 1.0) * direction.clone()
         };
         let predicted = as_box(distances.swap_dims(1, 2)); // [B, P, 4]
-        let wanted = as_box(targets.distances.clone());
+        let target = as_box(targets.distances.clone());
         let loss = match self.box_loss {
-            BoxLossKind::Iou => iou_loss(predicted, wanted, IouMode::Log, IOU_EPS),
-            BoxLossKind::LinearIou => iou_loss(predicted, wanted, IouMode::Linear, IOU_EPS),
-            BoxLossKind::Giou => giou_loss(predicted, wanted, IOU_EPS),
-            BoxLossKind::Diou => diou_loss(predicted, wanted, IOU_EPS),
+            BoxLossKind::Iou => iou_loss(predicted, target, IouMode::Log, IOU_EPS),
+            BoxLossKind::LinearIou => iou_loss(predicted, target, IouMode::Linear, IOU_EPS),
+            BoxLossKind::Giou => giou_loss(predicted, target, IOU_EPS),
+            BoxLossKind::Diou => diou_loss(predicted, target, IOU_EPS),
         }; // [B, P]
         let weight = targets.centerness.clone(); // zero on negatives
         let normaliser = weight.clone().sum().clamp_min(MIN_CENTERNESS_SUM);
         weighted_mean(loss, Some(weight), normaliser)
     }
-
-    /// The boxes of each image before NMS, small ones dropped, in original pixels.
-    pub fn candidates(
-        &self,
-        predictions: &FcosPredictions,
-        levels: &[LevelShape],
-        images: &[ImageFrame],
-    ) -> Vec<Vec<Detection>> {
-        let [logits, distances, centerness] = HostMap::read([
-            flatten(&predictions.cls_score),
-            flatten(&predictions.bbox_pred),
-            flatten(&predictions.centerness),
-        ]);
-        let points: Vec<[f32; 2]> = levels
-            .iter()
-            .flat_map(|level| level.host_points(PointOrigin::Center))
-            .collect();
-        let search = Search {
-            logits: &logits,
-            level_points: levels.iter().map(LevelShape::points).collect(),
-            images,
-            test: &self.test,
-        };
-        search.detections(|place, found| {
-            let unit = match self.norm_on_bbox {
-                true => levels[place.level].stride as f32,
-                false => 1.0,
-            };
-            let sides = [0, 1, 2, 3].map(|side| distances.channel(place.image, side));
-            let reach = sides.map(|side| side[found.point] * unit);
-            let bbox = decode_distance_host(points[found.point], reach, None);
-            let quality = centerness.channel(place.image, 0)[found.point];
-            (bbox, self.score(found.score, sigmoid(quality)))
-        })
-    }
-
-    fn score(&self, class: f32, quality: f32) -> f32 {
-        match self.test.score {
-            Score::Product => class * quality,
-            Score::Sqrt => (class * quality).sqrt(),
-        }
-    }
-
-    /// The detections of each image, in original pixels, best first.
-    pub fn decode(
-        &self,
-        predictions: &FcosPredictions,
-        levels: &[LevelShape],
-        images: &[ImageFrame],
-    ) -> Vec<Vec<Detection>> {
-        let found = self.candidates(predictions, levels, images);
-        found.iter().map(|c| suppress(c, &self.test)).collect()
-    }
-
-    /// The targets of a batch on the pyramid `levels`.
-    pub fn targets(&self, levels: &[LevelShape], truth: &GroundTruth) -> FcosTargets {
-        self.assigner().assign(levels, truth)
-    }
-}
-
-/// The stage of the method, for [`explain`](crate::explain).
-pub(crate) fn stages(targets: FcosTargets, levels: &[LevelShape]) -> Vec<StageRoles> {
-    vec![StageRoles {
-        name: "points",
-        learns: Learns::ClassesAndBoxes,
-        points: cell_points(levels, PointOrigin::Center),
-        slot: targets.slot,
-        positive: targets.positive,
-        ignored: targets.ignored,
-        left_out: None,
-        level_losses: None,
-    }]
 }

@@ -3,24 +3,28 @@
 //! Follows mmdetection 3.x `fovea_head.py`. The defaults are the plain recipe (36.5 AP on COCO with
 //! ResNet-50 and 12 epochs): no normalisation, no feature alignment.
 
+use aweigh_assign::Matches;
 use aweigh_assign::fovea::{FoveaAssigner, FoveaTargets};
 use aweigh_backbone::{DcnKind, FeatureSpec};
 use aweigh_geometry::{
-    Detection, GroundTruth, ImageSize, LevelShape, PointOrigin, codec::decode_distance_host,
+    GroundTruth, ImageSize, LevelShape, PointOrigin, codec::decode_distance_host,
 };
 use aweigh_heads::{
     TowerConfig,
-    fovea::{ClassTower, FoveaHeadConfig, FoveaPredictions},
+    fovea::{ClassTower, FoveaHead, FoveaHeadConfig, FoveaPredictions},
 };
-use aweigh_losses::{smooth_l1, weighted_mean};
+use aweigh_losses::{FocalLoss, smooth_l1, weighted_mean};
 use serde::{Deserialize, Serialize};
 
 use crate::checks::Table;
-use crate::decode::{HalfOverlap, HostMap, Search, suppress};
-use crate::explain::{Learns, StageRoles, cell_points};
-use crate::losses::{ClassTargets, class_loss};
-use crate::maps::flatten;
-use crate::{DetectorConfigError, FocalLoss, ImageFrame, InferenceConfig, Losses, TowerNorm};
+use crate::decode::HalfOverlap;
+use crate::explain::{Learns, StageRoles};
+use crate::learnable::{Cause, SizeLimits};
+use crate::losses::focal_class_loss;
+use crate::pyramid::{cell_points, flatten};
+use crate::{
+    Branch, DetectorConfigError, InferenceConfig, Losses, Method, MethodConfig, Pyramid, TowerNorm,
+};
 
 /// Every option of FoveaBox. The defaults are the plain recipe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -113,13 +117,12 @@ impl FoveaFocal {
     }
 }
 
-impl FoveaConfig {
-    /// Checks values and their combination with the pyramid.
-    ///
-    /// # Errors
-    ///
-    /// Names the key and what was expected.
-    pub fn validate(&self, levels: &[FeatureSpec]) -> Result<(), DetectorConfigError> {
+impl MethodConfig for FoveaConfig {
+    fn title(&self) -> &'static str {
+        "FoveaBox"
+    }
+
+    fn validate(&self, levels: &[FeatureSpec]) -> Result<(), DetectorConfigError> {
         let table = Table("detector.fovea");
         self.validate_levels(table, levels)?;
         let sigma = self.sigma;
@@ -132,10 +135,135 @@ impl FoveaConfig {
         if self.with_deform {
             self.validate_alignment(table, levels[0].channels)?;
         }
-        self.focal.validate(Table("detector.fovea.focal"))?;
+        table.focal("focal", &self.focal)?;
         self.test
             .validate_without_quality(Table("detector.fovea.test"))?;
         self.norm.validate(table, self.feat_channels)
+    }
+
+    fn inference(&self) -> &InferenceConfig {
+        &self.test
+    }
+
+    fn assigns_by_predictions(&self) -> bool {
+        false
+    }
+
+    fn reachable(
+        &self,
+        levels: &[LevelShape],
+        truth: &GroundTruth,
+        sizes: SizeLimits,
+    ) -> Vec<Matches> {
+        let mut assigner = self.assigner();
+        if sizes == SizeLimits::Lifted {
+            assigner.scale_ranges[0] = [0.0, f32::MAX];
+        }
+        vec![assigner.assign(levels, truth).matches]
+    }
+
+    fn remedy(&self, cause: Cause) -> Option<String> {
+        let sigma = self.sigma;
+        match cause {
+            Cause::OutOfRange => Some("widen detector.fovea.scale_ranges".to_owned()),
+            Cause::BetweenPoints if sigma < 1.0 => {
+                Some(format!("raise detector.fovea.sigma (now {sigma})"))
+            }
+            Cause::BetweenPoints | Cause::Ignored | Cause::Hidden => None,
+        }
+    }
+}
+
+impl Method for FoveaConfig {
+    type Head = FoveaHead;
+    type Predictions = FoveaPredictions;
+    type Targets = FoveaTargets;
+
+    fn head(&self, num_classes: usize, levels: &[FeatureSpec]) -> FoveaHeadConfig {
+        let deform_groups = self.deform_groups;
+        FoveaHeadConfig {
+            num_classes,
+            tower: TowerConfig {
+                in_channels: levels[0].channels,
+                feat_channels: self.feat_channels,
+                stacked_convs: self.stacked_convs,
+                norm: self.norm.config(),
+                conv_bias: self.conv_bias.into(),
+                last_dcn: self.dcn_on_last_conv.then_some(DcnKind::V2),
+            },
+            class_tower: if self.with_deform {
+                ClassTower::Aligned { deform_groups }
+            } else {
+                ClassTower::Plain
+            },
+        }
+    }
+
+    fn targets(
+        &self,
+        predictions: &Pyramid<FoveaPredictions>,
+        truth: &GroundTruth,
+    ) -> FoveaTargets {
+        self.assigner().assign(&predictions.levels, truth)
+    }
+
+    /// - classes: focal loss of every point outside of ignore regions, over the number of positives
+    ///   and images;
+    /// - box: smooth L1 loss of every positive's four logarithms of distances, over the number of
+    ///   positives.
+    fn losses(&self, predictions: Pyramid<FoveaPredictions>, targets: FoveaTargets) -> Losses {
+        let predictions = predictions.maps;
+        let positive = targets.matches.positive.clone().float(); // [B, P]
+        let positives = positive.clone().sum(); // [1]
+        let [images, _] = positive.dims();
+
+        let normaliser = positives.clone() + images as f64;
+        let logits = flatten(&predictions.cls_score); // [B, C, P]
+        let cls = focal_class_loss(logits, &targets.matches, &self.focal, normaliser);
+
+        let distances = flatten(&predictions.bbox_pred).swap_dims(1, 2); // [B, P, 4]
+        let bbox = smooth_l1(distances, targets.distances, self.smooth_l1_beta);
+        let bbox = bbox.sum_dim(2).squeeze_dim::<2>(2); // [B, P]
+        let bbox = weighted_mean(bbox, Some(positive), positives.clone().clamp_min(1.0));
+        Losses::new(
+            vec![("loss_cls", cls), ("loss_bbox", bbox * self.box_weight)],
+            positives,
+        )
+    }
+
+    fn branches(&self, predictions: &Pyramid<FoveaPredictions>) -> Vec<Branch<'_>> {
+        let points = cell_points(&predictions.levels, PointOrigin::Center);
+        vec![Branch {
+            logits: flatten(&predictions.maps.cls_score),
+            values: flatten(&predictions.maps.bbox_pred),
+            quality: None,
+            level_points: predictions.level_points(),
+            decode: Box::new(move |found| {
+                let edge = self.base_edge_list[found.level];
+                let reach = found.sides().map(|side| edge * side.exp());
+                // The reference's boxes end at the last pixel, not at the end of the image.
+                let [height, width] = found.image.size.map(|side| side as f32 - 1.0);
+                let last = ImageSize::new(height, width);
+                decode_distance_host(points[found.point], reach, Some(last))
+            }),
+        }]
+    }
+
+    fn stages(&self, targets: FoveaTargets, levels: &[LevelShape]) -> Vec<StageRoles> {
+        let points = cell_points(levels, PointOrigin::Center);
+        let learns = Learns::ClassesAndBoxes;
+        vec![StageRoles::new("points", learns, points, targets.matches)]
+    }
+}
+
+impl FoveaConfig {
+    /// The assigner of these options.
+    pub fn assigner(&self) -> FoveaAssigner {
+        FoveaAssigner {
+            scale_ranges: self.scale_ranges.clone(),
+            base_edges: self.base_edge_list.clone(),
+            sigma: self.sigma,
+        }
     }
 
     fn validate_alignment(
@@ -173,132 +301,6 @@ impl FoveaConfig {
             .iter()
             .try_for_each(|edge| table.positive("base_edge_list", *edge))
     }
-
-    /// The architecture of the head on the pyramid `levels`.
-    pub fn head(&self, num_classes: usize, levels: &[FeatureSpec]) -> FoveaHeadConfig {
-        FoveaHeadConfig {
-            num_classes,
-            tower: TowerConfig {
-                in_channels: levels[0].channels,
-                feat_channels: self.feat_channels,
-                stacked_convs: self.stacked_convs,
-                norm: self.norm.config(),
-                conv_bias: self.conv_bias.into(),
-                last_dcn: self.dcn_on_last_conv.then_some(DcnKind::V2),
-            },
-            class_tower: match self.with_deform {
-                true => ClassTower::Aligned {
-                    deform_groups: self.deform_groups,
-                },
-                false => ClassTower::Plain,
-            },
-        }
-    }
-
-    /// The assigner of these options.
-    pub fn assigner(&self) -> FoveaAssigner {
-        FoveaAssigner {
-            scale_ranges: self.scale_ranges.clone(),
-            base_edges: self.base_edge_list.clone(),
-            sigma: self.sigma,
-        }
-    }
-
-    /// The targets of a batch on the pyramid `levels`.
-    pub fn targets(&self, levels: &[LevelShape], truth: &GroundTruth) -> FoveaTargets {
-        self.assigner().assign(levels, truth)
-    }
-
-    /// The losses of raw predictions against `targets`:
-    ///
-    /// - classes: focal loss of every point outside of ignore regions, over the number of positives
-    ///   and images;
-    /// - box: smooth L1 loss of every positive's four logarithms of distances, over the number of
-    ///   positives.
-    pub fn losses(&self, predictions: FoveaPredictions, targets: FoveaTargets) -> Losses {
-        let [images, _] = targets.labels.dims();
-        let positive = targets.positive.clone().float(); // [B, P]
-        let positives = positive.clone().sum(); // [1]
-
-        let class_targets = ClassTargets {
-            labels: targets.labels,
-            positive: targets.positive,
-            ignored: targets.ignored,
-        };
-        let normaliser = positives.clone() + images as f64;
-        let logits = flatten(&predictions.cls_score); // [B, C, P]
-        let cls = class_loss(logits, class_targets, &self.focal, normaliser);
-
-        let distances = flatten(&predictions.bbox_pred).swap_dims(1, 2); // [B, P, 4]
-        let bbox = smooth_l1(distances, targets.distances, self.smooth_l1_beta);
-        let bbox = bbox.sum_dim(2).squeeze_dim::<2>(2); // [B, P]
-        let bbox = weighted_mean(bbox, Some(positive), positives.clone().clamp_min(1.0));
-        Losses::new(
-            vec![
-                ("loss_cls", cls * self.focal.weight),
-                ("loss_bbox", bbox * self.box_weight),
-            ],
-            positives,
-        )
-    }
-
-    /// The boxes of each image before NMS, small ones dropped, in original pixels.
-    pub fn candidates(
-        &self,
-        predictions: &FoveaPredictions,
-        levels: &[LevelShape],
-        images: &[ImageFrame],
-    ) -> Vec<Vec<Detection>> {
-        let [logits, distances] = HostMap::read([
-            flatten(&predictions.cls_score),
-            flatten(&predictions.bbox_pred),
-        ]);
-        let points: Vec<[f32; 2]> = levels
-            .iter()
-            .flat_map(|level| level.host_points(PointOrigin::Center))
-            .collect();
-        let search = Search {
-            logits: &logits,
-            level_points: levels.iter().map(LevelShape::points).collect(),
-            images,
-            test: &self.test,
-        };
-        search.detections(|place, found| {
-            let edge = self.base_edge_list[place.level];
-            let sides = [0, 1, 2, 3].map(|side| distances.channel(place.image, side));
-            let reach = sides.map(|side| edge * side[found.point].exp());
-            // The reference's boxes end at the last pixel, not at the end of the image.
-            let [height, width] = images[place.image].size.map(|side| side as f32 - 1.0);
-            let last = ImageSize::new(height, width);
-            let bbox = decode_distance_host(points[found.point], reach, Some(last));
-            (bbox, found.score)
-        })
-    }
-
-    /// The detections of each image, in original pixels, best first.
-    pub fn decode(
-        &self,
-        predictions: &FoveaPredictions,
-        levels: &[LevelShape],
-        images: &[ImageFrame],
-    ) -> Vec<Vec<Detection>> {
-        let found = self.candidates(predictions, levels, images);
-        found.iter().map(|c| suppress(c, &self.test)).collect()
-    }
-}
-
-/// The stage of the method, for [`explain`](crate::explain).
-pub(crate) fn stages(targets: FoveaTargets, levels: &[LevelShape]) -> Vec<StageRoles> {
-    vec![StageRoles {
-        name: "points",
-        learns: Learns::ClassesAndBoxes,
-        points: cell_points(levels, PointOrigin::Center),
-        slot: targets.slot,
-        positive: targets.positive,
-        ignored: targets.ignored,
-        left_out: None,
-        level_losses: None,
-    }]
 }
 
 #[cfg(test)]

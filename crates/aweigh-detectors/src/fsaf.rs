@@ -6,20 +6,23 @@
 
 mod branch;
 
+use aweigh_assign::Matches;
 use aweigh_assign::fsaf::FsafTargets;
 use aweigh_backbone::{ConvBias, FeatureSpec};
-use aweigh_geometry::{Detection, GroundTruth, LevelShape, PointOrigin};
+use aweigh_geometry::{GroundTruth, LevelShape};
 use aweigh_heads::{
     TowerConfig,
-    fsaf::{FsafHeadConfig, FsafPredictions},
+    fsaf::{FsafHead, FsafHeadConfig, FsafPredictions},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::checks::Table;
-use crate::decode::{HalfOverlap, HostMap, suppress};
-use crate::explain::{Learns, LeftOut, StageRoles, cell_points};
-use crate::maps::flatten;
-use crate::{DetectorConfigError, ImageFrame, InferenceConfig, Losses, TowerNorm};
+use crate::decode::HalfOverlap;
+use crate::explain::StageRoles;
+use crate::learnable::{Cause, SizeLimits};
+use crate::{
+    Branch, DetectorConfigError, InferenceConfig, Losses, Method, MethodConfig, Pyramid, TowerNorm,
+};
 
 pub use aweigh_assign::fsaf::CenterRegionAssigner;
 pub use branch::{FsafBranch, LevelSelection};
@@ -53,13 +56,12 @@ impl Default for FsafConfig {
     }
 }
 
-impl FsafConfig {
-    /// Checks every value.
-    ///
-    /// # Errors
-    ///
-    /// Names the key and what was expected.
-    pub fn validate(&self) -> Result<(), DetectorConfigError> {
+impl MethodConfig for FsafConfig {
+    fn title(&self) -> &'static str {
+        "FSAF"
+    }
+
+    fn validate(&self, _levels: &[FeatureSpec]) -> Result<(), DetectorConfigError> {
         self.branch.validate("detector.fsaf.branch")?;
         self.test
             .validate_without_quality(Table("detector.fsaf.test"))?;
@@ -67,8 +69,34 @@ impl FsafConfig {
             .validate(Table("detector.fsaf"), self.feat_channels)
     }
 
-    /// The architecture of the head on the pyramid `levels`.
-    pub fn head(&self, num_classes: usize, levels: &[FeatureSpec]) -> FsafHeadConfig {
+    fn inference(&self) -> &InferenceConfig {
+        &self.test
+    }
+
+    fn assigns_by_predictions(&self) -> bool {
+        self.branch.assigns_by_predictions()
+    }
+
+    fn reachable(
+        &self,
+        levels: &[LevelShape],
+        truth: &GroundTruth,
+        sizes: SizeLimits,
+    ) -> Vec<Matches> {
+        vec![self.branch.reachable(levels, truth, sizes)]
+    }
+
+    fn remedy(&self, cause: Cause) -> Option<String> {
+        self.branch.remedy("detector.fsaf.branch", cause)
+    }
+}
+
+impl Method for FsafConfig {
+    type Head = FsafHead;
+    type Predictions = FsafPredictions;
+    type Targets = FsafTargets;
+
+    fn head(&self, num_classes: usize, levels: &[FeatureSpec]) -> FsafHeadConfig {
         FsafHeadConfig {
             num_classes,
             tower: TowerConfig {
@@ -82,78 +110,27 @@ impl FsafConfig {
         }
     }
 
-    /// The targets of a batch on the pyramid `levels`; the predictions choose the level of a box.
-    pub fn targets(
-        &self,
-        predictions: &FsafPredictions,
-        levels: &[LevelShape],
-        truth: &GroundTruth,
-    ) -> FsafTargets {
-        self.branch.targets(predictions, levels, truth)
+    fn targets(&self, predictions: &Pyramid<FsafPredictions>, truth: &GroundTruth) -> FsafTargets {
+        self.branch.targets(predictions, truth)
     }
 
-    /// The losses of raw predictions against `targets`, each over the number of positives (without
-    /// any, over that of background points):
+    /// Each over the number of positives (without any, over that of background points):
     ///
     /// - classes: focal loss of every point and class that is not left out;
     /// - box: IoU loss of every positive.
-    pub fn losses(
-        &self,
-        predictions: &FsafPredictions,
-        targets: &FsafTargets,
-        levels: &[LevelShape],
-    ) -> Losses {
-        let losses = self.branch.losses(predictions, targets, levels);
+    fn losses(&self, predictions: Pyramid<FsafPredictions>, targets: FsafTargets) -> Losses {
+        let losses = self.branch.losses(&predictions, &targets);
         Losses::new(
             vec![("loss_cls", losses.cls), ("loss_bbox", losses.bbox)],
             losses.positives,
         )
     }
 
-    /// The boxes of each image before NMS, small ones dropped, in original pixels.
-    pub fn candidates(
-        &self,
-        predictions: &FsafPredictions,
-        levels: &[LevelShape],
-        images: &[ImageFrame],
-    ) -> Vec<Vec<Detection>> {
-        let maps = HostMap::read([
-            flatten(&predictions.cls_score),
-            flatten(&predictions.bbox_pred),
-        ]);
-        self.branch.detections(&maps, levels, images, &self.test)
+    fn branches(&self, predictions: &Pyramid<FsafPredictions>) -> Vec<Branch<'_>> {
+        vec![self.branch.decoding(predictions)]
     }
 
-    /// The detections of each image, in original pixels, best first.
-    pub fn decode(
-        &self,
-        predictions: &FsafPredictions,
-        levels: &[LevelShape],
-        images: &[ImageFrame],
-    ) -> Vec<Vec<Detection>> {
-        let found = self.candidates(predictions, levels, images);
-        found.iter().map(|c| suppress(c, &self.test)).collect()
-    }
-}
-
-/// The stage of the method, for [`explain`](crate::explain).
-pub(crate) fn stages(targets: FsafTargets, levels: &[LevelShape]) -> Vec<StageRoles> {
-    vec![stage_roles(targets, levels)]
-}
-
-/// What the points of an anchor-free branch learn.
-pub(crate) fn stage_roles(targets: FsafTargets, levels: &[LevelShape]) -> StageRoles {
-    StageRoles {
-        name: "anchor-free",
-        learns: Learns::ClassesAndBoxes,
-        points: cell_points(levels, PointOrigin::Corner),
-        slot: targets.slot,
-        positive: targets.positive,
-        ignored: targets.ignored,
-        left_out: Some(LeftOut {
-            shadowed: targets.left_out.any_dim(1).squeeze_dim(1),
-            other_level: targets.other_level,
-        }),
-        level_losses: targets.level_losses,
+    fn stages(&self, targets: FsafTargets, levels: &[LevelShape]) -> Vec<StageRoles> {
+        vec![self.branch.stage(targets, levels)]
     }
 }

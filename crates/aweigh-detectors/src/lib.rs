@@ -2,17 +2,21 @@
 //!
 //! A detector is four objects with one-way data flow: the model turns images into raw predictions
 //! and knows no ground truth; the assigner turns points and ground truth into targets; the losses
-//! compare the two; decoding turns raw predictions into boxes. A method is one variant of
-//! [`Method`]: the compiler is the registry.
+//! compare the two; decoding turns raw predictions into boxes. A method is one implementation of
+//! [`Method`] and one line in the list of methods: what it lacks does not compile, and predictions
+//! know their method, so that they meet no other's targets.
 
 mod checks;
 mod config;
 mod decode;
 mod detector;
 mod error;
+mod head;
 mod losses;
-mod maps;
+mod method;
+mod methods;
 mod options;
+mod pyramid;
 
 pub mod explain;
 pub mod fcos;
@@ -22,9 +26,13 @@ pub mod learnable;
 pub mod reppoints;
 pub mod retina;
 
-pub use config::{DetectorConfig, Method};
-pub use decode::{ImageFrame, InferenceConfig, Score};
-pub use detector::{Detector, Head, Predictions, Targets};
+pub use aweigh_losses::FocalLoss;
+pub use decode::{Branch, Candidate, DecodeBox, ImageFrame, InferenceConfig, Score};
+pub use detector::Detector;
 pub use error::DetectorConfigError;
-pub use losses::{FocalLoss, Losses};
+pub use head::{Assigned, MethodHead, Predictions};
+pub use losses::Losses;
+pub use method::{AnyMethod, Method, MethodConfig};
+pub use methods::{BBoxHead, DetectorConfig};
 pub use options::TowerNorm;
+pub use pyramid::Pyramid;

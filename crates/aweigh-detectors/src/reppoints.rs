@@ -4,17 +4,20 @@
 //! COCO with ResNet-50, GroupNorm in neck and head, and 12 epochs): nine points, boxes from
 //! moments.
 
+use aweigh_assign::Matches;
 use aweigh_assign::reppoints::{RepPointsAssigner, RepPointsTargets, StageTargets};
 use aweigh_backbone::{ConvBias, FeatureSpec};
 use aweigh_geometry::{
-    Detection, GroundTruth, LevelShape, PointOrigin,
+    GroundTruth, LevelShape, PointOrigin,
     points::{pyramid_points, pyramid_strides},
 };
 use aweigh_heads::{
     TowerConfig,
-    reppoints::{BoxTransform, PointSource, RepPointsHeadConfig, RepPointsPredictions},
+    reppoints::{
+        BoxTransform, PointSource, RepPointsHead, RepPointsHeadConfig, RepPointsPredictions,
+    },
 };
-use aweigh_losses::{smooth_l1, weighted_mean};
+use aweigh_losses::{FocalLoss, smooth_l1, weighted_mean};
 use burn::tensor::{Bool, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -22,11 +25,14 @@ pub use aweigh_assign::max_iou::{InIgnoreRegion, MaxIouAssigner, ZeroOverlap};
 pub use aweigh_assign::reppoints::{InitAssigner, PointAssigner, ShortLevel};
 
 use crate::checks::Table;
-use crate::decode::{HalfOverlap, HostMap, Search, suppress};
-use crate::explain::{Learns, StageRoles, cell_points};
-use crate::losses::{ClassTargets, class_loss};
-use crate::maps::flatten;
-use crate::{DetectorConfigError, FocalLoss, ImageFrame, InferenceConfig, Losses, TowerNorm};
+use crate::decode::HalfOverlap;
+use crate::explain::{Learns, StageRoles};
+use crate::learnable::{Cause, SizeLimits};
+use crate::losses::focal_class_loss;
+use crate::pyramid::{cell_points, flatten};
+use crate::{
+    Branch, DetectorConfigError, InferenceConfig, Losses, Method, MethodConfig, Pyramid, TowerNorm,
+};
 
 /// Where the options are in a configuration.
 const TABLE: Table<'static> = Table("detector.reppoints");
@@ -158,13 +164,12 @@ impl Default for RepPointsConfig {
     }
 }
 
-impl RepPointsConfig {
-    /// Checks values and their combination.
-    ///
-    /// # Errors
-    ///
-    /// Names the key and what was expected.
-    pub fn validate(&self) -> Result<(), DetectorConfigError> {
+impl MethodConfig for RepPointsConfig {
+    fn title(&self) -> &'static str {
+        "RepPoints"
+    }
+
+    fn validate(&self, _levels: &[FeatureSpec]) -> Result<(), DetectorConfigError> {
         self.check_sizes()?;
         TABLE.fraction("gradient_mul", self.gradient_mul)?;
         TABLE.fraction("moment_mul", self.moment_mul)?;
@@ -185,24 +190,54 @@ impl RepPointsConfig {
         self.refine_assigner
             .check()
             .map_err(|found| TABLE.inner("refine_assigner", found))?;
-        self.focal.validate(Table("detector.reppoints.focal"))?;
+        TABLE.focal("focal", &self.focal)?;
         self.test
             .validate_without_quality(Table("detector.reppoints.test"))
     }
 
-    fn check_sizes(&self) -> Result<(), DetectorConfigError> {
-        TABLE.at_least_one("point_feat_channels", self.point_feat_channels)?;
-        let points = self.num_points;
-        let side = points.isqrt();
-        let odd_square = side * side == points && !side.is_multiple_of(2) && side >= 3;
-        TABLE.need(odd_square, "num_points", || {
-            format!("expected an odd square from 9 on, found {points}")
-        })?;
-        self.norm.validate(TABLE, self.feat_channels)
+    fn inference(&self) -> &InferenceConfig {
+        &self.test
     }
 
-    /// The architecture of the head on the pyramid `levels`.
-    pub fn head(&self, num_classes: usize, levels: &[FeatureSpec]) -> RepPointsHeadConfig {
+    fn assigns_by_predictions(&self) -> bool {
+        true
+    }
+
+    /// The first stage: sizes pick a level there, but leave no box out.
+    fn reachable(
+        &self,
+        levels: &[LevelShape],
+        truth: &GroundTruth,
+        _sizes: SizeLimits,
+    ) -> Vec<Matches> {
+        let mut assigner = self.assigner();
+        if let InitAssigner::Point(point) = &mut assigner.init {
+            // To count boxes is no reason to panic.
+            point.short_level = ShortLevel::TakeAll;
+        }
+        vec![assigner.assign_init(levels, truth)]
+    }
+
+    fn remedy(&self, cause: Cause) -> Option<String> {
+        match (&self.init_assigner, cause) {
+            (InitAssigner::Point(point), Cause::Hidden) => Some(format!(
+                "raise detector.reppoints.init_assigner.point.pos_num (now {})",
+                point.pos_num
+            )),
+            (InitAssigner::MaxIou(_), Cause::BetweenPoints) => {
+                Some("lower the thresholds of detector.reppoints.init_assigner.max_iou".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Method for RepPointsConfig {
+    type Head = RepPointsHead;
+    type Predictions = RepPointsPredictions;
+    type Targets = RepPointsTargets;
+
+    fn head(&self, num_classes: usize, levels: &[FeatureSpec]) -> RepPointsHeadConfig {
         RepPointsHeadConfig {
             num_classes,
             tower: TowerConfig {
@@ -231,6 +266,85 @@ impl RepPointsConfig {
         }
     }
 
+    /// Those of the second stage depend on what the first predicts.
+    fn targets(
+        &self,
+        predictions: &Pyramid<RepPointsPredictions>,
+        truth: &GroundTruth,
+    ) -> RepPointsTargets {
+        let levels = &predictions.levels;
+        let boxes = flatten(&predictions.maps.bbox_init)
+            .without_autodiff()
+            .swap_dims(1, 2); // [B, P, 4]
+        let cells = Cells::new(levels, &boxes.device());
+        let boxes = boxes * cells.strides + cells.corners;
+        self.assigner().assign(levels, boxes, truth)
+    }
+
+    /// - classes: focal loss of every point that is positive or background in the second stage;
+    /// - boxes of either stage: smooth L1 loss of every positive, in units of
+    ///   `point_base_scale * stride`.
+    ///
+    /// A stage's losses are divided by its positives, of which every image counts at least one.
+    fn losses(
+        &self,
+        predictions: Pyramid<RepPointsPredictions>,
+        targets: RepPointsTargets,
+    ) -> Losses {
+        let Pyramid {
+            maps: predictions,
+            levels,
+        } = predictions;
+        let RepPointsTargets { init, refine } = targets;
+        let normaliser = normaliser(&refine.matches.positive);
+        let logits = flatten(&predictions.cls_score); // [B, C, P]
+        let cls = focal_class_loss(logits, &refine.matches, &self.focal, normaliser);
+        let cells = Cells::new(&levels, &init.boxes.device());
+        let boxes = |boxes: &[Tensor<4>], stage: &StageTargets, loss: &PointLoss| {
+            self.box_loss(flatten(boxes), stage, &cells, loss) * loss.weight
+        };
+        let pts_init = boxes(&predictions.bbox_init, &init, &self.init_loss);
+        let pts_refine = boxes(&predictions.bbox_refine, &refine, &self.refine_loss);
+        Losses::new(
+            vec![
+                ("loss_cls", cls),
+                ("loss_pts_init", pts_init),
+                ("loss_pts_refine", pts_refine),
+            ],
+            refine.matches.positive.float().sum(),
+        )
+    }
+
+    fn branches(&self, predictions: &Pyramid<RepPointsPredictions>) -> Vec<Branch<'_>> {
+        let points = cell_points(&predictions.levels, PointOrigin::Corner);
+        let strides = predictions.levels.iter().map(|level| level.stride as f32);
+        let strides: Vec<f32> = strides.collect();
+        vec![Branch {
+            logits: flatten(&predictions.maps.cls_score),
+            values: flatten(&predictions.maps.bbox_refine),
+            quality: None,
+            level_points: predictions.level_points(),
+            decode: Box::new(move |found| {
+                let [x, y] = points[found.point];
+                let [x1, y1, x2, y2] = found.sides().map(|side| side * strides[found.level]);
+                [x1 + x, y1 + y, x2 + x, y2 + y]
+            }),
+        }]
+    }
+
+    fn stages(&self, targets: RepPointsTargets, levels: &[LevelShape]) -> Vec<StageRoles> {
+        let stage = |name, learns, targets: StageTargets| {
+            let points = cell_points(levels, PointOrigin::Corner);
+            StageRoles::new(name, learns, points, targets.matches)
+        };
+        vec![
+            stage("init", Learns::Boxes, targets.init),
+            stage("refine", Learns::ClassesAndBoxes, targets.refine),
+        ]
+    }
+}
+
+impl RepPointsConfig {
     /// The assigner of these options.
     pub fn assigner(&self) -> RepPointsAssigner {
         RepPointsAssigner {
@@ -240,58 +354,15 @@ impl RepPointsConfig {
         }
     }
 
-    /// The targets of a batch on the pyramid `levels`. Those of the second stage depend on what
-    /// the first predicts.
-    pub fn targets(
-        &self,
-        predictions: &RepPointsPredictions,
-        levels: &[LevelShape],
-        truth: &GroundTruth,
-    ) -> RepPointsTargets {
-        let boxes = flatten(&predictions.bbox_init)
-            .without_autodiff()
-            .swap_dims(1, 2); // [B, P, 4]
-        let cells = Cells::new(levels, &boxes.device());
-        let boxes = boxes * cells.strides + cells.corners;
-        self.assigner().assign(levels, boxes, truth)
-    }
-
-    /// The losses of raw predictions against `targets`:
-    ///
-    /// - classes: focal loss of every point that is positive or background in the second stage;
-    /// - boxes of either stage: smooth L1 loss of every positive, in units of
-    ///   `point_base_scale * stride`.
-    ///
-    /// A stage's losses are divided by its positives, of which every image counts at least one.
-    pub fn losses(
-        &self,
-        predictions: RepPointsPredictions,
-        targets: RepPointsTargets,
-        levels: &[LevelShape],
-    ) -> Losses {
-        let RepPointsTargets { init, refine } = targets;
-        let normaliser = normaliser(&refine.positive);
-        let logits = flatten(&predictions.cls_score); // [B, C, P]
-        let target = ClassTargets {
-            labels: refine.labels.clone(),
-            positive: refine.positive.clone(),
-            ignored: refine.ignored.clone(),
-        };
-        let cls = class_loss(logits, target, &self.focal, normaliser);
-        let cells = Cells::new(levels, &init.boxes.device());
-        let boxes = |boxes: &[Tensor<4>], stage: &StageTargets, loss: &PointLoss| {
-            self.box_loss(flatten(boxes), stage, &cells, loss) * loss.weight
-        };
-        let pts_init = boxes(&predictions.bbox_init, &init, &self.init_loss);
-        let pts_refine = boxes(&predictions.bbox_refine, &refine, &self.refine_loss);
-        Losses::new(
-            vec![
-                ("loss_cls", cls * self.focal.weight),
-                ("loss_pts_init", pts_init),
-                ("loss_pts_refine", pts_refine),
-            ],
-            refine.positive.float().sum(),
-        )
+    fn check_sizes(&self) -> Result<(), DetectorConfigError> {
+        TABLE.at_least_one("point_feat_channels", self.point_feat_channels)?;
+        let points = self.num_points;
+        let side = points.isqrt();
+        let odd_square = side * side == points && !side.is_multiple_of(2) && side >= 3;
+        TABLE.need(odd_square, "num_points", || {
+            format!("expected an odd square from 9 on, found {points}")
+        })?;
+        self.norm.validate(TABLE, self.feat_channels)
     }
 
     /// Predicted boxes `[B, 4, P]` are displacements from the points, in strides.
@@ -303,74 +374,15 @@ impl RepPointsConfig {
         loss: &PointLoss,
     ) -> Tensor<1> {
         // Targets move to the predictions' origin: that rounds less than the way to pixels would.
-        let wanted = (stage.boxes.clone() - cells.corners.clone()) / cells.strides.clone();
-        let wanted = wanted / self.point_base_scale; // [B, P, 4]
+        let target = (stage.boxes.clone() - cells.corners.clone()) / cells.strides.clone();
+        let target = target / self.point_base_scale; // [B, P, 4]
         let predicted = boxes.swap_dims(1, 2) / self.point_base_scale;
-        let positive = stage.positive.clone();
-        let difference = smooth_l1(predicted, wanted, loss.beta);
+        let positive = stage.matches.positive.clone();
+        let difference = smooth_l1(predicted, target, loss.beta);
         let difference = difference.sum_dim(2).squeeze_dim::<2>(2); // [B, P]
         let normaliser = normaliser(&positive);
         weighted_mean(difference, Some(positive.float()), normaliser)
     }
-
-    /// The boxes of each image before NMS, small ones dropped, in original pixels.
-    pub fn candidates(
-        &self,
-        predictions: &RepPointsPredictions,
-        levels: &[LevelShape],
-        images: &[ImageFrame],
-    ) -> Vec<Vec<Detection>> {
-        let [logits, boxes] = HostMap::read([
-            flatten(&predictions.cls_score),
-            flatten(&predictions.bbox_refine),
-        ]);
-        let points: Vec<[f32; 2]> = levels
-            .iter()
-            .flat_map(|level| level.host_points(PointOrigin::Corner))
-            .collect();
-        let search = Search {
-            logits: &logits,
-            level_points: levels.iter().map(LevelShape::points).collect(),
-            images,
-            test: &self.test,
-        };
-        search.detections(|place, candidate| {
-            let [x, y] = points[candidate.point];
-            let stride = levels[place.level].stride as f32;
-            let side = |i: usize| boxes.channel(place.image, i)[candidate.point] * stride;
-            let bbox = [side(0) + x, side(1) + y, side(2) + x, side(3) + y];
-            (bbox, candidate.score)
-        })
-    }
-
-    /// The detections of each image, in original pixels, best first.
-    pub fn decode(
-        &self,
-        predictions: &RepPointsPredictions,
-        levels: &[LevelShape],
-        images: &[ImageFrame],
-    ) -> Vec<Vec<Detection>> {
-        let found = self.candidates(predictions, levels, images);
-        found.iter().map(|c| suppress(c, &self.test)).collect()
-    }
-}
-
-/// The stages of the method, for [`explain`](crate::explain).
-pub(crate) fn stages(targets: RepPointsTargets, levels: &[LevelShape]) -> Vec<StageRoles> {
-    let stage = |name, learns, targets: StageTargets| StageRoles {
-        name,
-        learns,
-        points: cell_points(levels, PointOrigin::Corner),
-        slot: targets.slot,
-        positive: targets.positive,
-        ignored: targets.ignored,
-        left_out: None,
-        level_losses: None,
-    };
-    vec![
-        stage("init", Learns::Boxes, targets.init),
-        stage("refine", Learns::ClassesAndBoxes, targets.refine),
-    ]
 }
 
 /// Where the origins of predicted boxes lie.

@@ -5,28 +5,31 @@
 //! same towers; both branches are trained together, and their detections are merged before NMS.
 
 use aweigh_assign::{
+    Matches,
     fsaf::FsafTargets,
     retina::{RetinaAssigner, RetinaTargets},
 };
 use aweigh_backbone::{ConvBias, FeatureSpec};
-use aweigh_geometry::{
-    Detection, GroundTruth, LevelShape, anchors::AnchorGrid, codec::decode_delta_host,
-};
+use aweigh_geometry::{GroundTruth, LevelShape, anchors::AnchorGrid, codec::decode_delta_host};
 use aweigh_heads::{
     TowerConfig,
-    retina::{AnchorFree, RetinaHeadConfig, RetinaPredictions},
+    fsaf::FsafPredictions,
+    retina::{AnchorFree, RetinaHead, RetinaHeadConfig, RetinaPredictions},
 };
-use aweigh_losses::{l1, smooth_l1, weighted_mean};
+use aweigh_losses::{FocalLoss, l1, smooth_l1, weighted_mean};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::checks::Table;
-use crate::decode::{HalfOverlap, HostMap, Search, suppress};
+use crate::decode::HalfOverlap;
 use crate::explain::{Learns, StageRoles};
-use crate::fsaf::{FsafBranch, stage_roles};
-use crate::losses::{ClassTargets, class_loss};
-use crate::maps::{flatten, flatten_anchors};
-use crate::{DetectorConfigError, FocalLoss, ImageFrame, InferenceConfig, Losses, TowerNorm};
+use crate::fsaf::FsafBranch;
+use crate::learnable::{Cause, SizeLimits};
+use crate::losses::focal_class_loss;
+use crate::pyramid::flatten_anchors;
+use crate::{
+    Branch, DetectorConfigError, InferenceConfig, Losses, Method, MethodConfig, Pyramid, TowerNorm,
+};
 
 pub use aweigh_assign::max_iou::{InIgnoreRegion, MaxIouAssigner, ZeroOverlap};
 
@@ -135,13 +138,22 @@ pub struct JointTargets {
     pub anchor_free: Option<FsafTargets>,
 }
 
-impl RetinaConfig {
-    /// Checks every value.
-    ///
-    /// # Errors
-    ///
-    /// Names the key and what was expected.
-    pub fn validate(&self) -> Result<(), DetectorConfigError> {
+impl MethodConfig for RetinaConfig {
+    fn title(&self) -> &'static str {
+        match self.fsaf {
+            Some(_) => "FSAF + RetinaNet",
+            None => "RetinaNet",
+        }
+    }
+
+    fn learner(&self) -> &'static str {
+        match self.fsaf {
+            Some(_) => "anchor or point",
+            None => "anchor",
+        }
+    }
+
+    fn validate(&self, _levels: &[FeatureSpec]) -> Result<(), DetectorConfigError> {
         let table = Table("detector.retina");
         self.anchors.validate(Table("detector.retina.anchors"))?;
         if let DeltaLoss::SmoothL1 { beta } = self.box_loss {
@@ -155,14 +167,48 @@ impl RetinaConfig {
         if let Some(branch) = &self.fsaf {
             branch.validate("detector.retina.fsaf")?;
         }
-        self.focal.validate(Table("detector.retina.focal"))?;
+        table.focal("focal", &self.focal)?;
         self.test
             .validate_without_quality(Table("detector.retina.test"))?;
         self.norm.validate(table, self.feat_channels)
     }
 
-    /// The architecture of the head on the pyramid `levels`.
-    pub fn head(&self, num_classes: usize, levels: &[FeatureSpec]) -> RetinaHeadConfig {
+    fn inference(&self) -> &InferenceConfig {
+        &self.test
+    }
+
+    fn assigns_by_predictions(&self) -> bool {
+        let branch = self.fsaf.as_ref();
+        branch.is_some_and(FsafBranch::assigns_by_predictions)
+    }
+
+    fn reachable(
+        &self,
+        levels: &[LevelShape],
+        truth: &GroundTruth,
+        sizes: SizeLimits,
+    ) -> Vec<Matches> {
+        let mut branches = vec![self.assigner().assign(levels, truth).matches];
+        let free = self.fsaf.as_ref();
+        branches.extend(free.map(|branch| branch.reachable(levels, truth, sizes)));
+        branches
+    }
+
+    fn remedy(&self, cause: Cause) -> Option<String> {
+        if let Some(branch) = &self.fsaf {
+            return branch.remedy("detector.retina.fsaf", cause);
+        }
+        let between = cause == Cause::BetweenPoints;
+        between.then(|| "lower the thresholds of detector.retina.assigner".to_owned())
+    }
+}
+
+impl Method for RetinaConfig {
+    type Head = RetinaHead;
+    type Predictions = RetinaPredictions;
+    type Targets = JointTargets;
+
+    fn head(&self, num_classes: usize, levels: &[FeatureSpec]) -> RetinaHeadConfig {
         RetinaHeadConfig {
             num_classes,
             anchors: self.grid().per_point(),
@@ -181,6 +227,78 @@ impl RetinaConfig {
         }
     }
 
+    /// The predictions of the anchor-free branch choose the level of a box there.
+    fn targets(
+        &self,
+        predictions: &Pyramid<RetinaPredictions>,
+        truth: &GroundTruth,
+    ) -> JointTargets {
+        let free = self.anchor_free(predictions);
+        JointTargets {
+            anchors: self.assigner().assign(&predictions.levels, truth),
+            anchor_free: free.map(|(branch, predictions)| branch.targets(&predictions, truth)),
+        }
+    }
+
+    /// - classes: focal loss of every anchor that is not left out;
+    /// - box: loss of every positive anchor's deltas, summed over the four;
+    /// - both of the anchor-free branch, as of FSAF alone.
+    ///
+    /// Those of the anchors are divided by the number of positives, at least one per image.
+    fn losses(&self, predictions: Pyramid<RetinaPredictions>, targets: JointTargets) -> Losses {
+        let (mut parts, mut positives) = self.anchor_losses(&predictions.maps, &targets.anchors);
+        let free = self.anchor_free(&predictions).zip(targets.anchor_free);
+        if let Some(((branch, predictions), targets)) = free {
+            let losses = branch.losses(&predictions, &targets);
+            parts.push(("loss_fsaf_cls", losses.cls * self.fsaf_weight));
+            parts.push(("loss_fsaf_bbox", losses.bbox * self.fsaf_weight));
+            positives = positives + losses.positives;
+        }
+        Losses::new(parts, positives)
+    }
+
+    fn branches(&self, predictions: &Pyramid<RetinaPredictions>) -> Vec<Branch<'_>> {
+        let grid = self.grid();
+        let anchors = grid.host(&predictions.levels);
+        let flat = |maps| flatten_anchors(maps, grid.per_point());
+        let points = predictions.level_points().into_iter();
+        let mut branches = vec![Branch {
+            logits: flat(&predictions.maps.cls_score),
+            values: flat(&predictions.maps.bbox_pred),
+            quality: None,
+            level_points: points.map(|points| points * grid.per_point()).collect(),
+            decode: Box::new(move |found| {
+                decode_delta_host(anchors[found.point], found.sides(), None)
+            }),
+        }];
+        let free = self.anchor_free(predictions);
+        branches.extend(free.map(|(branch, predictions)| branch.decoding(&predictions)));
+        branches
+    }
+
+    fn stages(&self, targets: JointTargets, levels: &[LevelShape]) -> Vec<StageRoles> {
+        let center = |[x1, y1, x2, y2]: [f32; 4]| [0.5 * (x1 + x2), 0.5 * (y1 + y2)];
+        let centers = self.grid().host(levels).into_iter().map(center).collect();
+        let learns = Learns::ClassesAndBoxes;
+        let matches = targets.anchors.matches;
+        let anchors = StageRoles::new("anchor-based", learns, centers, matches);
+        let free = self.fsaf.as_ref().zip(targets.anchor_free);
+        let free = free.map(|(branch, targets)| branch.stage(targets, levels));
+        std::iter::once(anchors).chain(free).collect()
+    }
+}
+
+impl RetinaConfig {
+    /// The anchor-free branch and its predictions, if there is one.
+    fn anchor_free(
+        &self,
+        predictions: &Pyramid<RetinaPredictions>,
+    ) -> Option<(&FsafBranch, Pyramid<FsafPredictions>)> {
+        let maps = predictions.maps.anchor_free.clone()?;
+        let levels = predictions.levels.clone();
+        Some((self.fsaf.as_ref()?, Pyramid { maps, levels }))
+    }
+
     fn grid(&self) -> AnchorGrid {
         AnchorGrid {
             base_scale: self.anchors.octave_base_scale,
@@ -197,52 +315,6 @@ impl RetinaConfig {
         }
     }
 
-    /// The targets of a batch on the pyramid `levels`; the predictions of the anchor-free branch
-    /// choose the level of a box there.
-    pub fn targets(
-        &self,
-        predictions: &RetinaPredictions,
-        levels: &[LevelShape],
-        truth: &GroundTruth,
-    ) -> JointTargets {
-        let branch = self.fsaf.as_ref().zip(predictions.anchor_free.as_ref());
-        JointTargets {
-            anchors: self.assigner().assign(levels, truth),
-            anchor_free: branch.map(|(branch, found)| branch.targets(found, levels, truth)),
-        }
-    }
-
-    /// The losses of raw predictions against `targets`:
-    ///
-    /// - classes: focal loss of every anchor that is not left out;
-    /// - box: loss of every positive anchor's deltas, summed over the four;
-    /// - both of the anchor-free branch, as of FSAF alone.
-    ///
-    /// Those of the anchors are divided by the number of positives, at least one per image.
-    ///
-    /// # Panics
-    ///
-    /// When predictions and targets do not have the same branches.
-    pub fn losses(
-        &self,
-        predictions: &RetinaPredictions,
-        targets: &JointTargets,
-        levels: &[LevelShape],
-    ) -> Losses {
-        let (mut parts, mut positives) = self.anchor_losses(predictions, &targets.anchors);
-        if let Some(branch) = &self.fsaf {
-            let predictions = predictions.anchor_free.as_ref();
-            let (predictions, targets) = predictions
-                .zip(targets.anchor_free.as_ref())
-                .expect("predictions and targets of the anchor-free branch");
-            let losses = branch.losses(predictions, targets, levels);
-            parts.push(("loss_fsaf_cls", losses.cls * self.fsaf_weight));
-            parts.push(("loss_fsaf_bbox", losses.bbox * self.fsaf_weight));
-            positives = positives + losses.positives;
-        }
-        Losses::new(parts, positives)
-    }
-
     /// The losses of the anchors, and the number of positive ones.
     fn anchor_losses(
         &self,
@@ -250,115 +322,21 @@ impl RetinaConfig {
         targets: &RetinaTargets,
     ) -> (Vec<(&'static str, Tensor<1>)>, Tensor<1>) {
         let anchors = self.grid().per_point();
-        let positive = targets.positive.clone().float(); // [B, P]
+        let positive = targets.matches.positive.clone().float(); // [B, P]
         let of_images = positive.clone().sum_dim(1); // [B, 1]
         let normaliser = of_images.clone().clamp_min(1.0).sum(); // [1]
 
-        let class_targets = ClassTargets {
-            labels: targets.labels.clone(),
-            positive: targets.positive.clone(),
-            ignored: targets.ignored.clone(),
-        };
         let logits = flatten_anchors(&predictions.cls_score, anchors); // [B, C, P]
-        let cls = class_loss(logits, class_targets, &self.focal, normaliser.clone());
+        let cls = focal_class_loss(logits, &targets.matches, &self.focal, normaliser.clone());
 
         let deltas = flatten_anchors(&predictions.bbox_pred, anchors); // [B, 4, P]
-        let wanted = targets.deltas.clone().swap_dims(1, 2);
+        let target = targets.deltas.clone().swap_dims(1, 2);
         let bbox = match self.box_loss {
-            DeltaLoss::L1 => l1(deltas, wanted),
-            DeltaLoss::SmoothL1 { beta } => smooth_l1(deltas, wanted, beta),
+            DeltaLoss::L1 => l1(deltas, target),
+            DeltaLoss::SmoothL1 { beta } => smooth_l1(deltas, target, beta),
         };
         let bbox = weighted_mean(bbox, Some(positive.unsqueeze_dim(1)), normaliser);
-        let parts = vec![
-            ("loss_cls", cls * self.focal.weight),
-            ("loss_bbox", bbox * self.box_weight),
-        ];
+        let parts = vec![("loss_cls", cls), ("loss_bbox", bbox * self.box_weight)];
         (parts, of_images.sum())
     }
-
-    /// The boxes of each image before NMS, small ones dropped, in original pixels: those of the
-    /// anchors, then those of the anchor-free branch.
-    pub fn candidates(
-        &self,
-        predictions: &RetinaPredictions,
-        levels: &[LevelShape],
-        images: &[ImageFrame],
-    ) -> Vec<Vec<Detection>> {
-        let anchors = self.grid().per_point();
-        let [logits, deltas] = [&predictions.cls_score, &predictions.bbox_pred]
-            .map(|maps| flatten_anchors(maps, anchors));
-        match self.fsaf.as_ref().zip(predictions.anchor_free.as_ref()) {
-            None => self.detections(&HostMap::read([logits, deltas]), levels, images),
-            Some((branch, free)) => {
-                let [classes, boxes] = [&free.cls_score, &free.bbox_pred].map(|maps| flatten(maps));
-                let [logits, deltas, classes, boxes] =
-                    HostMap::read([logits, deltas, classes, boxes]);
-                let mut found = self.detections(&[logits, deltas], levels, images);
-                let free = branch.detections(&[classes, boxes], levels, images, &self.test);
-                for (all, more) in found.iter_mut().zip(free) {
-                    all.extend(more);
-                }
-                found
-            }
-        }
-    }
-
-    fn detections(
-        &self,
-        [logits, deltas]: &[HostMap; 2],
-        levels: &[LevelShape],
-        images: &[ImageFrame],
-    ) -> Vec<Vec<Detection>> {
-        let grid = self.grid();
-        let anchors = grid.host(levels);
-        let search = Search {
-            logits,
-            level_points: levels
-                .iter()
-                .map(|l| l.points() * grid.per_point())
-                .collect(),
-            images,
-            test: &self.test,
-        };
-        search.detections(|place, found| {
-            let delta = [0, 1, 2, 3].map(|i| deltas.channel(place.image, i)[found.point]);
-            let bbox = decode_delta_host(anchors[found.point], delta, None);
-            (bbox, found.score)
-        })
-    }
-
-    /// The detections of each image, in original pixels, best first.
-    pub fn decode(
-        &self,
-        predictions: &RetinaPredictions,
-        levels: &[LevelShape],
-        images: &[ImageFrame],
-    ) -> Vec<Vec<Detection>> {
-        let found = self.candidates(predictions, levels, images);
-        found.iter().map(|c| suppress(c, &self.test)).collect()
-    }
-}
-
-/// The stages of the method, for [`explain`](crate::explain): the anchors of every point, and the
-/// anchor-free branch.
-pub(crate) fn stages(
-    config: &RetinaConfig,
-    targets: JointTargets,
-    levels: &[LevelShape],
-) -> Vec<StageRoles> {
-    let anchors = config.grid().host(levels);
-    let center = |[x1, y1, x2, y2]: [f32; 4]| [0.5 * (x1 + x2), 0.5 * (y1 + y2)];
-    let mut stages = vec![StageRoles {
-        name: "anchor-based",
-        learns: Learns::ClassesAndBoxes,
-        points: anchors.into_iter().map(center).collect(),
-        slot: targets.anchors.slot,
-        positive: targets.anchors.positive,
-        ignored: targets.anchors.ignored,
-        left_out: None,
-        level_losses: None,
-    }];
-    let free = targets.anchor_free;
-    stages.extend(free.map(|free| stage_roles(free, levels)));
-    stages
 }

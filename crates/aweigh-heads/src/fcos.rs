@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, activation::relu};
 use aweigh_backbone::{LayerInfo, weights::ClassLayer};
 
 use crate::init::{prediction, prior_bias, with_bias};
-use crate::{Scale, Tower, TowerConfig, tower};
+use crate::{DenseHead, DenseHeadConfig, RawPredictions, Scale, Tower, TowerConfig, tower};
 
 /// Largest logarithm of a distance. `exp` of an unbounded prediction overflows to infinity, whose
 /// gradient is not a number; e^18 pixels is beyond every regression range.
@@ -75,9 +75,11 @@ pub struct FcosPredictions {
     pub centerness: Vec<Tensor<4>>,
 }
 
-impl FcosHeadConfig {
+impl DenseHeadConfig for FcosHeadConfig {
+    type Head = FcosHead;
+
     /// Weights from N(0, 0.01), class bias from the prior probability, scales 1.
-    pub fn init(&self, device: &Device) -> FcosHead {
+    fn init(&self, device: &Device) -> FcosHead {
         let [cls, reg, centerness] = self.predictions();
         FcosHead {
             cls_convs: self.tower.init(device),
@@ -92,7 +94,7 @@ impl FcosHeadConfig {
     }
 
     /// Its layers for levels of `[height, width]`, which share all but the scales.
-    pub fn layers(&self, sizes: &[[usize; 2]]) -> Vec<LayerInfo> {
+    fn layers(&self, sizes: &[[usize; 2]]) -> Vec<LayerInfo> {
         let [cls, reg, centerness] = self.predictions();
         let on_level = |size: &[usize; 2]| {
             let mut layers = self.tower.layers("cls_convs", *size);
@@ -111,7 +113,9 @@ impl FcosHeadConfig {
         }
         layers
     }
+}
 
+impl FcosHeadConfig {
     /// The convolutions that predict classes, distances and centre-ness.
     fn predictions(&self) -> [Conv2dConfig; 3] {
         let features = self.tower.out_channels();
@@ -119,11 +123,9 @@ impl FcosHeadConfig {
     }
 }
 
-impl FcosHead {
-    /// The layer with outputs for each class.
-    pub fn class_layers(&self) -> Vec<ClassLayer> {
-        vec![ClassLayer::new("conv_cls", 1)]
-    }
+impl DenseHead for FcosHead {
+    type Config = FcosHeadConfig;
+    type Predictions = FcosPredictions;
 
     /// Predicts on every level.
     ///
@@ -134,7 +136,7 @@ impl FcosHead {
     /// # Panics
     ///
     /// When the number of maps differs from the number of levels of the configuration.
-    pub fn forward(&self, features: Vec<Tensor<4>>) -> FcosPredictions {
+    fn forward(&self, features: Vec<Tensor<4>>) -> FcosPredictions {
         assert_eq!(
             features.len(),
             self.scales.len(),
@@ -163,11 +165,27 @@ impl FcosHead {
         out
     }
 
+    fn class_layers(&self) -> Vec<ClassLayer> {
+        vec![ClassLayer::new("conv_cls", 1)]
+    }
+}
+
+impl FcosHead {
     fn distance(&self, x: Tensor<4>) -> Tensor<4> {
         match self.activation {
             DistanceActivation::Exp => x.clamp_max(MAX_LOG_DISTANCE).exp(),
             DistanceActivation::Relu => relu(x),
         }
+    }
+}
+
+impl RawPredictions for FcosPredictions {
+    fn outputs(&self) -> Vec<(&'static str, &[Tensor<4>])> {
+        vec![
+            ("cls_score", &self.cls_score),
+            ("bbox_pred", &self.bbox_pred),
+            ("centerness", &self.centerness),
+        ]
     }
 }
 

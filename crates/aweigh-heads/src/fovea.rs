@@ -9,7 +9,7 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{Device, Tensor};
 
 use crate::init::{WEIGHT_STD, prediction, prior_bias, with_bias};
-use crate::{Tower, TowerConfig, tower};
+use crate::{DenseHead, DenseHeadConfig, RawPredictions, Tower, TowerConfig, tower};
 use align::{FeatureAlign, FeatureAlignConfig};
 
 /// Width of the aligned classification tower over that of the regression tower.
@@ -61,14 +61,16 @@ pub struct FoveaPredictions {
     pub bbox_pred: Vec<Tensor<4>>,
 }
 
-impl FoveaHeadConfig {
+impl DenseHeadConfig for FoveaHeadConfig {
+    type Head = FoveaHead;
+
     /// Weights from N(0, 0.01), those of offsets from N(0, 0.1), class bias from the prior
     /// probability.
     ///
     /// # Panics
     ///
     /// When the offset groups do not divide the channels of the pyramid.
-    pub fn init(&self, device: &Device) -> FoveaHead {
+    fn init(&self, device: &Device) -> FoveaHead {
         let [cls, reg] = self.predictions();
         FoveaHead {
             feature_adaption: self.alignment().map(|align| align.init(device)),
@@ -85,7 +87,7 @@ impl FoveaHeadConfig {
     }
 
     /// Its layers for levels of `[height, width]`, which share all parameters.
-    pub fn layers(&self, sizes: &[[usize; 2]]) -> Vec<LayerInfo> {
+    fn layers(&self, sizes: &[[usize; 2]]) -> Vec<LayerInfo> {
         let [cls, reg] = self.predictions();
         let on_level = |size: &[usize; 2]| {
             let mut layers = self.class_layers(*size);
@@ -96,7 +98,9 @@ impl FoveaHeadConfig {
         };
         tower::shared(sizes.iter().map(on_level))
     }
+}
 
+impl FoveaHeadConfig {
     fn class_layers(&self, size: [usize; 2]) -> Vec<LayerInfo> {
         let Some(align) = self.alignment() else {
             return self.tower.layers("cls_convs", size);
@@ -151,18 +155,11 @@ impl FoveaHeadConfig {
     }
 }
 
-impl FoveaHead {
-    /// The layer with outputs for each class.
-    pub fn class_layers(&self) -> Vec<ClassLayer> {
-        vec![ClassLayer::new("conv_cls", 1)]
-    }
+impl DenseHead for FoveaHead {
+    type Config = FoveaHeadConfig;
+    type Predictions = FoveaPredictions;
 
-    /// Predicts on every level.
-    ///
-    /// # Shapes
-    ///
-    /// - `features`: one `[B, in_channels, H_l, W_l]` per level
-    pub fn forward(&self, features: Vec<Tensor<4>>) -> FoveaPredictions {
+    fn forward(&self, features: Vec<Tensor<4>>) -> FoveaPredictions {
         let mut out = FoveaPredictions {
             cls_score: Vec::new(),
             bbox_pred: Vec::new(),
@@ -179,6 +176,19 @@ impl FoveaHead {
             out.bbox_pred.push(bbox_pred);
         }
         out
+    }
+
+    fn class_layers(&self) -> Vec<ClassLayer> {
+        vec![ClassLayer::new("conv_cls", 1)]
+    }
+}
+
+impl RawPredictions for FoveaPredictions {
+    fn outputs(&self) -> Vec<(&'static str, &[Tensor<4>])> {
+        vec![
+            ("cls_score", &self.cls_score),
+            ("bbox_pred", &self.bbox_pred),
+        ]
     }
 }
 

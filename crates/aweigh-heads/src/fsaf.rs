@@ -6,7 +6,7 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{Device, Tensor, activation::relu};
 
 use crate::init::{prediction, prior_bias, with_bias};
-use crate::{Tower, TowerConfig, tower};
+use crate::{DenseHead, DenseHeadConfig, RawPredictions, Tower, TowerConfig, tower};
 
 /// Bias of the box prediction: at the start every box has an area.
 const BOX_BIAS: f64 = 0.25;
@@ -41,9 +41,11 @@ pub struct FsafPredictions {
     pub bbox_pred: Vec<Tensor<4>>,
 }
 
-impl FsafHeadConfig {
+impl DenseHeadConfig for FsafHeadConfig {
+    type Head = FsafHead;
+
     /// Weights from N(0, 0.01), class bias from the prior probability, box bias 0.25.
-    pub fn init(&self, device: &Device) -> FsafHead {
+    fn init(&self, device: &Device) -> FsafHead {
         let outputs = outputs(self.num_classes, self.tower.out_channels());
         let [retina_cls, retina_reg] = init(&outputs, device);
         FsafHead {
@@ -55,7 +57,7 @@ impl FsafHeadConfig {
     }
 
     /// Its layers for levels of `[height, width]`, which share all of them.
-    pub fn layers(&self, sizes: &[[usize; 2]]) -> Vec<LayerInfo> {
+    fn layers(&self, sizes: &[[usize; 2]]) -> Vec<LayerInfo> {
         let [cls, reg] = outputs(self.num_classes, self.tower.out_channels());
         tower::shared(sizes.iter().map(|size| {
             let mut layers = self.tower.layers("cls_convs", *size);
@@ -96,18 +98,11 @@ impl FsafPredictions {
     }
 }
 
-impl FsafHead {
-    /// The layer with outputs for each class.
-    pub fn class_layers(&self) -> Vec<ClassLayer> {
-        vec![ClassLayer::new("retina_cls", 1)]
-    }
+impl DenseHead for FsafHead {
+    type Config = FsafHeadConfig;
+    type Predictions = FsafPredictions;
 
-    /// Predicts on every level.
-    ///
-    /// # Shapes
-    ///
-    /// - `features`: one `[B, in_channels, H_l, W_l]` per level
-    pub fn forward(&self, features: Vec<Tensor<4>>) -> FsafPredictions {
+    fn forward(&self, features: Vec<Tensor<4>>) -> FsafPredictions {
         let mut out = FsafPredictions::empty();
         for x in features {
             let cls = tower::forward(&self.cls_convs, x.clone());
@@ -115,6 +110,19 @@ impl FsafHead {
             out.push(self.retina_cls.forward(cls), self.retina_reg.forward(reg));
         }
         out
+    }
+
+    fn class_layers(&self) -> Vec<ClassLayer> {
+        vec![ClassLayer::new("retina_cls", 1)]
+    }
+}
+
+impl RawPredictions for FsafPredictions {
+    fn outputs(&self) -> Vec<(&'static str, &[Tensor<4>])> {
+        vec![
+            ("cls_score", &self.cls_score),
+            ("bbox_pred", &self.bbox_pred),
+        ]
     }
 }
 

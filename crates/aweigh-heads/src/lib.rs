@@ -4,6 +4,7 @@
 //! level of the pyramid. Parameter names follow the reference state dicts. Shape letters:
 //! B images, C classes, `H_l` x `W_l` the size of level l.
 
+mod dense;
 mod init;
 mod scale;
 mod tower;
@@ -14,5 +15,6 @@ pub mod fsaf;
 pub mod reppoints;
 pub mod retina;
 
+pub use dense::{DenseHead, DenseHeadConfig, RawPredictions};
 pub use scale::Scale;
 pub use tower::{Tower, TowerConfig};

@@ -8,7 +8,7 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{Device, Tensor};
 
 use crate::init::{WEIGHT_STD, prediction, prior_bias, with_bias};
-use crate::{Tower, TowerConfig, tower};
+use crate::{DenseHead, DenseHeadConfig, RawPredictions, Tower, TowerConfig, tower};
 
 mod points;
 
@@ -108,14 +108,16 @@ struct Plan {
     cls_out: Conv2dConfig,
 }
 
-impl RepPointsHeadConfig {
+impl DenseHeadConfig for RepPointsHeadConfig {
+    type Head = RepPointsHead;
+
     /// Weights from N(0, 0.01), those of the deformable convolutions Kaiming-uniform; class bias
     /// from the prior probability; moments 0.
     ///
     /// # Panics
     ///
     /// When `num_points` is not an odd square.
-    pub fn init(&self, device: &Device) -> RepPointsHead {
+    fn init(&self, device: &Device) -> RepPointsHead {
         let plan = self.plan();
         let moment = matches!(self.transform, BoxTransform::Moment { .. })
             .then(|| Param::from_tensor(Tensor::zeros([2], device)));
@@ -141,7 +143,7 @@ impl RepPointsHeadConfig {
     /// # Panics
     ///
     /// When `num_points` is not an odd square.
-    pub fn layers(&self, sizes: &[[usize; 2]]) -> Vec<LayerInfo> {
+    fn layers(&self, sizes: &[[usize; 2]]) -> Vec<LayerInfo> {
         let plan = self.plan();
         let deform = as_convolution(&plan.deform);
         let on_level = |size: &[usize; 2]| {
@@ -171,7 +173,9 @@ impl RepPointsHeadConfig {
         }
         layers
     }
+}
 
+impl RepPointsHeadConfig {
     fn plan(&self) -> Plan {
         let side = grid_side(self.num_points);
         assert!(
@@ -223,18 +227,11 @@ struct Stage {
     laid_on: Option<Tensor<4>>,
 }
 
-impl RepPointsHead {
-    /// The layer with outputs for each class.
-    pub fn class_layers(&self) -> Vec<ClassLayer> {
-        vec![ClassLayer::new("reppoints_cls_out", 1)]
-    }
+impl DenseHead for RepPointsHead {
+    type Config = RepPointsHeadConfig;
+    type Predictions = RepPointsPredictions;
 
-    /// Predicts on every level.
-    ///
-    /// # Shapes
-    ///
-    /// - `features`: one `[B, in_channels, H_l, W_l]` per level
-    pub fn forward(&self, features: Vec<Tensor<4>>) -> RepPointsPredictions {
+    fn forward(&self, features: Vec<Tensor<4>>) -> RepPointsPredictions {
         let mut out = RepPointsPredictions {
             cls_score: Vec::new(),
             pts_init: Vec::new(),
@@ -261,6 +258,12 @@ impl RepPointsHead {
         out
     }
 
+    fn class_layers(&self) -> Vec<ClassLayer> {
+        vec![ClassLayer::new("reppoints_cls_out", 1)]
+    }
+}
+
+impl RepPointsHead {
     fn init_stage(&self, features: Tensor<4>) -> Stage {
         let hidden = relu(self.reppoints_pts_init_conv.forward(features));
         let x = self.reppoints_pts_init_out.forward(hidden);
@@ -301,6 +304,17 @@ impl RepPointsHead {
     fn bounding_box(&self, points: Tensor<4>) -> Tensor<4> {
         let moment = self.moment_transfer.as_ref().map(Param::val);
         points_to_box(points, self.transform, moment)
+    }
+}
+
+impl RawPredictions for RepPointsPredictions {
+    fn outputs(&self) -> Vec<(&'static str, &[Tensor<4>])> {
+        vec![
+            ("cls_score", &self.cls_score),
+            ("bbox_pred", &self.bbox_refine),
+            ("pts_init", &self.pts_init),
+            ("pts_refine", &self.pts_refine),
+        ]
     }
 }
 

@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::fsaf::{self, FsafPredictions};
 use crate::init::{prediction, prior_bias, with_bias};
-use crate::{Tower, TowerConfig, tower};
+use crate::{DenseHead, DenseHeadConfig, RawPredictions, Tower, TowerConfig, tower};
 
 /// Whether the head has FSAF's branch beside its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,10 +57,12 @@ pub struct RetinaPredictions {
     pub anchor_free: Option<FsafPredictions>,
 }
 
-impl RetinaHeadConfig {
+impl DenseHeadConfig for RetinaHeadConfig {
+    type Head = RetinaHead;
+
     /// Weights from N(0, 0.01), class bias from the prior probability, other biases 0; the
     /// anchor-free branch as that of FSAF alone.
-    pub fn init(&self, device: &Device) -> RetinaHead {
+    fn init(&self, device: &Device) -> RetinaHead {
         let [cls, reg] = self.outputs();
         let [fsaf_cls, fsaf_reg] = match self.anchor_free_outputs() {
             None => [None, None],
@@ -77,7 +79,7 @@ impl RetinaHeadConfig {
     }
 
     /// Its layers for levels of `[height, width]`, which share all of them.
-    pub fn layers(&self, sizes: &[[usize; 2]]) -> Vec<LayerInfo> {
+    fn layers(&self, sizes: &[[usize; 2]]) -> Vec<LayerInfo> {
         let [cls, reg] = self.outputs();
         let anchor_free = self.anchor_free_outputs();
         tower::shared(sizes.iter().map(|size| {
@@ -92,7 +94,9 @@ impl RetinaHeadConfig {
             layers
         }))
     }
+}
 
+impl RetinaHeadConfig {
     /// The convolutions that predict classes and deltas of the anchors.
     fn outputs(&self) -> [Conv2dConfig; 2] {
         let features = self.tower.out_channels();
@@ -107,22 +111,11 @@ impl RetinaHeadConfig {
     }
 }
 
-impl RetinaHead {
-    /// The layers with outputs for each class.
-    pub fn class_layers(&self) -> Vec<ClassLayer> {
-        // Every anchor has four deltas.
-        let anchors = self.retina_reg.weight.lazy_shape()[0] / 4;
-        let mut layers = vec![ClassLayer::new("retina_cls", anchors)];
-        layers.extend(self.fsaf_cls.iter().map(|_| ClassLayer::new("fsaf_cls", 1)));
-        layers
-    }
+impl DenseHead for RetinaHead {
+    type Config = RetinaHeadConfig;
+    type Predictions = RetinaPredictions;
 
-    /// Predicts on every level.
-    ///
-    /// # Shapes
-    ///
-    /// - `features`: one `[B, in_channels, H_l, W_l]` per level
-    pub fn forward(&self, features: Vec<Tensor<4>>) -> RetinaPredictions {
+    fn forward(&self, features: Vec<Tensor<4>>) -> RetinaPredictions {
         let branch = self.fsaf_cls.as_ref().zip(self.fsaf_reg.as_ref());
         let mut out = RetinaPredictions {
             cls_score: Vec::new(),
@@ -139,6 +132,28 @@ impl RetinaHead {
             out.bbox_pred.push(self.retina_reg.forward(reg));
         }
         out
+    }
+
+    fn class_layers(&self) -> Vec<ClassLayer> {
+        // Every anchor has four deltas.
+        let anchors = self.retina_reg.weight.lazy_shape()[0] / 4;
+        let mut layers = vec![ClassLayer::new("retina_cls", anchors)];
+        layers.extend(self.fsaf_cls.iter().map(|_| ClassLayer::new("fsaf_cls", 1)));
+        layers
+    }
+}
+
+impl RawPredictions for RetinaPredictions {
+    fn outputs(&self) -> Vec<(&'static str, &[Tensor<4>])> {
+        let mut outputs: Vec<(&'static str, &[Tensor<4>])> = vec![
+            ("cls_score", &self.cls_score),
+            ("bbox_pred", &self.bbox_pred),
+        ];
+        if let Some(branch) = &self.anchor_free {
+            outputs.push(("fsaf_cls_score", &branch.cls_score));
+            outputs.push(("fsaf_bbox_pred", &branch.bbox_pred));
+        }
+        outputs
     }
 }
 

@@ -5,22 +5,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::gradient::{sigmoid_and_softplus, with_slope};
 
-/// Balance and focus of [`sigmoid_focal_loss`].
+/// Parameters of the focal loss (RetinaNet, section 3).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct FocalConfig {
-    /// Weight of the present classes, `1 - alpha` being that of the absent ones; a negative value
-    /// switches the balance off.
-    pub alpha: f64,
-    /// Exponent that plays down easy elements, at least 0; 0 gives cross entropy.
+#[serde(deny_unknown_fields, default)]
+pub struct FocalLoss {
+    /// Exponent that plays down easy elements, at least 0; 0 gives cross entropy. Default: 2.
     pub gamma: f64,
+    /// Weight of positives; negatives weigh `1 - alpha`. Below 0 both weigh 1. Default: 0.25.
+    pub alpha: f64,
+    /// Factor of the whole term, which whoever reduces the loss applies. Default: 1.
+    pub weight: f64,
 }
 
-impl Default for FocalConfig {
+impl Default for FocalLoss {
     fn default() -> Self {
         Self {
-            alpha: 0.25,
             gamma: 2.0,
+            alpha: 0.25,
+            weight: 1.0,
         }
     }
 }
@@ -44,9 +46,9 @@ impl Default for FocalConfig {
 pub fn sigmoid_focal_loss<const D: usize>(
     logits: Tensor<D>,
     target: Tensor<D>,
-    config: FocalConfig,
+    focal: &FocalLoss,
 ) -> Tensor<D> {
-    let gamma = config.gamma;
+    let gamma = focal.gamma;
     assert!(gamma >= 0.0, "gamma of the focal loss is {gamma}, below 0");
     assert_eq!(logits.dims(), target.dims(), "logits and focal targets");
     let target = target.without_autodiff();
@@ -55,7 +57,7 @@ pub fn sigmoid_focal_loss<const D: usize>(
     let side = target.clone() * -2.0 + 1.0;
     let u = logits.clone().without_autodiff() * side.clone();
     let [miss, entropy] = sigmoid_and_softplus(u);
-    let weight = weight(target, miss.clone(), config);
+    let weight = weight(target, miss.clone(), focal);
     let value = entropy.clone() * weight.clone();
     with_slope(logits, value, || {
         // d value / du = weight * (gamma p_t entropy + 1 - p_t), and du / dx = side.
@@ -65,12 +67,12 @@ pub fn sigmoid_focal_loss<const D: usize>(
 }
 
 /// `a (1 - p_t)^gamma`.
-fn weight<const D: usize>(target: Tensor<D>, miss: Tensor<D>, config: FocalConfig) -> Tensor<D> {
-    let focus = power(miss, config.gamma);
-    if config.alpha < 0.0 {
+fn weight<const D: usize>(target: Tensor<D>, miss: Tensor<D>, focal: &FocalLoss) -> Tensor<D> {
+    let focus = power(miss, focal.gamma);
+    if focal.alpha < 0.0 {
         return focus;
     }
-    focus * (target * (2.0 * config.alpha - 1.0) + (1.0 - config.alpha))
+    focus * (target * (2.0 * focal.alpha - 1.0) + (1.0 - focal.alpha))
 }
 
 /// `x^gamma` for x in `[0, 1]`, without the general power function for the usual exponents.
@@ -93,19 +95,27 @@ mod tests {
     use burn::tensor::TensorData;
 
     /// Value and derivative of the loss of one logit.
-    fn loss(logit: f32, target: f32, config: FocalConfig) -> [f32; 2] {
+    fn loss(logit: f32, target: f32, focal: &FocalLoss) -> [f32; 2] {
         let device = device().autodiff();
         let data = |value: f32| TensorData::new(vec![value], [1]);
         let logit = Tensor::<1>::from_data(data(logit), &device).require_grad();
         let target = Tensor::<1>::from_data(data(target), &device);
-        let loss = sigmoid_focal_loss(logit.clone(), target, config);
+        let loss = sigmoid_focal_loss(logit.clone(), target, focal);
         let gradients = loss.clone().sum().backward();
         let slope = logit.grad(&gradients).expect("a gradient");
         [loss.into_scalar(), slope.into_scalar()]
     }
 
     fn check(logit: f32, target: f32, (alpha, gamma): (f64, f64), expected: [f64; 2]) {
-        let got = loss(logit, target, FocalConfig { alpha, gamma });
+        let got = loss(
+            logit,
+            target,
+            &FocalLoss {
+                alpha,
+                gamma,
+                ..FocalLoss::default()
+            },
+        );
         for (got, want) in got.into_iter().zip(expected) {
             // Some roundings of f32.
             let close = (f64::from(got) - want).abs() <= 1e-6 * want.abs().max(1e-6);
@@ -142,23 +152,23 @@ mod tests {
     fn a_plain_device_gives_values_only() {
         let logits = Tensor::<2>::zeros([2, 3], &device());
         let target = Tensor::<2>::zeros([2, 3], &device());
-        let loss = sigmoid_focal_loss(logits, target, FocalConfig::default());
+        let loss = sigmoid_focal_loss(logits, target, &FocalLoss::default());
         assert_eq!(loss.dims(), [2, 3]);
         assert!(!loss.is_autodiff());
     }
 
     #[test]
     fn a_logit_that_is_not_finite_shows_in_the_loss() {
-        assert!(loss(f32::NAN, 0.0, FocalConfig::default())[0].is_nan());
+        assert!(loss(f32::NAN, 0.0, &FocalLoss::default())[0].is_nan());
     }
 
     #[test]
     #[should_panic(expected = "below 0")]
     fn a_negative_gamma_is_refused() {
-        let config = FocalConfig {
-            alpha: 0.25,
+        let focal = FocalLoss {
             gamma: -1.0,
+            ..FocalLoss::default()
         };
-        let _ = loss(0.0, 0.0, config);
+        let _ = loss(0.0, 0.0, &focal);
     }
 }

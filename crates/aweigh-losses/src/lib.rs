@@ -14,5 +14,5 @@ pub use bce::bce_with_logits;
 pub use boxes::{
     IouMode, bounded_iou_loss, ciou_loss, diou_loss, giou_loss, iou_loss, l1, smooth_l1,
 };
-pub use focal::{FocalConfig, sigmoid_focal_loss};
+pub use focal::{FocalLoss, sigmoid_focal_loss};
 pub use reduce::weighted_mean;

@@ -156,9 +156,9 @@ fn train(
         step.phase("backbone");
         let predictions = model.predict(features);
         step.phase("head");
-        let targets = model.assign(&predictions, &batch.truth);
+        let assigned = predictions.assign(&batch.truth);
         step.phase("assign");
-        let losses = model.compare(predictions, targets);
+        let losses = assigned.losses();
         step.phase("loss");
         let mut gradients = GradientsParams::from_grads(losses.total.backward(), &model);
         step.phase("backward");
@@ -189,7 +189,7 @@ fn infer(
         step.phase("backbone");
         let predictions = model.predict(features);
         step.phase("head");
-        model.decode(&predictions, &frames);
+        predictions.decode(&frames);
         step.phase("postprocess");
     }
     Ok(())

@@ -159,5 +159,5 @@ pub(crate) fn detect(
 ) -> Vec<Vec<Detection>> {
     let frames = image_frames(&batch);
     let images = upload_images(batch.images, batch.shape, &device.clone().inner());
-    detector.decode(&detector.forward(images), &frames)
+    detector.forward(images).decode(&frames)
 }

@@ -149,8 +149,7 @@ impl AnnotatedImage {
         let (meta, truth) = (host.meta[0].clone(), host.truth[0].clone());
         let batch = Batch::upload(host, device);
         let predictions = detector.forward(batch.images);
-        let levels = detector.level_shapes(&predictions);
-        let mut explained = detector.explain(&predictions, &batch.truth);
+        let mut explained = predictions.explain(&batch.truth);
         Ok(ExplainedImage {
             method: detector.method().title(),
             decoding: self.dataset.config().decoding,
@@ -158,11 +157,12 @@ impl AnnotatedImage {
             input: [height, width],
             truth,
             classes: classes(&self.dataset),
-            levels: levels
-                .into_iter()
+            levels: predictions
+                .levels()
+                .iter()
                 .map(|shape| LevelName {
                     name: level_name(shape.stride),
-                    shape,
+                    shape: *shape,
                 })
                 .collect(),
             explanation: explained.pop().expect("one explanation per image"),

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use aweigh_data::{CocoDataset, ImageRecord, PlainTruth, evenly_spread};
-use aweigh_detectors::learnable::{Cause, Scene};
-use aweigh_detectors::{DetectorConfigError, Method};
+use aweigh_detectors::learnable::{Cause, Scene, unlearnt};
+use aweigh_detectors::{DetectorConfigError, MethodConfig};
 use aweigh_geometry::TruthHost;
 use burn::tensor::Device;
 
@@ -80,7 +80,7 @@ impl Survey {
     /// images: of as many images as two seconds suffice for. It opens no image, draws no random
     /// number and computes on the CPU.
     ///
-    /// What counts as learnt is told at [`Method::unlearnt`].
+    /// What counts as learnt is told at [`unlearnt`].
     ///
     /// # Errors
     ///
@@ -102,7 +102,7 @@ impl Survey {
             let size = [record.height as usize, record.width as usize];
             let plain = experiment.data.transform.plain_truth(&record.truth, size);
             let scene = scene(experiment, &plain)?;
-            let causes = method.unlearnt(&scene, &Device::flex());
+            let causes = unlearnt(method, &scene, &Device::flex());
             survey.add(index, record, &plain, &causes);
             if started.elapsed() > budget {
                 break;
@@ -182,7 +182,7 @@ impl Survey {
         let (boxes, unlearnt) = (self.boxes(), self.unlearnt());
         let [width, height] = example.input;
         let causes = self.causes.iter();
-        let causes = causes.map(|(cause, count)| describe(*cause, *count, &method, experiment));
+        let causes = causes.map(|(cause, count)| describe(*cause, *count, method, experiment));
         Ok(Some(format!(
             "{}{unlearnt} of {boxes} boxes{} {} learnt by no {} of the pyramid at this input size \
              (first: box {:?} of {}, {width} x {height} px as the network sees it): {}; {}",
@@ -227,7 +227,12 @@ impl Survey {
 }
 
 /// How many boxes have a cause, and what to change.
-fn describe(cause: Cause, count: usize, method: &Method, experiment: &Experiment) -> String {
+fn describe(
+    cause: Cause,
+    count: usize,
+    method: &dyn MethodConfig,
+    experiment: &Experiment,
+) -> String {
     let learner = method.learner();
     let what = match cause {
         Cause::BetweenPoints => format!("too small or too thin for any {learner}"),

@@ -162,7 +162,7 @@ impl Trainer {
         let batch = Batch::upload(host, &self.device);
         let model = self.model.take().expect("the model is there between steps");
 
-        let losses = model.losses(model.forward(batch.images), &batch.truth);
+        let losses = model.forward(batch.images).losses(&batch.truth);
         let mut scalars = vec![("loss".to_owned(), losses.total.clone().inner())];
         let parts = losses.parts.into_iter();
         scalars.extend(parts.map(|(name, part)| (name.to_owned(), part.inner())));

@@ -4,6 +4,7 @@ use aweigh_geometry::{GroundTruth, LevelShape, boxes::area};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 use super::{CenterRegions, class_is};
+use crate::Matches;
 use crate::order::{first, indices};
 
 /// Loss of a box on a level where it has no effective point: more than that of any other level.
@@ -27,19 +28,14 @@ pub struct LevelChoice {
 /// background for the classes it is not left out of.
 #[derive(Debug, Clone)]
 pub struct FsafTargets {
-    /// `[B, P]`: ground-truth slot of the point's box; only meaningful where positive or on another
-    /// level.
-    pub slot: Tensor<2, Int>,
-    /// `[B, P]`: class of the point's box; only meaningful where positive.
-    pub labels: Tensor<2, Int>,
+    /// Which point learns which box. A point is positive where it is effective for its box and on
+    /// the level that the box trains, ignored where it lies in an ignore region or outside of its
+    /// image. Slots are meaningful on other levels too.
+    pub matches: Matches,
     /// `[B, P, 4]`: the point's box, in pixels; only meaningful where positive.
     pub boxes: Tensor<3>,
-    /// `[B, P]`: the point is effective for its box, and on the level that the box trains.
-    pub positive: Tensor<2, Bool>,
     /// `[B, P]`: the point is effective for its box, which trains another level.
     pub other_level: Tensor<2, Bool>,
-    /// `[B, P]`: the point lies in an ignore region or outside of its image.
-    pub ignored: Tensor<2, Bool>,
     /// `[B, C, P]`: the point is left out of the class, being shadowed, ignored or on another level
     /// than the one its box trains.
     pub left_out: Tensor<3, Bool>,
@@ -62,10 +58,11 @@ pub fn online_levels(
     let (batch, slots) = (truth.images(), truth.slots());
     let [_, points] = losses.dims();
     let full = [batch, slots, points];
+    let learnt = &regions.matches;
     let effective = indices(slots, 1, &losses.device())
         .expand(full)
-        .equal(regions.slot.clone().unsqueeze_dim::<3>(1).expand(full))
-        .bool_and(regions.effective.clone().unsqueeze_dim::<3>(1).expand(full))
+        .equal(learnt.slot.clone().unsqueeze_dim::<3>(1).expand(full))
+        .bool_and(learnt.positive.clone().unsqueeze_dim::<3>(1).expand(full))
         .float(); // [B, M, P]
     let count = level_sums(&effective, levels); // [B, M, L]
     let sum = level_sums(&(effective * losses.unsqueeze_dim::<3>(1)), levels);
@@ -115,24 +112,29 @@ impl CenterRegions {
     /// - `level`: `[B, M]`, index of the level of each box
     pub fn select(self, level: Tensor<2, Int>, levels: &[LevelShape]) -> FsafTargets {
         let full @ [_, num_classes, _] = self.shadowed.dims();
-        let of_box = level.gather(1, self.slot.clone()); // [B, P]
+        let Matches {
+            slot,
+            labels,
+            positive: effective,
+            ignored,
+        } = self.matches;
+        let of_box = level.gather(1, slot.clone()); // [B, P]
         let chosen = level_of_points(levels, &of_box.device())
             .expand(of_box.dims())
             .equal(of_box);
-        let other_level = self.effective.clone().bool_and(chosen.clone().bool_not());
+        let other_level = effective.clone().bool_and(chosen.clone().bool_not());
         let wide = |flags: &Tensor<2, Bool>| flags.clone().unsqueeze_dim::<3>(1).expand(full);
-        let own_class = class_is(&self.labels, num_classes).bool_and(wide(&other_level));
+        let own_class = class_is(&labels, num_classes).bool_and(wide(&other_level));
         FsafTargets {
-            left_out: self
-                .shadowed
-                .bool_or(wide(&self.ignored))
-                .bool_or(own_class),
-            slot: self.slot,
-            labels: self.labels,
+            left_out: self.shadowed.bool_or(wide(&ignored)).bool_or(own_class),
+            matches: Matches {
+                slot,
+                labels,
+                positive: effective.bool_and(chosen),
+                ignored,
+            },
             boxes: self.boxes,
-            positive: self.effective.bool_and(chosen),
             other_level,
-            ignored: self.ignored,
             level_losses: None,
         }
     }

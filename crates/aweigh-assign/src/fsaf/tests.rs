@@ -37,8 +37,14 @@ fn where_set(flags: Tensor<2, Bool>) -> Vec<usize> {
 
 /// The effective points and the slots of their boxes.
 fn effective(regions: &CenterRegions) -> Vec<(usize, usize)> {
-    let slot: Vec<i64> = regions.slot.clone().into_data().iter::<i64>().collect();
-    let points = where_set(regions.effective.clone());
+    let slot: Vec<i64> = regions
+        .matches
+        .slot
+        .clone()
+        .into_data()
+        .iter::<i64>()
+        .collect();
+    let points = where_set(regions.matches.positive.clone());
     points.into_iter().map(|p| (p, slot[p] as usize)).collect()
 }
 
@@ -121,7 +127,7 @@ fn the_middle_of_ignore_regions_is_ignored() {
     let truth = scene(&[(MIDDLE, 0)], &[[8.0, 8.0, 24.0, 24.0]]);
     let regions = assign(CenterRegionAssigner::default(), &truth);
     assert_eq!(effective(&regions), []);
-    assert_eq!(where_set(regions.ignored), [10, 19]);
+    assert_eq!(where_set(regions.matches.ignored), [10, 19]);
 }
 
 #[test]
@@ -130,7 +136,7 @@ fn points_beyond_an_image_are_ignored() {
     let regions = assign(CenterRegionAssigner::default(), &truth);
     assert_eq!(effective(&regions), []);
     let beyond = [2, 3, 6, 7, 10, 11, 14, 15, 17, 19];
-    assert_eq!(where_set(regions.ignored), beyond);
+    assert_eq!(where_set(regions.matches.ignored), beyond);
 }
 
 #[test]
@@ -148,7 +154,7 @@ fn the_level_with_the_smallest_mean_loss_trains_the_box() {
         let levels: Vec<i64> = choice.level.clone().into_data().iter::<i64>().collect();
         assert_eq!(levels[..2], [level, 0]);
         let selected = regions.clone().select(choice.level, &LEVELS);
-        assert_eq!(where_set(selected.positive), kept);
+        assert_eq!(where_set(selected.matches.positive), kept);
         let elsewhere = where_set(selected.other_level);
         assert_eq!(elsewhere.len(), 2 - kept.len());
         let of_class = selected

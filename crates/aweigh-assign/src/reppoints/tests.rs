@@ -137,8 +137,14 @@ fn stages_have_targets_of_their_own() {
             base_scale: 4.0,
         };
         let targets = assigner.assign(&LEVELS, predicted.clone(), &truth);
-        assert_eq!(indices(targets.init.positive), expected, "{init:?}");
-        let labels: Vec<i64> = targets.refine.labels.into_data().iter::<i64>().collect();
+        assert_eq!(indices(targets.init.matches.positive), expected, "{init:?}");
+        let labels: Vec<i64> = targets
+            .refine
+            .matches
+            .labels
+            .into_data()
+            .iter::<i64>()
+            .collect();
         assert_eq!(labels, [1; 20]);
         let boxes: Vec<f32> = targets.refine.boxes.into_data().iter::<f32>().collect();
         assert_eq!(boxes, FIRST.repeat(20));

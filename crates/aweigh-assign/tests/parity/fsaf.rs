@@ -20,12 +20,17 @@ fn check(run: &Run<'_>, report: &mut Report) {
     let assigner = options::center_region(run.case, run.options);
     let regions = assigner.assign(&priors, usable, classes, &run.truth);
 
-    let effective: Vec<bool> = regions.effective.into_data().iter::<bool>().collect();
-    let ignored: Vec<bool> = regions.ignored.into_data().iter::<bool>().collect();
-    let slot: Vec<i64> = regions.slot.into_data().iter::<i64>().collect();
+    let effective: Vec<bool> = regions
+        .matches
+        .positive
+        .into_data()
+        .iter::<bool>()
+        .collect();
+    let ignored: Vec<bool> = regions.matches.ignored.into_data().iter::<bool>().collect();
+    let slot: Vec<i64> = regions.matches.slot.into_data().iter::<i64>().collect();
     run.compare_slots(report, &effective, &ignored, &slot);
 
-    let of_points: Vec<i64> = regions.labels.into_data().iter::<i64>().collect();
+    let of_points: Vec<i64> = regions.matches.labels.into_data().iter::<i64>().collect();
     let got: Vec<i64> = (0..points)
         .map(|p| if effective[p] { of_points[p] } else { -1 })
         .collect();

@@ -1,22 +1,23 @@
 //! What an anchor-free branch learns and finds, alone or beside an anchor-based one.
 
+use aweigh_assign::Matches;
 use aweigh_assign::fsaf::{
     CenterRegionAssigner, CenterRegions, FsafTargets, LevelChoice, heuristic_levels, online_levels,
 };
 use aweigh_geometry::{
-    Detection, GroundTruth, LevelShape, PointOrigin, codec::TblrCodec, points::square_anchors,
+    GroundTruth, LevelShape, PointOrigin, codec::TblrCodec, points::square_anchors,
 };
 use aweigh_heads::fsaf::FsafPredictions;
-use aweigh_losses::{IouMode, iou_loss, sigmoid_focal_loss};
+use aweigh_losses::{FocalLoss, IouMode, iou_loss, sigmoid_focal_loss};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::checks::Table;
-use crate::decode::{HostMap, Search};
-use crate::explain::cell_points;
+use crate::explain::{Learns, LeftOut, StageRoles};
+use crate::learnable::{Cause, SizeLimits};
 use crate::losses::one_hot;
-use crate::maps::flatten;
-use crate::{DetectorConfigError, FocalLoss, ImageFrame, InferenceConfig};
+use crate::pyramid::{Pyramid, cell_points, flatten};
+use crate::{Branch, DetectorConfigError};
 
 /// Smallest encoded distance that boxes are compared with: no box is without area.
 const MIN_DISTANCE: f32 = 1e-4;
@@ -83,21 +84,55 @@ impl FsafBranch {
         self.assigner
             .check()
             .map_err(|found| table.inner("assigner", found))?;
-        self.focal.validate(Table(&format!("{path}.focal")))
+        table.focal("focal", &self.focal)
     }
 
-    /// The targets of a batch on the pyramid `levels`; the predictions choose the level of a box.
-    pub(crate) fn targets(
+    /// Whether the level of a box depends on predictions.
+    pub(crate) fn assigns_by_predictions(&self) -> bool {
+        self.level_selection == LevelSelection::Online
+    }
+
+    /// Who learns which box by geometry alone: on one of all levels where losses choose it.
+    pub(crate) fn reachable(
         &self,
-        predictions: &FsafPredictions,
         levels: &[LevelShape],
         truth: &GroundTruth,
+        sizes: SizeLimits,
+    ) -> Matches {
+        // The number of classes matters only for what points are left out of.
+        let regions = self.regions(1, levels, truth);
+        let by_size = self.level_selection == LevelSelection::Heuristic;
+        if by_size && sizes == SizeLimits::Kept {
+            let chosen = heuristic_levels(levels, truth);
+            return regions.select(chosen, levels).matches;
+        }
+        regions.matches
+    }
+
+    /// What to change in the branch whose table is `path`.
+    pub(crate) fn remedy(&self, path: &str, cause: Cause) -> Option<String> {
+        match cause {
+            Cause::OutOfRange => Some(format!("set {path}.level_selection = \"online\"")),
+            Cause::BetweenPoints => Some(format!(
+                "raise {path}.assigner.pos_scale (now {})",
+                self.assigner.pos_scale
+            )),
+            Cause::Ignored | Cause::Hidden => None,
+        }
+    }
+
+    /// The targets of a batch; the predictions choose the level of a box.
+    pub(crate) fn targets(
+        &self,
+        predictions: &Pyramid<FsafPredictions>,
+        truth: &GroundTruth,
     ) -> FsafTargets {
-        let [_, classes, _, _] = predictions.cls_score[0].dims();
+        let levels = &predictions.levels;
+        let [_, classes, _, _] = predictions.maps.cls_score[0].dims();
         let regions = self.regions(classes, levels, truth);
         match self.level_selection {
             LevelSelection::Online => {
-                let choice = self.online_levels(predictions, &regions, levels, truth);
+                let choice = self.online_levels(predictions, &regions, truth);
                 FsafTargets {
                     level_losses: Some(choice.losses),
                     ..regions.select(choice.level, levels)
@@ -122,17 +157,17 @@ impl FsafBranch {
     /// The mean loss of every box on every level, and the level where it is smallest.
     pub fn online_levels(
         &self,
-        predictions: &FsafPredictions,
+        predictions: &Pyramid<FsafPredictions>,
         regions: &CenterRegions,
-        levels: &[LevelShape],
         truth: &GroundTruth,
     ) -> LevelChoice {
-        let logits = flatten(&predictions.cls_score).without_autodiff(); // [B, C, P]
-        let encoded = flatten(&predictions.bbox_pred).without_autodiff(); // [B, 4, P]
+        let levels = &predictions.levels;
+        let logits = flatten(&predictions.maps.cls_score).without_autodiff(); // [B, C, P]
+        let encoded = flatten(&predictions.maps.bbox_pred).without_autodiff(); // [B, 4, P]
         let [_, classes, _] = logits.dims();
-        let wanted = one_hot(regions.labels.clone(), regions.effective.clone(), classes);
+        let target = one_hot(&regions.matches, classes);
         let counted = regions.shadowed.clone().bool_not().float();
-        let cls = sigmoid_focal_loss(logits, wanted, self.focal.config()) * counted;
+        let cls = sigmoid_focal_loss(logits, target, &self.focal) * counted;
         let cls = cls.sum_dim(1).squeeze_dim::<2>(1) * self.focal.weight; // [B, P]
         let bbox = self.box_loss(encoded, regions.boxes.clone(), levels) * self.box_weight;
         online_levels(cls + bbox, regions, levels, truth)
@@ -141,21 +176,20 @@ impl FsafBranch {
     /// The losses of raw predictions against `targets`.
     pub(crate) fn losses(
         &self,
-        predictions: &FsafPredictions,
+        predictions: &Pyramid<FsafPredictions>,
         targets: &FsafTargets,
-        levels: &[LevelShape],
     ) -> BranchLosses {
-        let positive = targets.positive.clone().float(); // [B, P]
+        let positive = targets.matches.positive.clone().float(); // [B, P]
         let positives = positive.clone().sum(); // [1]
         let normaliser = normaliser(positives.clone(), targets);
 
-        let logits = flatten(&predictions.cls_score); // [B, C, P]
+        let logits = flatten(&predictions.maps.cls_score); // [B, C, P]
         let [_, classes, _] = logits.dims();
-        let wanted = one_hot(targets.labels.clone(), targets.positive.clone(), classes);
+        let target = one_hot(&targets.matches, classes);
         let counted = targets.left_out.clone().bool_not().float();
-        let cls = sigmoid_focal_loss(logits, wanted, self.focal.config()) * counted;
-        let encoded = flatten(&predictions.bbox_pred); // [B, 4, P]
-        let bbox = self.box_loss(encoded, targets.boxes.clone(), levels) * positive;
+        let cls = sigmoid_focal_loss(logits, target, &self.focal) * counted;
+        let encoded = flatten(&predictions.maps.bbox_pred); // [B, 4, P]
+        let bbox = self.box_loss(encoded, targets.boxes.clone(), &predictions.levels) * positive;
         BranchLosses {
             cls: cls.sum() / normaliser.clone() * self.focal.weight,
             bbox: bbox.sum() / normaliser * self.box_weight,
@@ -176,28 +210,35 @@ impl FsafBranch {
         square_anchors(levels, self.prior_scale, PointOrigin::Corner, device)
     }
 
-    /// The boxes of each image before NMS, small ones dropped, in original pixels.
-    pub(crate) fn detections(
-        &self,
-        [logits, encoded]: &[HostMap; 2],
-        levels: &[LevelShape],
-        images: &[ImageFrame],
-        test: &InferenceConfig,
-    ) -> Vec<Vec<Detection>> {
+    /// Where detections come from.
+    pub(crate) fn decoding(&self, predictions: &Pyramid<FsafPredictions>) -> Branch<'_> {
+        let points = cell_points(&predictions.levels, PointOrigin::Corner);
+        let strides = predictions.levels.iter().map(|level| level.stride as f32);
+        let strides: Vec<f32> = strides.collect();
+        Branch {
+            logits: flatten(&predictions.maps.cls_score),
+            values: flatten(&predictions.maps.bbox_pred),
+            quality: None,
+            level_points: predictions.level_points(),
+            decode: Box::new(move |found| {
+                let half = 0.5 * self.prior_scale * strides[found.level];
+                let [x, y] = points[found.point];
+                let prior = [x - half, y - half, x + half, y + half];
+                self.codec().decode_host(prior, found.sides(), None)
+            }),
+        }
+    }
+
+    /// What the points learn, for people to look at.
+    pub(crate) fn stage(&self, targets: FsafTargets, levels: &[LevelShape]) -> StageRoles {
         let points = cell_points(levels, PointOrigin::Corner);
-        let search = Search {
-            logits,
-            level_points: levels.iter().map(LevelShape::points).collect(),
-            images,
-            test,
-        };
-        search.detections(|place, found| {
-            let half = 0.5 * self.prior_scale * levels[place.level].stride as f32;
-            let [x, y] = points[found.point];
-            let prior = [x - half, y - half, x + half, y + half];
-            let sides = [0, 1, 2, 3].map(|side| encoded.channel(place.image, side)[found.point]);
-            (self.codec().decode_host(prior, sides, None), found.score)
-        })
+        let learns = Learns::ClassesAndBoxes;
+        StageRoles::new("anchor-free", learns, points, targets.matches)
+            .with_left_out(LeftOut {
+                shadowed: targets.left_out.any_dim(1).squeeze_dim(1),
+                other_level: targets.other_level,
+            })
+            .with_level_losses(targets.level_losses)
     }
 
     fn codec(&self) -> TblrCodec {
@@ -209,11 +250,12 @@ impl FsafBranch {
 
 /// The number of positives; without any, that of background points, at least one per image.
 fn normaliser(positives: Tensor<1>, targets: &FsafTargets) -> Tensor<1> {
-    let background = targets
+    let matches = &targets.matches;
+    let background = matches
         .positive
         .clone()
         .bool_or(targets.other_level.clone())
-        .bool_or(targets.ignored.clone())
+        .bool_or(matches.ignored.clone())
         .bool_not()
         .float(); // [B, P]
     let background = background.sum_dim(1).clamp_min(1.0).sum(); // [1]

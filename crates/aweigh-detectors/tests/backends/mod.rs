@@ -11,8 +11,9 @@ use aweigh_detectors::fovea::FoveaConfig;
 use aweigh_detectors::fsaf::{FsafBranch, FsafConfig};
 use aweigh_detectors::reppoints::RepPointsConfig;
 use aweigh_detectors::retina::RetinaConfig;
-use aweigh_detectors::{Detector, DetectorConfig, TowerNorm};
+use aweigh_detectors::{Detector, DetectorConfig, ImageFrame, Method, Pyramid, TowerNorm};
 use aweigh_geometry::{GroundTruth, TruthHost};
+use aweigh_heads::fcos::FcosPredictions;
 use aweigh_testkit::{device, module};
 use burn::module::Module;
 use burn::optim::{GradientsParams, SgdConfig};
@@ -70,10 +71,11 @@ fn run(detector: Detector, device: &Device) -> Run {
     for step in 0..3 {
         let predictions = model.forward(image.clone());
         if step == 0 {
-            let scores = predictions.cls_score()[0].clone();
+            let (_, scores) = predictions.outputs()[0];
+            let scores = scores[0].clone();
             out.scores = scores.into_data().iter::<f32>().collect();
         }
-        let losses = model.losses(predictions, &truth);
+        let losses = predictions.losses(&truth);
         out.losses.extend(
             losses
                 .parts
@@ -171,17 +173,72 @@ fn retina_with_fsaf_on_wgpu_equals_the_cpu() {
     });
 }
 
+/// Decoding moves numbers and computes with them on the host: nothing may differ at all.
+#[test]
+fn decoding_on_wgpu_equals_the_cpu() {
+    let Some(gpu) = gpu() else { return };
+    let found = [device(), gpu].map(|device| {
+        let predictions = scattered(&device);
+        let frame = ImageFrame {
+            size: [128, 190],
+            scale: [0.5, 0.25],
+        };
+        let method = FcosConfig::default();
+        let candidates = method.candidates(&predictions, &[frame; 2]);
+        (candidates, method.decode(&predictions, &[frame; 2]))
+    });
+    let [cpu, gpu] = &found;
+    assert!(cpu.0[0].len() > 20 && cpu.0[1].is_empty());
+    assert_eq!(cpu, gpu);
+}
+
+/// Predictions for two images of 128 x 192 pixels, most of them below the threshold: all of the
+/// second image.
+fn scattered(device: &Device) -> Pyramid<FcosPredictions> {
+    let noise = |i: usize| ((i * 2_654_435_761) % 4096) as f32 / 4096.0;
+    let map = |[channels, height, width]: [usize; 3], value: &dyn Fn(usize) -> f32| {
+        let count = channels * height * width;
+        let values: Vec<f32> = (0..2 * count).map(value).collect();
+        let shape = [2, channels, height, width];
+        Tensor::<4>::from_data(TensorData::new(values, shape), device)
+    };
+    let levels = [[16, 24], [8, 12]];
+    let maps = |channels: usize, value: &dyn Fn(usize, usize) -> f32| {
+        let map = |[height, width]: [usize; 2]| {
+            let in_image = channels * height * width;
+            let value = |i: usize| value(i / in_image, i);
+            map([channels, height, width], &value)
+        };
+        levels.map(map).to_vec()
+    };
+    let logit = |image: usize, i: usize| noise(i) * 7.0 - 9.5 - 20.0 * image as f32;
+    let cls_score = maps(5, &logit);
+    let features = Pyramid::new(cls_score.clone(), &[8, 16]);
+    features.map(|_| FcosPredictions {
+        cls_score,
+        bbox_pred: maps(4, &|_, i| 4.0 * noise(i + 1)),
+        centerness: maps(1, &|_, i| 4.0 * noise(i + 2) - 2.0),
+    })
+}
+
+/// The device that the CPU is compared with; without one there is nothing to do.
+#[allow(clippy::print_stdout)]
+fn gpu() -> Option<Device> {
+    if Device::enumerate(DeviceType::Wgpu).into_vec().is_empty() {
+        println!("not run: no wgpu adapter");
+        return None;
+    }
+    Some(Device::wgpu(DeviceKind::DefaultDevice))
+}
+
 /// Runs a detector on both and compares.
 #[allow(clippy::print_stdout)]
 fn check(config: &DetectorConfig) {
-    if Device::enumerate(DeviceType::Wgpu).into_vec().is_empty() {
-        println!("not run: no wgpu adapter");
-        return;
-    }
+    let Some(gpu) = gpu() else { return };
     let cpu = device();
     let detector = config.init(&cpu).expect("a detector");
     let started = std::time::Instant::now();
-    let gpu = run(detector.clone(), &Device::wgpu(DeviceKind::DefaultDevice));
+    let gpu = run(detector.clone(), &gpu);
     println!("wgpu: {:.0} s", started.elapsed().as_secs_f64());
     let cpu = run(detector, &cpu);
 

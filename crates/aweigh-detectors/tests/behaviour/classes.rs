@@ -9,19 +9,19 @@ use aweigh_detectors::fovea::FoveaConfig;
 use aweigh_detectors::fsaf::{FsafBranch, FsafConfig};
 use aweigh_detectors::reppoints::RepPointsConfig;
 use aweigh_detectors::retina::{Anchors, RetinaConfig};
-use aweigh_detectors::{Detector, DetectorConfig, Method};
+use aweigh_detectors::{Detector, DetectorConfig};
 use aweigh_testkit::device;
 use burn::store::{ModuleSnapshot, bridge};
 use burn::tensor::TensorData;
 
-use super::tiny;
+use super::{fcos, fovea, fsaf, reppoints, retina, title};
 
 type Tensors = BTreeMap<String, TensorData>;
 
-fn detector(method: &Method, classes: usize) -> Detector {
+fn detector(config: &DetectorConfig, classes: usize) -> Detector {
     let config = DetectorConfig {
         num_classes: Some(classes),
-        ..tiny(method.clone())
+        ..config.clone()
     };
     config.init(&device()).expect("a detector")
 }
@@ -39,8 +39,8 @@ fn checkpoint(tensors: &Tensors) -> Checkpoint {
     Checkpoint::from_tensors(Path::new("coco.pth"), tensors.clone())
 }
 
-fn retina(scales_per_octave: usize, fsaf: Option<FsafBranch>) -> Method {
-    Method::Retina(RetinaConfig {
+fn retina(scales_per_octave: usize, fsaf: Option<FsafBranch>) -> DetectorConfig {
+    retina::tiny(RetinaConfig {
         anchors: Anchors {
             scales_per_octave,
             ..Anchors::default()
@@ -52,9 +52,9 @@ fn retina(scales_per_octave: usize, fsaf: Option<FsafBranch>) -> Method {
 
 #[test]
 fn class_layers_start_anew_and_the_rest_is_loaded() {
-    let check = |method: Method, layers: &[&str]| {
-        let title = method.title();
-        let (trained, fresh) = (detector(&method, 7), detector(&method, 3));
+    let check = |config: DetectorConfig, layers: &[&str]| {
+        let title = title(&config);
+        let (trained, fresh) = (detector(&config, 7), detector(&config, 3));
         let (trained, own) = (tensors(&trained), tensors(&fresh));
         let names: Vec<String> = fresh.class_layers().into_iter().map(|l| l.name).collect();
         assert_eq!(names, layers, "{title}");
@@ -64,23 +64,17 @@ fn class_layers_start_anew_and_the_rest_is_loaded() {
         let loaded = tensors(&weights.load_into(fresh).expect("fits"));
         for (name, found) in &loaded {
             let of_classes = layers.iter().any(|l| name.starts_with(&format!("{l}.")));
-            let wanted = if of_classes { &own } else { &trained };
-            assert_eq!(found, &wanted[name], "{title}: {name}");
+            let expected = if of_classes { &own } else { &trained };
+            assert_eq!(found, &expected[name], "{title}: {name}");
         }
     };
-    check(Method::Fcos(FcosConfig::default()), &["bbox_head.conv_cls"]);
+    check(fcos::tiny(FcosConfig::default()), &["bbox_head.conv_cls"]);
+    check(fovea::tiny(FoveaConfig::default()), &["bbox_head.conv_cls"]);
     check(
-        Method::Fovea(FoveaConfig::default()),
-        &["bbox_head.conv_cls"],
-    );
-    check(
-        Method::RepPoints(RepPointsConfig::default()),
+        reppoints::tiny(RepPointsConfig::default()),
         &["bbox_head.reppoints_cls_out"],
     );
-    check(
-        Method::Fsaf(FsafConfig::default()),
-        &["bbox_head.retina_cls"],
-    );
+    check(fsaf::tiny(FsafConfig::default()), &["bbox_head.retina_cls"]);
     check(retina(3, None), &["bbox_head.retina_cls"]);
     check(
         retina(3, Some(FsafBranch::default())),
@@ -90,8 +84,8 @@ fn class_layers_start_anew_and_the_rest_is_loaded() {
 
 #[test]
 fn class_layers_of_as_many_classes_are_loaded() {
-    let method = Method::Fcos(FcosConfig::default());
-    let (trained, fresh) = (tensors(&detector(&method, 3)), detector(&method, 3));
+    let config = fcos::tiny(FcosConfig::default());
+    let (trained, fresh) = (tensors(&detector(&config, 3)), detector(&config, 3));
     let mut weights = checkpoint(&trained);
     assert_eq!(weights.renew_classes(&fresh, &fresh.class_layers()), None);
     let loaded = weights.load_into(fresh).expect("fits");
@@ -99,8 +93,8 @@ fn class_layers_of_as_many_classes_are_loaded() {
 }
 
 /// Nothing starts anew with these tensors, which a detector of three classes refuses.
-fn refuse(trained: &Tensors, method: &Method, parts: &[&str]) {
-    let fresh = detector(method, 3);
+fn refuse(trained: &Tensors, config: &DetectorConfig, parts: &[&str]) {
+    let fresh = detector(config, 3);
     let mut weights = checkpoint(trained);
     assert_eq!(weights.renew_classes(&fresh, &fresh.class_layers()), None);
     let error = weights.load_into(fresh).expect_err("does not fit");
@@ -111,7 +105,7 @@ fn refuse(trained: &Tensors, method: &Method, parts: &[&str]) {
 
 #[test]
 fn other_differences_are_refused() {
-    let fcos = Method::Fcos(FcosConfig::default());
+    let fcos = fcos::tiny(FcosConfig::default());
     let mut no_bias = tensors(&detector(&fcos, 7));
     no_bias.remove("bbox_head.conv_cls.bias");
     refuse(&no_bias, &fcos, &["1 missing in the file", "conv_cls.bias"]);

@@ -1,6 +1,6 @@
 //! Which points each box trains, as it is told to people.
 
-use aweigh_detectors::Method;
+use aweigh_detectors::DetectorConfig;
 use aweigh_detectors::explain::{Explanation, Learns, PointRole, Stage};
 use aweigh_detectors::fcos::FcosConfig;
 use aweigh_detectors::fsaf::{FsafBranch, FsafConfig, LevelSelection};
@@ -8,23 +8,23 @@ use aweigh_detectors::retina::RetinaConfig;
 use aweigh_geometry::{GroundTruth, TruthHost};
 use aweigh_testkit::device;
 
-use super::{images, recipes, tiny, truth};
+use super::{fcos, fsaf, images, recipes, retina, title, truth};
 
 /// One large box, one small, and none of an image.
 const BOXES: [[f32; 4]; 2] = [[8.0, 8.0, 88.0, 60.0], [40.0, 4.0, 56.0, 20.0]];
 
-fn joint() -> Method {
-    Method::Retina(RetinaConfig {
+fn joint() -> DetectorConfig {
+    retina::tiny(RetinaConfig {
         fsaf: Some(FsafBranch::default()),
         ..RetinaConfig::default()
     })
 }
 
-fn explain(method: Method, batch: &[TruthHost; 2]) -> Vec<Explanation> {
+fn explain(config: &DetectorConfig, batch: &[TruthHost; 2]) -> Vec<Explanation> {
     let device = device();
-    let detector = tiny(method).init(&device).expect("a detector");
+    let detector = config.init(&device).expect("a detector");
     let truth = GroundTruth::from_host(batch, &device);
-    detector.explain(&detector.forward(images(&device)), &truth)
+    detector.forward(images(&device)).explain(&truth)
 }
 
 /// Number of points of a stage that learn a box.
@@ -38,9 +38,9 @@ fn trained(stage: &Stage, slot: usize) -> usize {
 
 #[test]
 fn every_box_of_every_method_trains_points_of_its_own_image() {
-    for method in recipes().into_iter().chain([joint()]) {
-        let title = method.title();
-        let found = explain(method, &[truth(&BOXES, &[]), truth(&[], &[])]);
+    for config in recipes().into_iter().chain([joint()]) {
+        let title = title(&config);
+        let found = explain(&config, &[truth(&BOXES, &[]), truth(&[], &[])]);
         let [with, without] = found.as_slice() else {
             panic!("{title}: one explanation per image");
         };
@@ -69,7 +69,7 @@ fn stages_have_the_names_of_their_method() {
     let names: Vec<Vec<&str>> = recipes()
         .into_iter()
         .chain([joint()])
-        .map(|method| explain(method, &[truth(&BOXES, &[]), truth(&[], &[])]))
+        .map(|config| explain(&config, &[truth(&BOXES, &[]), truth(&[], &[])]))
         .map(|found| found[0].stages.iter().map(|stage| stage.name).collect())
         .collect();
     for wanted in [
@@ -87,7 +87,7 @@ fn stages_have_the_names_of_their_method() {
 fn points_and_roles_are_those_of_the_targets() {
     let boxes = [[8.0, 8.0, 32.0, 24.0]];
     let batch = [truth(&boxes, &[[60.0, 0.0, 96.0, 24.0]]), truth(&[], &[])];
-    let found = explain(Method::Fcos(FcosConfig::default()), &batch);
+    let found = explain(&fcos::tiny(FcosConfig::default()), &batch);
     let first = &found[0].stages[0].levels[0];
     assert_eq!((first.shape.height, first.shape.width), (8, 12));
     let at = |role: PointRole| -> Vec<[f32; 2]> {
@@ -118,8 +118,8 @@ fn points_and_roles_are_those_of_the_targets() {
 #[test]
 fn a_stage_of_boxes_alone_ignores_nothing() {
     let whole = [-64.0, -64.0, 160.0, 128.0];
-    for method in recipes() {
-        let found = explain(method, &[truth(&BOXES, &[whole]), truth(&[], &[])]);
+    for config in recipes() {
+        let found = explain(&config, &[truth(&BOXES, &[whole]), truth(&[], &[])]);
         for stage in &found[0].stages {
             let ignored: usize = stage
                 .levels
@@ -138,8 +138,8 @@ fn a_stage_of_boxes_alone_ignores_nothing() {
 
 #[test]
 fn a_box_trains_the_level_of_its_smallest_loss() {
-    for method in [Method::Fsaf(FsafConfig::default()), joint()] {
-        let found = explain(method, &[truth(&BOXES, &[]), truth(&[], &[])]);
+    for config in [fsaf::tiny(FsafConfig::default()), joint()] {
+        let found = explain(&config, &[truth(&BOXES, &[]), truth(&[], &[])]);
         let stage = found[0].stages.last().expect("a stage");
         let losses = stage.level_losses.as_ref().expect("losses of levels");
         assert_eq!(losses.len(), BOXES.len());
@@ -167,12 +167,10 @@ fn only_losses_that_choose_levels_are_told() {
         },
         ..FsafConfig::default()
     };
-    for method in [
-        Method::Fsaf(heuristic),
-        Method::Retina(RetinaConfig::default()),
-    ] {
+    for config in [fsaf::tiny(heuristic), retina::tiny(RetinaConfig::default())] {
+        let method = config.method().expect("one method");
         assert!(!method.assigns_by_predictions());
-        let found = explain(method, &[truth(&BOXES, &[]), truth(&[], &[])]);
+        let found = explain(&config, &[truth(&BOXES, &[]), truth(&[], &[])]);
         assert!(
             found[0]
                 .stages

@@ -2,9 +2,22 @@
 
 use aweigh_backbone::{ExtraLevels, FpnConfig};
 use aweigh_detectors::fovea::FoveaConfig;
-use aweigh_detectors::{DetectorConfig, Method, Score, TowerNorm};
+use aweigh_detectors::{DetectorConfig, Score, TowerNorm};
 
-use super::{check, message, tiny, truth};
+use super::{NORM, base, check, message, truth};
+
+/// A detector of a few thousand parameters.
+pub(super) fn tiny(fovea: FoveaConfig) -> DetectorConfig {
+    DetectorConfig {
+        fovea: Some(FoveaConfig {
+            feat_channels: 8,
+            stacked_convs: 1,
+            norm: NORM,
+            ..fovea
+        }),
+        ..base()
+    }
+}
 
 /// The plain head, the same with deformable last convolutions, and the aligned head.
 pub(super) fn recipes() -> [FoveaConfig; 3] {
@@ -26,7 +39,7 @@ fn boxes_of_zero_size_and_larger_than_every_range_train() {
     let huge = [-9e3, -9e3, 9e3, 9e3];
     for fovea in recipes() {
         let batch = [truth(&[empty, line], &[]), truth(&[huge], &[])];
-        let (_, positives) = check(Method::Fovea(fovea), batch);
+        let (_, positives) = check(&tiny(fovea), batch);
         assert_eq!(positives, 0.0);
     }
 }
@@ -36,14 +49,14 @@ fn a_box_in_two_ranges_trains_two_levels() {
     // Of size 40: four cells around its centre on stride 8, the one at its centre on stride 16.
     let boxes = truth(&[[4.0, 4.0, 44.0, 44.0]], &[]);
     let fovea = FoveaConfig::default();
-    let (_, positives) = check(Method::Fovea(fovea), [boxes, truth(&[], &[])]);
+    let (_, positives) = check(&tiny(fovea), [boxes, truth(&[], &[])]);
     assert_eq!(positives, 4.0 + 1.0);
 }
 
 #[test]
 fn errors_name_the_key() {
     let changed = |change: fn(&mut FoveaConfig)| {
-        let mut config = tiny(Method::Fovea(FoveaConfig::default()));
+        let mut config = tiny(FoveaConfig::default());
         change(config.fovea.as_mut().expect("a table"));
         message(&config)
     };

@@ -1,9 +1,22 @@
 //! FSAF alone.
 
 use aweigh_detectors::fsaf::{CenterRegionAssigner, FsafBranch, FsafConfig, LevelSelection};
-use aweigh_detectors::{Method, Score};
+use aweigh_detectors::{DetectorConfig, Score};
 
-use super::{check, message, tiny, truth};
+use super::{NORM, base, check, message, truth};
+
+/// A detector of a few thousand parameters.
+pub(super) fn tiny(fsaf: FsafConfig) -> DetectorConfig {
+    DetectorConfig {
+        fsaf: Some(FsafConfig {
+            feat_channels: 8,
+            stacked_convs: 1,
+            norm: NORM,
+            ..fsaf
+        }),
+        ..base()
+    }
+}
 
 /// The reference's regions, the paper's, and levels by size.
 pub(super) fn recipes() -> [FsafConfig; 3] {
@@ -33,7 +46,7 @@ fn boxes_of_zero_size_train_nothing() {
     let boxes = [[20.0, 20.0, 20.0, 20.0], [10.0, 4.0, 50.0, 4.0]];
     for fsaf in recipes() {
         let batch = [truth(&boxes, &[]), truth(&[], &[])];
-        let (_, positives) = check(Method::Fsaf(fsaf), batch);
+        let (_, positives) = check(&tiny(fsaf), batch);
         assert_eq!(positives, 0.0);
     }
 }
@@ -43,7 +56,7 @@ fn every_box_trains_one_level() {
     // Its middle is around (32, 32), a point of the levels of stride 8, 16 and 32.
     let boxes = truth(&[[16.0, 16.0, 48.0, 48.0]], &[]);
     for fsaf in recipes() {
-        let (_, positives) = check(Method::Fsaf(fsaf), [boxes.clone(), truth(&[], &[])]);
+        let (_, positives) = check(&tiny(fsaf), [boxes.clone(), truth(&[], &[])]);
         assert_eq!(positives, 1.0);
     }
 }
@@ -51,7 +64,7 @@ fn every_box_trains_one_level() {
 #[test]
 fn errors_name_the_key() {
     let check = |change: fn(&mut FsafConfig), parts: [&str; 2]| {
-        let mut config = tiny(Method::Fsaf(FsafConfig::default()));
+        let mut config = tiny(FsafConfig::default());
         change(config.fsaf.as_mut().expect("a table"));
         let text = message(&config);
         for part in parts {

@@ -1,19 +1,19 @@
 //! Which boxes can be learnt is what the assigners do with them.
 
-use aweigh_detectors::Method;
+use aweigh_detectors::DetectorConfig;
 use aweigh_detectors::fcos::FcosConfig;
 use aweigh_detectors::fovea::FoveaConfig;
 use aweigh_detectors::fsaf::{FsafBranch, FsafConfig, LevelSelection};
 use aweigh_detectors::learnable::{
     Cause::{self, BetweenPoints, Hidden, Ignored, OutOfRange},
-    Scene,
+    Scene, unlearnt,
 };
 use aweigh_detectors::reppoints::{InitAssigner, PointAssigner, RepPointsConfig, ShortLevel};
 use aweigh_detectors::retina::{MaxIouAssigner, RetinaConfig};
 use aweigh_geometry::{GroundTruth, TruthHost};
 use aweigh_testkit::device;
 
-use super::{images, recipes, tiny, truth};
+use super::{fcos, fovea, fsaf, images, recipes, reppoints, retina, title, truth};
 
 /// `[height, width]` of the image, of which the batch has another as large as its input.
 const SIZE: [usize; 2] = [48, 80];
@@ -21,9 +21,9 @@ const SIZE: [usize; 2] = [48, 80];
 /// The whole image.
 const WHOLE: [f32; 4] = [0.0, 0.0, 80.0, 48.0];
 
-fn scene(method: &Method, truth: TruthHost) -> Scene {
+fn scene(config: &DetectorConfig, truth: TruthHost) -> Scene {
     Scene {
-        levels: tiny(method.clone()).level_shapes([64, 96]).expect("fits"),
+        levels: config.level_shapes([64, 96]).expect("fits"),
         size: SIZE,
         truth,
     }
@@ -53,27 +53,27 @@ fn mixture() -> TruthHost {
 #[test]
 fn boxes_that_are_not_learnt_have_no_positive_point() {
     let device = device();
-    let joint = Method::Retina(RetinaConfig {
+    let joint = retina::tiny(RetinaConfig {
         fsaf: Some(FsafBranch::default()),
         ..RetinaConfig::default()
     });
-    for method in recipes().into_iter().chain([joint]) {
-        let title = method.title();
-        let detector = tiny(method.clone()).init(&device).expect("a detector");
-        let scene = scene(&method, mixture());
+    for config in recipes().into_iter().chain([joint]) {
+        let title = title(&config);
+        let detector = config.init(&device).expect("a detector");
+        let scene = scene(&config, mixture());
         let batch = [scene.truth.clone(), truth(&[], &[])];
         let batch = GroundTruth::from_host(&batch, &device).with_sizes(&[SIZE, [64, 96]]);
         let predictions = detector.forward(images(&device));
-        assert_eq!(scene.levels, detector.level_shapes(&predictions), "{title}");
-        let found = detector.explain(&predictions, &batch);
+        assert_eq!(scene.levels, predictions.levels(), "{title}");
+        let found = predictions.explain(&batch);
         // What the second stage of RepPoints learns depends on predictions.
-        let geometric = match method {
-            Method::RepPoints(_) => &found[0].stages[..1],
-            _ => &found[0].stages,
+        let geometric = match config.reppoints {
+            Some(_) => &found[0].stages[..1],
+            None => &found[0].stages,
         };
         let levels = geometric.iter().flat_map(|stage| &stage.levels);
         let levels: Vec<_> = levels.collect();
-        let causes = method.unlearnt(&scene, &device);
+        let causes = unlearnt(detector.method(), &scene, &device);
         assert_eq!(causes.len(), scene.truth.boxes.len());
         for (slot, cause) in causes.iter().enumerate() {
             let learnt = levels.iter().any(|level| level.trained_by(slot) > 0);
@@ -84,20 +84,25 @@ fn boxes_that_are_not_learnt_have_no_positive_point() {
     }
 }
 
-fn check(method: &Method, boxes: &[[f32; 4]], expected: &[Option<Cause>]) {
-    let causes = method.unlearnt(&scene(method, truth(boxes, &[])), &device());
-    assert_eq!(causes, expected, "{}: {boxes:?}", method.title());
+fn check(config: &DetectorConfig, boxes: &[[f32; 4]], expected: &[Option<Cause>]) {
+    let causes = causes(config, truth(boxes, &[]));
+    assert_eq!(causes, expected, "{}: {boxes:?}", title(config));
+}
+
+fn causes(config: &DetectorConfig, truth: TruthHost) -> Vec<Option<Cause>> {
+    let method = config.method().expect("one method");
+    unlearnt(method, &scene(config, truth), &device())
 }
 
 #[test]
 fn small_boxes_lie_between_points() {
-    let fcos = Method::Fcos(FcosConfig::default());
-    let fovea = Method::Fovea(FoveaConfig::default());
-    let fsaf = Method::Fsaf(FsafConfig::default());
-    for method in [&fcos, &fovea, &fsaf] {
-        check(method, &[[9.0, 9.0, 11.0, 11.0]], &[Some(BetweenPoints)]);
-        check(method, &[[8.0, 8.0, 40.0, 40.0]], &[None]);
-        check(method, &[], &[]);
+    let fcos = fcos::tiny(FcosConfig::default());
+    let fovea = fovea::tiny(FoveaConfig::default());
+    let fsaf = fsaf::tiny(FsafConfig::default());
+    for config in [&fcos, &fovea, &fsaf] {
+        check(config, &[[9.0, 9.0, 11.0, 11.0]], &[Some(BetweenPoints)]);
+        check(config, &[[8.0, 8.0, 40.0, 40.0]], &[None]);
+        check(config, &[], &[]);
     }
     // Around a point of stride 16, but of a size that stride 8 is for.
     check(&fcos, &[[7.0, 7.0, 9.0, 9.0]], &[Some(BetweenPoints)]);
@@ -111,12 +116,12 @@ fn boxes_of_other_sizes_than_every_level_are_out_of_range() {
             .to_vec(),
         ..FcosConfig::default()
     };
-    check(&Method::Fcos(bounded), &[WHOLE], &[Some(OutOfRange)]);
+    check(&fcos::tiny(bounded), &[WHOLE], &[Some(OutOfRange)]);
     let bounded = FoveaConfig {
         scale_ranges: vec![[1.0, 8.0]; 5],
         ..FoveaConfig::default()
     };
-    check(&Method::Fovea(bounded), &[WHOLE], &[Some(OutOfRange)]);
+    check(&fovea::tiny(bounded), &[WHOLE], &[Some(OutOfRange)]);
     // The second box has points of stride 8 only, and the size of stride 16.
     let by_size = FsafConfig {
         branch: FsafBranch {
@@ -128,7 +133,7 @@ fn boxes_of_other_sizes_than_every_level_are_out_of_range() {
     let wide = [1.0, 23.0, 79.0, 25.0];
     let high = [23.5, -9e3, 24.5, 9e3];
     let expected = [None, Some(OutOfRange)];
-    check(&Method::Fsaf(by_size), &[wide, high], &expected);
+    check(&fsaf::tiny(by_size), &[wide, high], &expected);
 }
 
 #[test]
@@ -136,21 +141,20 @@ fn boxes_are_hidden_by_others() {
     let twice = [[8.0, 8.0, 16.0, 16.0]; 2];
     let first_wins = [None, Some(Hidden)];
     let last_wins = [Some(Hidden), None];
-    check(&Method::Fcos(FcosConfig::default()), &twice, &first_wins);
-    check(&Method::Fovea(FoveaConfig::default()), &twice, &last_wins);
+    check(&fcos::tiny(FcosConfig::default()), &twice, &first_wins);
+    check(&fovea::tiny(FoveaConfig::default()), &twice, &last_wins);
     let near = [[9.0, 9.0, 11.0, 11.0], [10.0, 10.0, 12.0, 12.0]];
     let reppoints = RepPointsConfig::default();
-    check(&Method::RepPoints(reppoints), &near, &first_wins);
+    check(&reppoints::tiny(reppoints), &near, &first_wins);
     let small = [[9.0, 9.0, 11.0, 11.0]; 2];
-    check(&Method::Retina(RetinaConfig::default()), &small, &last_wins);
+    check(&retina::tiny(RetinaConfig::default()), &small, &last_wins);
 }
 
 #[test]
 fn ignore_regions_take_the_points_of_fsaf() {
-    let method = Method::Fsaf(FsafConfig::default());
+    let config = fsaf::tiny(FsafConfig::default());
     let truth = truth(&[[16.0, 8.0, 48.0, 40.0]], &[[-64.0, -64.0, 160.0, 128.0]]);
-    let causes = method.unlearnt(&scene(&method, truth), &device());
-    assert_eq!(causes, [Some(Ignored)]);
+    assert_eq!(causes(&config, truth), [Some(Ignored)]);
 }
 
 #[test]
@@ -163,11 +167,7 @@ fn anchors_may_need_more_overlap_than_there_is() {
         ..RetinaConfig::default()
     };
     let boxes = [[9.0, 9.0, 11.0, 11.0], [16.0, 8.0, 48.0, 40.0]];
-    check(
-        &Method::Retina(strict),
-        &boxes,
-        &[Some(BetweenPoints), None],
-    );
+    check(&retina::tiny(strict), &boxes, &[Some(BetweenPoints), None]);
 }
 
 #[test]
@@ -181,27 +181,27 @@ fn levels_that_are_too_short_do_not_panic() {
         init_assigner: InitAssigner::Point(many),
         ..RepPointsConfig::default()
     };
-    check(&Method::RepPoints(reppoints), &[WHOLE], &[None]);
+    check(&reppoints::tiny(reppoints), &[WHOLE], &[None]);
 }
 
 #[test]
 fn remedies_name_the_key() {
-    let check = |method: Method, cause, expected: Option<&str>| {
-        let remedy = method.remedy(cause);
-        assert_eq!(remedy.as_deref(), expected, "{}", method.title());
+    let check = |config: DetectorConfig, cause, expected: Option<&str>| {
+        let remedy = config.method().expect("one method").remedy(cause);
+        assert_eq!(remedy.as_deref(), expected, "{}", title(&config));
     };
     let fcos = |radius| {
-        Method::Fcos(FcosConfig {
+        fcos::tiny(FcosConfig {
             center_sample_radius: radius,
             ..FcosConfig::default()
         })
     };
-    let joint = Method::Retina(RetinaConfig {
+    let joint = retina::tiny(RetinaConfig {
         fsaf: Some(FsafBranch::default()),
         ..RetinaConfig::default()
     });
-    let fovea = Method::Fovea(FoveaConfig::default());
-    let reppoints = Method::RepPoints(RepPointsConfig::default());
+    let fovea = fovea::tiny(FoveaConfig::default());
+    let reppoints = reppoints::tiny(RepPointsConfig::default());
     check(
         fcos(1.5),
         OutOfRange,

@@ -2,11 +2,26 @@
 
 use aweigh_detectors::fsaf::FsafBranch;
 use aweigh_detectors::retina::{DeltaLoss, RetinaConfig};
-use aweigh_detectors::{Method, Predictions, Score};
-use aweigh_geometry::GroundTruth;
+use aweigh_detectors::{DetectorConfig, ImageFrame, Method, Pyramid, Score};
+use aweigh_geometry::{GroundTruth, LevelShape};
+use aweigh_heads::{DenseHead, DenseHeadConfig};
 use aweigh_testkit::device;
+use burn::tensor::{Distribution, Tensor};
 
-use super::{check, images, keep_every_score, message, tiny, truth};
+use super::{NORM, base, check, images, keeping_every_score, message, truth};
+
+/// A detector of a few thousand parameters.
+pub(super) fn tiny(retina: RetinaConfig) -> DetectorConfig {
+    DetectorConfig {
+        retina: Some(RetinaConfig {
+            feat_channels: 8,
+            stacked_convs: 1,
+            norm: NORM,
+            ..retina
+        }),
+        ..base()
+    }
+}
 
 /// Alone with both box losses, and joint with FSAF.
 pub(super) fn recipes() -> [RetinaConfig; 3] {
@@ -29,7 +44,7 @@ fn boxes_of_zero_size_train_nothing() {
     let boxes = [[20.0, 20.0, 20.0, 20.0], [10.0, 4.0, 50.0, 4.0]];
     for retina in recipes() {
         let batch = [truth(&boxes, &[]), truth(&[], &[])];
-        let (_, positives) = check(Method::Retina(retina), batch);
+        let (_, positives) = check(&tiny(retina), batch);
         assert_eq!(positives, 0.0);
     }
 }
@@ -42,7 +57,7 @@ fn both_branches_train_on_any_batch() {
         ([boxes, empty.clone()], true),
         ([empty.clone(), empty], false),
     ] {
-        let (parts, positives) = check(Method::Retina(joint()), batch);
+        let (parts, positives) = check(&tiny(joint()), batch);
         assert_eq!(positives > 0.0, trains);
         let expected = [
             ("loss_cls", true),
@@ -60,24 +75,25 @@ fn both_branches_train_on_any_batch() {
 
 #[test]
 fn candidates_are_those_of_both_branches() {
-    let device = device();
-    let mut config = tiny(Method::Retina(joint()));
-    keep_every_score(&mut config);
-    let detector = config.init(&device).expect("a detector");
-    let Method::Retina(with) = detector.method() else {
-        panic!("the method");
+    let config = keeping_every_score(&tiny(joint()));
+    let levels = config.level_shapes([64, 96]).expect("fits");
+    let strides: Vec<usize> = levels.iter().map(|level| level.stride).collect();
+    let map = |level: &LevelShape| {
+        let shape = [2, 8, level.height, level.width];
+        Tensor::random(shape, Distribution::Normal(0.0, 1.0), &device())
     };
-    let Predictions::Retina(mut predictions) = detector.forward(images(&device)) else {
-        panic!("predictions of the method");
-    };
-    let levels = detector.level_shapes(&Predictions::Retina(predictions.clone()));
-    let frame = aweigh_detectors::ImageFrame {
+    let features = Pyramid::new(levels.iter().map(map).collect(), &strides);
+    let specs = config.levels().expect("fits");
+    let method = config.retina.expect("the table");
+    let head = method.head(3, &specs).init(&device());
+    let mut predictions = features.map(|maps| head.forward(maps));
+    let frame = ImageFrame {
         size: [64, 96],
         scale: [1.0, 1.0],
     };
-    let merged = with.candidates(&predictions, &levels, &[frame; 2]);
-    predictions.anchor_free = None;
-    let anchors = with.candidates(&predictions, &levels, &[frame; 2]);
+    let merged = method.candidates(&predictions, &[frame; 2]);
+    predictions.maps.anchor_free = None;
+    let anchors = method.candidates(&predictions, &[frame; 2]);
     // Anchors and points of all levels, three classes, at most a thousand per level.
     let cells = levels.iter().map(|level| level.points());
     let free: usize = cells.map(|cells| (3 * cells).min(1000)).sum();
@@ -92,12 +108,10 @@ fn candidates_are_those_of_both_branches() {
 #[test]
 fn the_branch_shares_the_towers() {
     let device = device().autodiff();
-    let detector = tiny(Method::Retina(joint()))
-        .init(&device)
-        .expect("a detector");
+    let detector = tiny(joint()).init(&device).expect("a detector");
     let batch = [truth(&[[16.0, 16.0, 48.0, 48.0]], &[]), truth(&[], &[])];
     let truth = GroundTruth::from_host(&batch, &device);
-    let losses = detector.losses(detector.forward(images(&device)), &truth);
+    let losses = detector.forward(images(&device)).losses(&truth);
     let free = losses
         .parts
         .iter()
@@ -120,7 +134,7 @@ fn the_branch_shares_the_towers() {
 #[test]
 fn errors_name_the_key() {
     let check = |change: fn(&mut RetinaConfig), parts: [&str; 2]| {
-        let mut config = tiny(Method::Retina(joint()));
+        let mut config = tiny(joint());
         change(config.retina.as_mut().expect("a table"));
         let text = message(&config);
         for part in parts {

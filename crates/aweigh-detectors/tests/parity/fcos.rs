@@ -1,15 +1,10 @@
 //! FCOS heads of mmdetection 3.x: raw outputs, targets, losses, gradients, candidates, detections.
 
 use aweigh_detectors::fcos::FcosConfig;
-use aweigh_geometry::GroundTruth;
-use aweigh_heads::fcos::FcosPredictions;
 use aweigh_testkit::options::size;
-use aweigh_testkit::{Case, Report, cases, device, module};
+use aweigh_testkit::{Case, Report, cases};
 
-use super::shared::{
-    LOSS, OUTPUT, PIXELS, Pyramid, TARGET, class_ids, compare_detections, compare_gradients,
-    compare_maps, features, is_head, level_rows, plain, pyramid, truth,
-};
+use super::shared::{OUTPUT, PIXELS, Setup, TARGET, class_ids, is_head, level_rows};
 use crate::options;
 
 #[test]
@@ -20,98 +15,60 @@ fn heads() {
 }
 
 fn check(case: &Case) {
-    let head_options = &case.meta["head"];
-    let config = options::fcos(case, head_options, &head_options["test_cfg"]);
-    let strides = options::strides_or(&head_options["strides"], options::STRIDES_FROM_4);
-    let pyramid = pyramid(case, &strides);
-    let classes = size(&head_options["num_classes"]);
-    let mut head = config
-        .head(classes, &pyramid.specs)
-        .init(&device().autodiff());
-    module::load(&mut head, case, "param/", &[]);
-
-    let features = features(case, &pyramid);
-    let predictions = head.forward(features.clone());
+    let head = &case.meta["head"];
+    let method = options::fcos(case, head, &head["test_cfg"]);
+    let strides = options::strides_or(&head["strides"], options::STRIDES_FROM_4);
+    let setup = Setup::loaded(case, method, &strides);
     let mut report = Report::new(case);
-    outputs(&mut report, case, &config, &pyramid, &predictions);
-
-    let truth = truth(case);
-    targets(&mut report, case, &config, &pyramid, &truth);
-
-    let plain = FcosPredictions {
-        cls_score: plain(&predictions.cls_score),
-        bbox_pred: plain(&predictions.bbox_pred),
-        centerness: plain(&predictions.centerness),
-    };
-    let losses = config.losses(predictions, config.targets(&pyramid.shapes, &truth));
-    for (name, part) in &losses.parts {
-        report.tensor(part.clone(), &format!("loss/{name}"), LOSS);
-    }
-    report.tensor(losses.total.clone(), "loss/total", LOSS);
-    compare_gradients(&mut report, case, &head, &features, &losses.total);
-
-    let levels = &pyramid.shapes;
-    compare_detections(
-        &mut report,
-        case,
-        |frames| config.candidates(&plain, levels, frames),
-        |frames| config.decode(&plain, levels, frames),
-    );
+    outputs(&mut report, &setup);
+    targets(&mut report, &setup);
+    setup.compare_results(&mut report);
     report.finish();
 }
 
-fn outputs(
-    report: &mut Report,
-    case: &Case,
-    config: &FcosConfig,
-    pyramid: &Pyramid,
-    predictions: &FcosPredictions,
-) {
-    let distances = if config.norm_on_bbox { OUTPUT } else { PIXELS };
-    compare_maps(report, &predictions.cls_score, "train/cls_score", OUTPUT);
-    compare_maps(report, &predictions.bbox_pred, "train/bbox_pred", distances);
-    compare_maps(report, &predictions.centerness, "train/centerness", OUTPUT);
-    for (l, shape) in pyramid.shapes.iter().enumerate() {
+fn outputs(report: &mut Report, setup: &Setup<'_, FcosConfig>) {
+    let distances = if setup.method.norm_on_bbox {
+        OUTPUT
+    } else {
+        PIXELS
+    };
+    setup.compare_outputs(report, "cls_score", OUTPUT);
+    setup.compare_outputs(report, "bbox_pred", distances);
+    setup.compare_outputs(report, "centerness", OUTPUT);
+    for (l, shape) in setup.levels().iter().enumerate() {
         // In evaluation the reference gives pixels; ours always gives strides and decoding scales.
         let evaluated = format!("eval/bbox_pred/{l}");
-        if case.has(&evaluated) {
-            let distances = predictions.bbox_pred[l].clone() * shape.stride as f32;
+        if setup.case.has(&evaluated) {
+            let distances = setup.predictions.maps.bbox_pred[l].clone() * shape.stride as f32;
             report.tensor(distances, &evaluated, PIXELS);
         }
     }
 }
 
-fn targets(
-    report: &mut Report,
-    case: &Case,
-    config: &FcosConfig,
-    pyramid: &Pyramid,
-    truth: &GroundTruth,
-) {
+fn targets(report: &mut Report, setup: &Setup<'_, FcosConfig>) {
+    let case = setup.case;
     let classes = size(&case.meta["head"]["num_classes"]);
-    let targets = config.targets(&pyramid.shapes, truth);
-    let positive: Vec<bool> = targets.positive.to_data().iter::<bool>().collect();
-    let labels = class_ids(targets.labels, targets.positive, classes);
+    let targets = setup.targets();
+    let labels = class_ids(&targets.matches, classes);
+    let positive: Vec<bool> = targets.matches.positive.into_data().iter().collect();
     let distances: Vec<f64> = targets.distances.into_data().iter::<f64>().collect();
     let centerness: Vec<f64> = targets.centerness.into_data().iter::<f64>().collect();
 
     let mut of_positives = Vec::new();
-    for (l, rows) in level_rows(&pyramid.shapes, truth.images())
-        .iter()
-        .enumerate()
-    {
+    let rows = level_rows(setup.levels(), setup.truth.images());
+    for (l, rows) in rows.iter().enumerate() {
         let stage = format!("target/labels/{l}");
         let got: Vec<i64> = rows.iter().map(|&i| labels[i]).collect();
         report.equal(&stage, &got, &case.ints(&stage));
-        let wanted = case.f64s(&format!("target/bboxes/{l}"));
+        let expected = case.f64s(&format!("target/bboxes/{l}"));
         for (row, &i) in rows.iter().enumerate().filter(|(_, i)| positive[**i]) {
-            let (got, wanted) = (&distances[4 * i..][..4], &wanted[4 * row..][..4]);
-            report.close("target/bboxes", got, wanted, TARGET);
+            let (got, expected) = (&distances[4 * i..][..4], &expected[4 * row..][..4]);
+            report.close("target/bboxes", got, expected, TARGET);
             of_positives.push(centerness[i]);
         }
     }
     if case.has("target/pos_centerness") {
-        let wanted = case.f64s("target/pos_centerness");
-        report.close("target/pos_centerness", &of_positives, &wanted, TARGET);
+        let expected = case.f64s("target/pos_centerness");
+        report.close("target/pos_centerness", &of_positives, &expected, TARGET);
     }
 }

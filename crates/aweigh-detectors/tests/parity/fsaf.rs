@@ -3,15 +3,10 @@
 
 use aweigh_assign::fsaf::CenterRegions;
 use aweigh_detectors::fsaf::FsafConfig;
-use aweigh_geometry::GroundTruth;
-use aweigh_heads::fsaf::FsafPredictions;
 use aweigh_testkit::options::size;
-use aweigh_testkit::{Case, Report, Tolerance, cases, device, module};
+use aweigh_testkit::{Case, Report, Tolerance, cases};
 
-use super::shared::{
-    LOSS, OUTPUT, Pyramid, STRIDES_FROM_8, class_ids, compare_detections, compare_gradients,
-    compare_maps, features, is_head, level_rows, plain, pyramid, truth,
-};
+use super::shared::{LOSS, OUTPUT, STRIDES_FROM_8, Setup, class_ids, is_head, level_rows};
 use crate::options;
 
 /// Boxes of the ground truth are passed on, weights are 0 or 1, positives are counted.
@@ -27,75 +22,34 @@ fn parity_fsaf_heads() {
 
 fn check(case: &Case) {
     let head = &case.meta["head"];
-    let config = options::fsaf(case, head, &head["train_cfg"], &head["test_cfg"]);
+    let method = options::fsaf(case, head, &head["train_cfg"], &head["test_cfg"]);
     let strides = options::strides_or(&head["anchor_generator"]["strides"], STRIDES_FROM_8);
-    let pyramid = pyramid(case, &strides);
-    let classes = size(&head["num_classes"]);
-    let mut head = config
-        .head(classes, &pyramid.specs)
-        .init(&device().autodiff());
-    module::load(&mut head, case, "param/", &[]);
-
-    let features = features(case, &pyramid);
-    let predictions = head.forward(features.clone());
+    let setup = Setup::loaded(case, method, &strides);
     let mut report = Report::new(case);
-    compare_maps(
-        &mut report,
-        &predictions.cls_score,
-        "train/cls_score",
-        OUTPUT,
-    );
-    compare_maps(
-        &mut report,
-        &predictions.bbox_pred,
-        "train/bbox_pred",
-        OUTPUT,
-    );
+    setup.compare_outputs(&mut report, "cls_score", OUTPUT);
+    setup.compare_outputs(&mut report, "bbox_pred", OUTPUT);
 
-    let (truth, levels) = (truth(case), &pyramid.shapes);
-    let regions = config.branch.regions(classes, levels, &truth);
-    compare_regions(&mut report, case, &regions, &pyramid);
-    let plain = FsafPredictions {
-        cls_score: plain(&predictions.cls_score),
-        bbox_pred: plain(&predictions.bbox_pred),
-    };
-    compare_levels(
-        &mut report,
-        case,
-        &config,
-        (&plain, regions),
-        &pyramid,
-        &truth,
-    );
-
-    let targets = config.targets(&predictions, levels, &truth);
-    let losses = config.losses(&predictions, &targets, levels);
-    for (name, part) in &losses.parts {
-        report.tensor(part.clone(), &format!("loss/{name}"), LOSS);
-    }
-    report.tensor(losses.total.clone(), "loss/total", LOSS);
-    let images = truth.images() as f64;
-    report.tensor(losses.positives / images, "info/num_pos", EXACT);
-    compare_gradients(&mut report, case, &head, &features, &losses.total);
-    compare_detections(
-        &mut report,
-        case,
-        |frames| config.candidates(&plain, levels, frames),
-        |frames| config.decode(&plain, levels, frames),
-    );
+    let (branch, classes) = (&setup.method.branch, size(&head["num_classes"]));
+    let regions = branch.regions(classes, setup.levels(), &setup.truth);
+    compare_regions(&mut report, &setup, &regions);
+    compare_levels(&mut report, &setup, regions);
+    let images = setup.truth.images() as f64;
+    report.tensor(setup.losses().positives / images, "info/num_pos", EXACT);
+    setup.compare_results(&mut report);
     report.finish();
 }
 
-fn compare_regions(report: &mut Report, case: &Case, regions: &CenterRegions, pyramid: &Pyramid) {
+fn compare_regions(report: &mut Report, setup: &Setup<'_, FsafConfig>, regions: &CenterRegions) {
+    let (case, matches) = (setup.case, &regions.matches);
     let [images, classes, points] = regions.shadowed.dims();
-    let effective: Vec<bool> = regions.effective.to_data().iter::<bool>().collect();
-    let ignored: Vec<bool> = regions.ignored.to_data().iter::<bool>().collect();
+    let effective: Vec<bool> = matches.positive.to_data().iter::<bool>().collect();
+    let ignored: Vec<bool> = matches.ignored.to_data().iter::<bool>().collect();
     let shadowed: Vec<bool> = regions.shadowed.to_data().iter::<bool>().collect();
-    let slot: Vec<i64> = regions.slot.to_data().iter::<i64>().collect();
+    let slot: Vec<i64> = matches.slot.to_data().iter::<i64>().collect();
     let boxes: Vec<f64> = regions.boxes.to_data().iter::<f64>().collect();
-    let labels = class_ids(regions.labels.clone(), regions.effective.clone(), classes);
+    let labels = class_ids(matches, classes);
 
-    for (l, rows) in level_rows(&pyramid.shapes, images).iter().enumerate() {
+    for (l, rows) in level_rows(setup.levels(), images).iter().enumerate() {
         let name = |kind: &str| format!("target/{kind}/{l}");
         let per_point = |f: &dyn Fn(usize) -> i64| rows.iter().map(|&i| f(i)).collect::<Vec<_>>();
         let found = per_point(&|i| labels[i]);
@@ -131,18 +85,10 @@ fn compare_regions(report: &mut Report, case: &Case, regions: &CenterRegions, py
 }
 
 /// Compares the losses of every box on every level, the level chosen, and what it leaves.
-fn compare_levels(
-    report: &mut Report,
-    case: &Case,
-    config: &FsafConfig,
-    (predictions, regions): (&FsafPredictions, CenterRegions),
-    pyramid: &Pyramid,
-    truth: &GroundTruth,
-) {
-    let levels = &pyramid.shapes;
-    let choice = config
-        .branch
-        .online_levels(predictions, &regions, levels, truth);
+fn compare_levels(report: &mut Report, setup: &Setup<'_, FsafConfig>, regions: CenterRegions) {
+    let (case, levels, truth) = (setup.case, setup.levels(), &setup.truth);
+    let branch = &setup.method.branch;
+    let choice = branch.online_levels(&setup.predictions, &regions, truth);
     // The reference counts the boxes of all images through.
     let valid: Vec<bool> = truth.valid.to_data().iter::<bool>().collect();
     let slots: Vec<usize> = (0..valid.len()).filter(|&slot| valid[slot]).collect();
@@ -164,7 +110,12 @@ fn compare_levels(
     report.equal("fsaf/best_level", &best, &case.ints("fsaf/best_level"));
 
     let selected = regions.select(choice.level, levels);
-    let positive: Vec<bool> = selected.positive.into_data().iter::<bool>().collect();
+    let positive: Vec<bool> = selected
+        .matches
+        .positive
+        .into_data()
+        .iter::<bool>()
+        .collect();
     for (l, rows) in level_rows(levels, truth.images()).iter().enumerate() {
         let name = format!("fsaf/pos_flags/{l}");
         let found: Vec<i64> = rows.iter().map(|&i| i64::from(positive[i])).collect();

@@ -3,67 +3,41 @@
 
 use std::collections::BTreeMap;
 
+use aweigh_detectors::Method;
 use aweigh_detectors::fsaf::FsafBranch;
-use aweigh_detectors::retina::{JointTargets, RetinaConfig};
-use aweigh_geometry::GroundTruth;
-use aweigh_heads::retina::{RetinaHead, RetinaPredictions};
-use aweigh_testkit::options::size;
-use aweigh_testkit::{Case, Report, cases, device};
+use aweigh_detectors::retina::RetinaConfig;
+use aweigh_heads::DenseHead;
+use aweigh_testkit::{Case, Report, cases};
 use burn::store::{ModuleSnapshot, SafetensorsStore};
 use burn::tensor::Tensor;
 
-use super::shared::{LOSS, Pyramid, STRIDES_FROM_8, features, is_head, pyramid, truth};
+use super::shared::{LOSS, STRIDES_FROM_8, Setup, is_head};
 use crate::options;
 
-/// Loss of the joint model for given targets.
-struct Model {
-    config: RetinaConfig,
-    head: RetinaHead,
-    pyramid: Pyramid,
-    truth: GroundTruth,
-}
-
-impl Model {
-    /// The joint model with the parameters that the case has, renamed by `rename`.
-    fn new(case: &Case, config: RetinaConfig, rename: &[(&str, &str)]) -> Self {
-        let strides = &case.meta["head"]["anchor_generator"]["strides"];
-        let strides = options::strides_or(strides, STRIDES_FROM_8);
-        let pyramid = pyramid(case, &strides);
-        let mut head = config
-            .head(size(&case.meta["head"]["num_classes"]), &pyramid.specs)
-            .init(&device().autodiff());
+/// The joint model with the parameters that the case has, renamed by `rename`.
+fn setup<'a>(
+    case: &'a Case,
+    method: RetinaConfig,
+    rename: &[(&str, &str)],
+) -> Setup<'a, RetinaConfig> {
+    let strides = &case.meta["head"]["anchor_generator"]["strides"];
+    let strides = options::strides_or(strides, STRIDES_FROM_8);
+    Setup::new(case, method, &strides, |head, case| {
         let store = SafetensorsStore::from_bytes(Some(case.state_dict("param/")));
-        let mut store = rename
-            .iter()
-            .fold(store, |store, (from, to)| {
-                store.with_key_remapping(*from, *to)
-            })
+        let renamed = rename.iter().fold(store, |store, (from, to)| {
+            store.with_key_remapping(*from, *to)
+        });
+        let mut store = renamed
             .skip_enum_variants(true)
             .map_indices_contiguous(false)
             .allow_partial(true);
         let loaded = head.load_from(&mut store).expect("a state dict");
         assert!(loaded.unused.is_empty(), "not loaded: {:?}", loaded.unused);
-        Self {
-            config,
-            head,
-            pyramid,
-            truth: truth(case),
-        }
-    }
+    })
+}
 
-    fn targets(&self, predictions: &RetinaPredictions) -> JointTargets {
-        let levels = &self.pyramid.shapes;
-        self.config.targets(predictions, levels, &self.truth)
-    }
-
-    /// Named losses of the features.
-    fn losses(&self, features: Vec<Tensor<4>>) -> BTreeMap<&'static str, Tensor<1>> {
-        let predictions = self.head.forward(features);
-        let targets = self.targets(&predictions);
-        let levels = &self.pyramid.shapes;
-        let losses = self.config.losses(&predictions, &targets, levels);
-        losses.parts.into_iter().collect()
-    }
+fn parts(setup: &Setup<'_, RetinaConfig>) -> BTreeMap<&'static str, Tensor<1>> {
+    setup.losses().parts.into_iter().collect()
 }
 
 fn joint(config: RetinaConfig) -> RetinaConfig {
@@ -79,8 +53,7 @@ fn parity_joint_retina_branch() {
     for case in cases(env!("CARGO_MANIFEST_DIR"), keep) {
         let head = &case.meta["head"];
         let config = options::retina(&case, head, &head["train_cfg"], &head["test_cfg"]);
-        let model = Model::new(&case, joint(config), &[]);
-        let losses = model.losses(features(&case, &model.pyramid));
+        let losses = parts(&setup(&case, joint(config), &[]));
         let mut report = Report::new(&case);
         for name in ["loss_cls", "loss_bbox"] {
             report.tensor(losses[name].clone(), &format!("loss/{name}"), LOSS);
@@ -103,8 +76,7 @@ fn parity_joint_fsaf_branch() {
             ..RetinaConfig::default()
         };
         let weight = config.fsaf_weight;
-        let model = Model::new(&case, config, &[("^retina_", "fsaf_")]);
-        let losses = model.losses(features(&case, &model.pyramid));
+        let losses = parts(&setup(&case, config, &[("^retina_", "fsaf_")]));
         let mut report = Report::new(&case);
         for (name, part) in [
             ("loss/loss_cls", "loss_fsaf_cls"),
@@ -125,14 +97,11 @@ fn the_sum_of_both_branches_has_the_gradient_of_its_differences() {
     for case in cases(env!("CARGO_MANIFEST_DIR"), keep) {
         let head = &case.meta["head"];
         let config = options::retina(&case, head, &head["train_cfg"], &head["test_cfg"]);
-        let model = Model::new(&case, joint(config), &[]);
-        let features = features(&case, &model.pyramid);
-        let predictions = model.head.forward(features.clone());
+        let setup = setup(&case, joint(config), &[]);
+        let features = &setup.features.maps;
         // The choice of anchors, points and levels is no function of the features here.
-        let targets = model.targets(&predictions);
-        let levels = &model.pyramid.shapes;
-        let losses = model.config.losses(&predictions, &targets, levels);
-        let gradients = losses.total.backward();
+        let losses = |predictions| setup.method.losses(predictions, setup.targets());
+        let gradients = losses(setup.predictions.clone()).total.backward();
         let slopes: Vec<Tensor<4>> = features
             .iter()
             .map(|x| x.grad(&gradients).expect("a gradient of the features"))
@@ -145,9 +114,9 @@ fn the_sum_of_both_branches_has_the_gradient_of_its_differences() {
                 let slope = Tensor::from_inner(slope.clone());
                 x.clone() + slope * (step / length)
             });
-            let predictions = model.head.forward(moved.collect());
-            let losses = model.config.losses(&predictions, &targets, levels);
-            losses.total.into_scalar()
+            let moved = setup.features.clone().map(|_| moved.collect());
+            let predictions = moved.map(|maps| setup.head.forward(maps));
+            losses(predictions).total.into_scalar()
         };
         let measured = (along(STEP) - along(-STEP)) / (2.0 * STEP);
         // Rounding of the two losses over the step, 1e-6 / 4e-3, and some kinks.

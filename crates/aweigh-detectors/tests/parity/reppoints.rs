@@ -2,14 +2,11 @@
 //! candidates, detections.
 
 use aweigh_assign::reppoints::StageTargets;
-use aweigh_heads::reppoints::RepPointsPredictions;
+use aweigh_detectors::reppoints::RepPointsConfig;
 use aweigh_testkit::options::size;
-use aweigh_testkit::{Case, Report, Tolerance, cases, device, module};
+use aweigh_testkit::{Case, Report, Tolerance, cases};
 
-use super::shared::{
-    LOSS, OUTPUT, Pyramid, STRIDES_FROM_8, class_ids, compare_detections, compare_gradients,
-    compare_maps, features, is_head, level_rows, plain, pyramid, truth,
-};
+use super::shared::{OUTPUT, STRIDES_FROM_8, Setup, class_ids, compare_maps, is_head, level_rows};
 use crate::options;
 
 /// Points on boxes that are regressed by exponentials from boxes regressed by exponentials, up to
@@ -29,77 +26,43 @@ fn parity_reppoints_heads() {
 
 fn check(case: &Case) {
     let head = &case.meta["head"];
-    let config = options::reppoints(case, head, &head["train_cfg"], &head["test_cfg"]);
+    let method = options::reppoints(case, head, &head["train_cfg"], &head["test_cfg"]);
     let strides = options::strides_or(&head["point_strides"], STRIDES_FROM_8);
-    let pyramid = pyramid(case, &strides);
-    let mut head = config
-        .head(size(&head["num_classes"]), &pyramid.specs)
-        .init(&device().autodiff());
-    module::load(&mut head, case, "param/", &[]);
-
-    let features = features(case, &pyramid);
-    let predictions = head.forward(features.clone());
+    let setup = Setup::loaded(case, method, &strides);
     let mut report = Report::new(case);
-    let points = match config.use_grid_points {
-        true => ON_BOXES,
-        false => OUTPUT,
+    let points = if setup.method.use_grid_points {
+        ON_BOXES
+    } else {
+        OUTPUT
     };
-    for (maps, stage) in [
-        (&predictions.pts_init, "train/pts_init"),
-        (&predictions.cls_score, "train/cls_score"),
-        (&predictions.pts_refine, "train/pts_refine"),
-        (&predictions.bbox_refine, "eval/bbox_pred"),
-    ] {
-        compare_maps(&mut report, maps, stage, points);
+    for name in ["pts_init", "cls_score", "pts_refine"] {
+        setup.compare_outputs(&mut report, name, points);
     }
-
-    let plain = without_autodiff(&predictions);
-    let targets = config.targets(&plain, &pyramid.shapes, &truth(case));
+    let boxes = &setup.predictions.maps.bbox_refine;
+    compare_maps(&mut report, boxes, "eval/bbox_pred", points);
+    let targets = setup.targets();
     for (stage, targets) in [("init", &targets.init), ("refine", &targets.refine)] {
-        compare_stage(&mut report, case, stage, targets, &pyramid);
+        compare_stage(&mut report, &setup, stage, targets);
     }
-
-    let levels = &pyramid.shapes;
-    let losses = config.losses(predictions, targets, levels);
-    for (name, part) in &losses.parts {
-        report.tensor(part.clone(), &format!("loss/{name}"), LOSS);
-    }
-    report.tensor(losses.total.clone(), "loss/total", LOSS);
-    compare_gradients(&mut report, case, &head, &features, &losses.total);
-    compare_detections(
-        &mut report,
-        case,
-        |frames| config.candidates(&plain, levels, frames),
-        |frames| config.decode(&plain, levels, frames),
-    );
+    setup.compare_results(&mut report);
     report.finish();
-}
-
-fn without_autodiff(p: &RepPointsPredictions) -> RepPointsPredictions {
-    RepPointsPredictions {
-        cls_score: plain(&p.cls_score),
-        pts_init: plain(&p.pts_init),
-        pts_refine: plain(&p.pts_refine),
-        bbox_init: plain(&p.bbox_init),
-        bbox_refine: plain(&p.bbox_refine),
-    }
 }
 
 fn compare_stage(
     report: &mut Report,
-    case: &Case,
+    setup: &Setup<'_, RepPointsConfig>,
     stage: &str,
     targets: &StageTargets,
-    pyramid: &Pyramid,
 ) {
+    let (case, matches) = (setup.case, &targets.matches);
     let classes = size(&case.meta["head"]["num_classes"]);
-    let positive: Vec<bool> = targets.positive.to_data().iter::<bool>().collect();
-    let ignored: Vec<bool> = targets.ignored.to_data().iter::<bool>().collect();
+    let positive: Vec<bool> = matches.positive.to_data().iter::<bool>().collect();
+    let ignored: Vec<bool> = matches.ignored.to_data().iter::<bool>().collect();
     let boxes: Vec<f64> = targets.boxes.to_data().iter::<f64>().collect();
-    let labels = class_ids(targets.labels.clone(), targets.positive.clone(), classes);
-    let [images, points] = targets.labels.dims();
+    let labels = class_ids(matches, classes);
+    let [images, points] = matches.labels.dims();
 
-    for (l, rows) in level_rows(&pyramid.shapes, images).iter().enumerate() {
+    for (l, rows) in level_rows(setup.levels(), images).iter().enumerate() {
         let name = |kind: &str| format!("target/{stage}/{kind}/{l}");
         let got: Vec<i64> = rows.iter().map(|&i| labels[i]).collect();
         report.equal(&name("labels"), &got, &case.ints(&name("labels")));

@@ -3,14 +3,10 @@
 
 use aweigh_assign::retina::RetinaTargets;
 use aweigh_detectors::retina::RetinaConfig;
-use aweigh_heads::retina::RetinaPredictions;
 use aweigh_testkit::options::size;
-use aweigh_testkit::{Case, Report, Tolerance, cases, device, module};
+use aweigh_testkit::{Case, Report, Tolerance, cases};
 
-use super::shared::{
-    LOSS, OUTPUT, Pyramid, STRIDES_FROM_8, TARGET, class_ids, compare_detections,
-    compare_gradients, compare_maps, features, is_head, plain, pyramid, truth,
-};
+use super::shared::{OUTPUT, STRIDES_FROM_8, Setup, TARGET, class_ids, is_head};
 use crate::options;
 
 /// Weights are 0 or 1, normalisers are counts.
@@ -26,62 +22,24 @@ fn parity_retina_heads() {
 
 fn check(case: &Case) {
     let head = &case.meta["head"];
-    let config = options::retina(case, head, &head["train_cfg"], &head["test_cfg"]);
+    let method = options::retina(case, head, &head["train_cfg"], &head["test_cfg"]);
     let strides = options::strides_or(&head["anchor_generator"]["strides"], STRIDES_FROM_8);
-    let pyramid = pyramid(case, &strides);
-    let classes = size(&head["num_classes"]);
-    let mut head = config
-        .head(classes, &pyramid.specs)
-        .init(&device().autodiff());
-    module::load(&mut head, case, "param/", &[]);
-
-    let features = features(case, &pyramid);
-    let predictions = head.forward(features.clone());
+    let setup = Setup::loaded(case, method, &strides);
     let mut report = Report::new(case);
-    compare_maps(
-        &mut report,
-        &predictions.cls_score,
-        "train/cls_score",
-        OUTPUT,
-    );
-    compare_maps(
-        &mut report,
-        &predictions.bbox_pred,
-        "train/bbox_pred",
-        OUTPUT,
-    );
-
-    let (truth, levels) = (truth(case), &pyramid.shapes);
-    let targets = config.targets(&predictions, levels, &truth);
-    compare_anchors(&mut report, case, &config, &pyramid);
-    compare_targets(&mut report, case, &targets.anchors, &config, &pyramid);
-
-    let plain = RetinaPredictions {
-        cls_score: plain(&predictions.cls_score),
-        bbox_pred: plain(&predictions.bbox_pred),
-        anchor_free: None,
-    };
-    let losses = config.losses(&predictions, &targets, levels);
-    for (name, part) in &losses.parts {
-        report.tensor(part.clone(), &format!("loss/{name}"), LOSS);
-    }
-    report.tensor(losses.total.clone(), "loss/total", LOSS);
-    compare_gradients(&mut report, case, &head, &features, &losses.total);
-    compare_detections(
-        &mut report,
-        case,
-        |frames| config.candidates(&plain, levels, frames),
-        |frames| config.decode(&plain, levels, frames),
-    );
+    setup.compare_outputs(&mut report, "cls_score", OUTPUT);
+    setup.compare_outputs(&mut report, "bbox_pred", OUTPUT);
+    compare_anchors(&mut report, &setup);
+    compare_targets(&mut report, &setup);
+    setup.compare_results(&mut report);
     report.finish();
 }
 
 /// Index among the anchors of one image of every row of the reference, which goes from point to
 /// point and there from anchor to anchor; one list per level.
-fn anchor_rows(config: &RetinaConfig, pyramid: &Pyramid) -> Vec<Vec<usize>> {
-    let per_point = config.assigner().anchors.per_point();
+fn anchor_rows(setup: &Setup<'_, RetinaConfig>) -> Vec<Vec<usize>> {
+    let per_point = setup.method.assigner().anchors.per_point();
     let mut start = 0;
-    let of_level = pyramid.shapes.iter().map(|shape| {
+    let of_level = setup.levels().iter().map(|shape| {
         let (first, points) = (start, shape.points());
         start += per_point * points;
         let at = |point: usize| (0..per_point).map(move |a| first + a * points + point);
@@ -90,9 +48,10 @@ fn anchor_rows(config: &RetinaConfig, pyramid: &Pyramid) -> Vec<Vec<usize>> {
     of_level.collect()
 }
 
-fn compare_anchors(report: &mut Report, case: &Case, config: &RetinaConfig, pyramid: &Pyramid) {
-    let anchors = config.assigner().anchors.host(&pyramid.shapes);
-    for (l, rows) in anchor_rows(config, pyramid).iter().enumerate() {
+fn compare_anchors(report: &mut Report, setup: &Setup<'_, RetinaConfig>) {
+    let case = setup.case;
+    let anchors = setup.method.assigner().anchors.host(setup.levels());
+    for (l, rows) in anchor_rows(setup).iter().enumerate() {
         let name = format!("anchors/{l}");
         let sides = rows.iter().flat_map(|&i| anchors[i].map(f64::from));
         let found: Vec<f64> = sides.collect();
@@ -100,21 +59,17 @@ fn compare_anchors(report: &mut Report, case: &Case, config: &RetinaConfig, pyra
     }
 }
 
-fn compare_targets(
-    report: &mut Report,
-    case: &Case,
-    targets: &RetinaTargets,
-    config: &RetinaConfig,
-    pyramid: &Pyramid,
-) {
-    let [images, anchors] = targets.labels.dims();
+fn compare_targets(report: &mut Report, setup: &Setup<'_, RetinaConfig>) {
+    let case = setup.case;
+    let RetinaTargets { matches, deltas } = setup.targets().anchors;
+    let [images, anchors] = matches.labels.dims();
     let classes = size(&case.meta["head"]["num_classes"]);
-    let positive: Vec<bool> = targets.positive.to_data().iter::<bool>().collect();
-    let ignored: Vec<bool> = targets.ignored.to_data().iter::<bool>().collect();
-    let deltas: Vec<f64> = targets.deltas.to_data().iter::<f64>().collect();
-    let labels = class_ids(targets.labels.clone(), targets.positive.clone(), classes);
+    let positive: Vec<bool> = matches.positive.to_data().iter::<bool>().collect();
+    let ignored: Vec<bool> = matches.ignored.to_data().iter::<bool>().collect();
+    let deltas: Vec<f64> = deltas.to_data().iter::<f64>().collect();
+    let labels = class_ids(&matches, classes);
 
-    for (l, rows) in anchor_rows(config, pyramid).iter().enumerate() {
+    for (l, rows) in anchor_rows(setup).iter().enumerate() {
         let name = |kind: &str| format!("target/{kind}/{l}");
         let of_image = |image: usize| rows.iter().map(move |&i| image * anchors + i);
         let rows: Vec<usize> = (0..images).flat_map(of_image).collect();
@@ -147,6 +102,6 @@ fn compare_targets(
     let of_images = positive.chunks_exact(anchors);
     let positives = of_images.map(|image| image.iter().filter(|p| **p).count().max(1));
     let normaliser = positives.sum::<usize>() as f64;
-    let wanted = case.f64s("target/avg_factor");
-    report.close("target/avg_factor", &[normaliser], &wanted, EXACT);
+    let expected = case.f64s("target/avg_factor");
+    report.close("target/avg_factor", &[normaliser], &expected, EXACT);
 }

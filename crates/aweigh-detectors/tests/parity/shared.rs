@@ -1,12 +1,13 @@
 //! What the parity tests of every head share: inputs and comparisons.
 
+use aweigh_assign::Matches;
 use aweigh_backbone::FeatureSpec;
-use aweigh_detectors::ImageFrame;
+use aweigh_detectors::{ImageFrame, Losses, Method, Pyramid};
 use aweigh_geometry::{Detection, GroundTruth, LevelShape};
+use aweigh_heads::{DenseHead, DenseHeadConfig, RawPredictions};
 use aweigh_testkit::options::{pair, size};
 use aweigh_testkit::{Case, Report, Tolerance, device, module};
-use burn::module::Module;
-use burn::tensor::{Bool, Int, Tensor};
+use burn::tensor::Tensor;
 use serde_json::Value;
 
 use crate::options;
@@ -27,44 +28,153 @@ pub(super) const SCORE: Tolerance = Tolerance::new(2e-6, 1e-5);
 /// Strides that the classes of RepPoints, FSAF and RetinaNet have by default.
 pub(super) const STRIDES_FROM_8: [usize; 5] = [8, 16, 32, 64, 128];
 
-/// Where the levels of a case lie.
-pub(super) struct Pyramid {
-    pub(super) specs: Vec<FeatureSpec>,
-    pub(super) shapes: Vec<LevelShape>,
-}
-
 /// Whether a note is that of a head of the reference's class `kind`.
 pub(super) fn is_head(meta: &Value, kind: &str) -> bool {
     meta["kind"] == "head" && meta["head"]["type"] == kind
 }
 
-/// The levels of the case, whose head has the given strides.
-pub(super) fn pyramid(case: &Case, strides: &[usize]) -> Pyramid {
-    let channels = size(&case.meta["head"]["in_channels"]);
-    let sizes = case.meta["level_sizes"].as_array().expect("level sizes");
-    let shapes = sizes.iter().zip(strides).map(|(size, stride)| {
-        let [height, width] = pair(size).map(|x| x as usize);
-        LevelShape::new(height, width, *stride)
-    });
-    Pyramid {
-        shapes: shapes.collect(),
-        specs: strides
+/// The head of a case and what it predicts.
+pub(super) struct Setup<'a, M: Method> {
+    pub(super) case: &'a Case,
+    pub(super) method: M,
+    pub(super) head: M::Head,
+    /// Feature maps, whose gradients are wanted.
+    pub(super) features: Pyramid<Vec<Tensor<4>>>,
+    pub(super) predictions: Pyramid<M::Predictions>,
+    /// The boxes of every image, and its size with its own padding.
+    pub(super) truth: GroundTruth,
+}
+
+impl<'a, M: Method> Setup<'a, M> {
+    /// A head whose levels have these strides, with parameters that `load` sets.
+    pub(super) fn new(
+        case: &'a Case,
+        method: M,
+        strides: &[usize],
+        load: impl FnOnce(&mut M::Head, &Case),
+    ) -> Self {
+        let options = &case.meta["head"];
+        let channels = size(&options["in_channels"]);
+        let specs: Vec<FeatureSpec> = strides
             .iter()
             .map(|&stride| FeatureSpec { channels, stride })
-            .collect(),
+            .collect();
+        let mut head = method
+            .head(size(&options["num_classes"]), &specs)
+            .init(&device().autodiff());
+        load(&mut head, case);
+        let features = features(case, strides);
+        Self {
+            predictions: features.clone().map(|maps| head.forward(maps)),
+            case,
+            method,
+            head,
+            features,
+            truth: truth(case),
+        }
+    }
+
+    /// A head with all parameters of the case.
+    pub(super) fn loaded(case: &'a Case, method: M, strides: &[usize]) -> Self {
+        Self::new(case, method, strides, |head, case| {
+            module::load(head, case, "param/", &[]);
+        })
+    }
+
+    pub(super) fn levels(&self) -> &[LevelShape] {
+        &self.features.levels
+    }
+
+    pub(super) fn targets(&self) -> M::Targets {
+        self.method.targets(&self.predictions, &self.truth)
+    }
+
+    pub(super) fn losses(&self) -> Losses {
+        let predictions = self.predictions.clone();
+        self.method.losses(predictions, self.targets())
+    }
+
+    /// Compares the outputs of a name in training.
+    pub(super) fn compare_outputs(&self, report: &mut Report, name: &str, tolerance: Tolerance) {
+        let outputs = self.predictions.maps.outputs();
+        let (_, maps) = outputs
+            .iter()
+            .find(|(known, _)| *known == name)
+            .expect(name);
+        compare_maps(report, maps, &format!("train/{name}"), tolerance);
+    }
+
+    /// Compares losses and their gradients, candidates and detections.
+    pub(super) fn compare_results(&self, report: &mut Report) {
+        let losses = self.losses();
+        for (name, part) in &losses.parts {
+            report.tensor(part.clone(), &format!("loss/{name}"), LOSS);
+        }
+        report.tensor(losses.total.clone(), "loss/total", LOSS);
+        self.compare_gradients(report, &losses.total);
+        self.compare_detections(report);
+    }
+
+    /// Compares the gradients of `total` for every parameter and feature map that the case holds.
+    fn compare_gradients(&self, report: &mut Report, total: &Tensor<1>) {
+        let case = self.case;
+        let gradients = total.backward();
+        let named = module::gradients(&self.head, &gradients);
+        for name in case.names("grad/param/") {
+            let got = &named[&name["grad/param/".len()..]];
+            report.close(&name, got, &case.f64s(&name), GRADIENT);
+        }
+        for (l, x) in self.features.maps.iter().enumerate() {
+            let name = format!("grad/feat/{l}");
+            if case.has(&name) {
+                let got = x.grad(&gradients).expect("a gradient of the features");
+                report.tensor(got, &name, GRADIENT);
+            }
+        }
+    }
+
+    /// Compares candidates before NMS and final detections, in pixels of the input and of the file.
+    fn compare_detections(&self, report: &mut Report) {
+        let metas = image_metas(self.case);
+        let frame = |meta: &Value, scale| ImageFrame {
+            size: pair(&meta["img_shape"]).map(|x| x as usize),
+            scale,
+        };
+        let resized = metas.iter().map(|meta| frame(meta, [1.0, 1.0]));
+        let resized: Vec<ImageFrame> = resized.collect();
+        let scale = |meta: &Value| pair(&meta["scale_factor"]).map(|x| x as f32);
+        let original = metas.iter().map(|meta| frame(meta, scale(meta)));
+        let original: Vec<ImageFrame> = original.collect();
+        let (method, predictions) = (&self.method, &self.predictions);
+        let stages = [
+            ("before_nms", method.candidates(predictions, &resized)),
+            ("det", method.decode(predictions, &resized)),
+            ("det_rescaled", method.decode(predictions, &original)),
+        ];
+        for (stage, found) in stages {
+            for (image, found) in found.iter().enumerate() {
+                compare_image(report, self.case, &format!("{stage}/{image}"), found);
+            }
+        }
     }
 }
 
 /// The feature maps, whose gradients are wanted.
-pub(super) fn features(case: &Case, pyramid: &Pyramid) -> Vec<Tensor<4>> {
-    (0..pyramid.shapes.len())
+fn features(case: &Case, strides: &[usize]) -> Pyramid<Vec<Tensor<4>>> {
+    let levels = case.meta["level_sizes"].as_array().expect("level sizes");
+    let maps = (0..levels.len())
         .map(|l| case.tensor::<4>(&format!("feat/{l}"), &device()))
-        .map(|x| Tensor::from_inner(x).require_grad())
-        .collect()
+        .map(|x| Tensor::from_inner(x).require_grad());
+    let features = Pyramid::new(maps.collect(), &strides[..levels.len()]);
+    for (level, size) in features.levels.iter().zip(levels) {
+        let found = [level.height, level.width];
+        assert_eq!(found, pair(size).map(|x| x as usize), "{}", case.name);
+    }
+    features
 }
 
 /// The boxes of every image, and its size with its own padding.
-pub(super) fn truth(case: &Case) -> GroundTruth {
+fn truth(case: &Case) -> GroundTruth {
     let images: Vec<_> = (0..image_metas(case).len())
         .map(|image| options::truth(case, image))
         .collect();
@@ -77,11 +187,6 @@ pub(super) fn truth(case: &Case) -> GroundTruth {
 
 fn image_metas(case: &Case) -> &[Value] {
     case.meta["img_metas"].as_array().expect("images")
-}
-
-/// The same maps without autodiff.
-pub(super) fn plain(maps: &[Tensor<4>]) -> Vec<Tensor<4>> {
-    maps.iter().map(|x| x.clone().inner()).collect()
 }
 
 /// Compares the maps of every level with `stage/<level>`.
@@ -111,72 +216,10 @@ pub(super) fn level_rows(shapes: &[LevelShape], images: usize) -> Vec<Vec<usize>
 }
 
 /// Class of every point, `classes` for the background, as in the reference.
-pub(super) fn class_ids(
-    labels: Tensor<2, Int>,
-    positive: Tensor<2, Bool>,
-    classes: usize,
-) -> Vec<i64> {
-    let background = positive.bool_not();
-    let labels = labels.mask_fill(background, classes as i64);
+pub(super) fn class_ids(matches: &Matches, classes: usize) -> Vec<i64> {
+    let background = matches.positive.clone().bool_not();
+    let labels = matches.labels.clone().mask_fill(background, classes as i64);
     labels.into_data().iter::<i64>().collect()
-}
-
-/// Compares the gradients of `total` for every parameter and feature map that the case holds.
-pub(super) fn compare_gradients<M: Module>(
-    report: &mut Report,
-    case: &Case,
-    head: &M,
-    features: &[Tensor<4>],
-    total: &Tensor<1>,
-) {
-    let gradients = total.backward();
-    let named = module::gradients(head, &gradients);
-    for name in case.names("grad/param/") {
-        let got = &named[&name["grad/param/".len()..]];
-        report.close(&name, got, &case.f64s(&name), GRADIENT);
-    }
-    for (l, x) in features.iter().enumerate() {
-        let wanted = format!("grad/feat/{l}");
-        if case.has(&wanted) {
-            let got = x.grad(&gradients).expect("a gradient of the features");
-            report.tensor(got, &wanted, GRADIENT);
-        }
-    }
-}
-
-/// Compares candidates before NMS and final detections, in pixels of the input and of the file.
-pub(super) fn compare_detections(
-    report: &mut Report,
-    case: &Case,
-    candidates: impl Fn(&[ImageFrame]) -> Vec<Vec<Detection>>,
-    decode: impl Fn(&[ImageFrame]) -> Vec<Vec<Detection>>,
-) {
-    let metas = image_metas(case);
-    let size = |meta: &Value| pair(&meta["img_shape"]).map(|x| x as usize);
-    let resized: Vec<ImageFrame> = metas
-        .iter()
-        .map(|meta| ImageFrame {
-            size: size(meta),
-            scale: [1.0, 1.0],
-        })
-        .collect();
-    let original: Vec<ImageFrame> = metas
-        .iter()
-        .map(|meta| ImageFrame {
-            size: size(meta),
-            scale: pair(&meta["scale_factor"]).map(|x| x as f32),
-        })
-        .collect();
-    let stages = [
-        ("before_nms", candidates(&resized)),
-        ("det", decode(&resized)),
-        ("det_rescaled", decode(&original)),
-    ];
-    for (stage, found) in stages {
-        for (image, found) in found.iter().enumerate() {
-            compare_image(report, case, &format!("{stage}/{image}"), found);
-        }
-    }
 }
 
 /// Compares detections in order of their score. Final scores of the reference lie 2e-6 apart;

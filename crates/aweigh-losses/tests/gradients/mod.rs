@@ -1,7 +1,7 @@
 //! Central differences in f64.
 
 use aweigh_losses::{
-    FocalConfig, IouMode, bce_with_logits, bounded_iou_loss, diou_loss, giou_loss, iou_loss,
+    FocalLoss, IouMode, bce_with_logits, bounded_iou_loss, diou_loss, giou_loss, iou_loss,
     sigmoid_focal_loss, smooth_l1,
 };
 use aweigh_testkit::finite_difference;
@@ -45,10 +45,14 @@ fn focal() {
         (0.25, 0.0),
     ];
     for (alpha, gamma) in settings {
-        let config = FocalConfig { alpha, gamma };
+        let focal = FocalLoss {
+            alpha,
+            gamma,
+            ..FocalLoss::default()
+        };
         let name = format!("focal alpha {alpha} gamma {gamma}");
         check(&name, &LOGITS, [2, 4], |x| {
-            sigmoid_focal_loss(x, present.clone(), config)
+            sigmoid_focal_loss(x, present.clone(), &focal)
         });
     }
 }

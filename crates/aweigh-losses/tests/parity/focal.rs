@@ -1,6 +1,6 @@
 //! Focal loss against torchvision (`tv/*`) and mmdetection (`mm/*`).
 
-use aweigh_losses::{FocalConfig, sigmoid_focal_loss, weighted_mean};
+use aweigh_losses::{FocalLoss, sigmoid_focal_loss, weighted_mean};
 use aweigh_testkit::{Case, Report, cases, device, understand};
 use burn::tensor::{DType, Tensor};
 
@@ -15,25 +15,29 @@ const WEIGHTED_NORMALISER: f32 = 3.0;
 fn parity_focal() {
     for case in cases(env!("CARGO_MANIFEST_DIR"), |meta| meta["kind"] == "focal") {
         understand(&case, &case.meta, &super::known(&["alpha_gamma"]));
-        let configs = configs(&case);
-        names_are_understood(&case, configs.len());
+        let losses = losses(&case);
+        names_are_understood(&case, losses.len());
         let mut report = Report::new(&case);
-        for (index, config) in configs.into_iter().enumerate() {
-            check_elements(&case, &mut report, index, config, DType::F32, "");
-            check_elements(&case, &mut report, index, config, DType::F64, "_f64");
-            check_reduced(&case, &mut report, index, config);
+        for (index, focal) in losses.into_iter().enumerate() {
+            check_elements(&case, &mut report, index, focal, DType::F32, "");
+            check_elements(&case, &mut report, index, focal, DType::F64, "_f64");
+            check_reduced(&case, &mut report, index, focal);
         }
         report.finish();
     }
 }
 
-fn configs(case: &Case) -> Vec<FocalConfig> {
+fn losses(case: &Case) -> Vec<FocalLoss> {
     let pairs: Vec<[f64; 2]> = case.meta["alpha_gamma"]
         .as_array()
         .and_then(|pairs| pairs.iter().map(pair).collect())
         .unwrap_or_else(|| panic!("{}: alpha_gamma holds pairs of numbers", case.name));
-    let config = |[alpha, gamma]: [f64; 2]| FocalConfig { alpha, gamma };
-    pairs.into_iter().map(config).collect()
+    let loss = |[alpha, gamma]: [f64; 2]| FocalLoss {
+        alpha,
+        gamma,
+        ..FocalLoss::default()
+    };
+    pairs.into_iter().map(loss).collect()
 }
 
 fn pair(value: &serde_json::Value) -> Option<[f64; 2]> {
@@ -76,7 +80,7 @@ fn check_elements(
     case: &Case,
     report: &mut Report,
     index: usize,
-    config: FocalConfig,
+    focal: FocalLoss,
     dtype: DType,
     suffix: &str,
 ) {
@@ -86,14 +90,14 @@ fn check_elements(
     }
     let logits = tensor(&case.f64s("logits"), shape(case), dtype);
     let upstream = tensor(&case.f64s("upstream"), shape(case), dtype);
-    let loss = |x: Tensor<2>| sigmoid_focal_loss(x, target(case, dtype), config);
+    let loss = |x: Tensor<2>| sigmoid_focal_loss(x, target(case, dtype), &focal);
     let value = values(loss(logits.clone()));
     close(case, report, &value, &name("value"), tolerance(dtype));
     let (_, slope) = differentiate(logits, |x| loss(x) * upstream.clone());
     close(case, report, &slope, &name("grad"), tolerance(dtype));
 }
 
-fn check_reduced(case: &Case, report: &mut Report, index: usize, config: FocalConfig) {
+fn check_reduced(case: &Case, report: &mut Report, index: usize, focal: FocalLoss) {
     let [rows, classes] = shape(case);
     let weight = case.tensor::<1>("weight", &device()).reshape([rows, 1]);
     let normaliser = |value: f32| Tensor::<1>::from_data([value], &device());
@@ -104,7 +108,7 @@ fn check_reduced(case: &Case, report: &mut Report, index: usize, config: FocalCo
             continue;
         }
         let loss = |x: Tensor<2>| {
-            let loss = mmdet_loss(x, target(case, DType::F32), config);
+            let loss = mmdet_loss(x, target(case, DType::F32), focal);
             match kind {
                 "plain" => weighted_mean(loss, None, normaliser(PLAIN_NORMALISER)),
                 "weighted" => {
@@ -123,10 +127,10 @@ fn check_reduced(case: &Case, report: &mut Report, index: usize, config: FocalCo
 }
 
 /// mmdetection applies a negative alpha literally instead of switching the balance off.
-fn mmdet_loss(logits: Tensor<2>, target: Tensor<2>, config: FocalConfig) -> Tensor<2> {
-    let loss = sigmoid_focal_loss(logits, target.clone(), config);
-    if config.alpha >= 0.0 {
+fn mmdet_loss(logits: Tensor<2>, target: Tensor<2>, focal: FocalLoss) -> Tensor<2> {
+    let loss = sigmoid_focal_loss(logits, target.clone(), &focal);
+    if focal.alpha >= 0.0 {
         return loss;
     }
-    loss * (target * (2.0 * config.alpha - 1.0) + (1.0 - config.alpha))
+    loss * (target * (2.0 * focal.alpha - 1.0) + (1.0 - focal.alpha))
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use aweigh_data::{ChannelOrder, DecodeConfig, HostBatch, TransformConfig};
-use aweigh_detectors::{Detector, Predictions};
+use aweigh_detectors::Detector;
 use aweigh_geometry::{GroundTruth, TruthHost};
 use aweigh_testkit::options::{flag, size};
 use aweigh_testkit::{Case, Report, Tolerance, cases, device, module, understand};
@@ -64,7 +64,7 @@ fn check(case: &Case) {
     let (mut optimizer, lr, max_norm) = optimizer(case);
     let (mut totals, mut norms) = (Vec::new(), Vec::new());
     for step in 0..size(&case.meta["steps"]) {
-        let losses = model.losses(model.forward(images.clone()), &truth);
+        let losses = model.forward(images.clone()).losses(&truth);
         let wanted = &case.meta["loss_history"][step];
         for (name, part) in &losses.parts {
             let wanted = wanted[*name].as_f64().expect("a loss of that name");
@@ -210,33 +210,20 @@ fn optimizer(case: &Case) -> (Optimizer, f64, f64) {
 
 fn final_outputs(report: &mut Report, case: &Case, model: &Detector, images: Tensor<4>) {
     let predictions = model.forward(images);
-    let levels = model.level_shapes(&predictions);
     let head = &case.meta["model"]["bbox_head"];
-    let maps: Vec<(&str, Vec<Tensor<4>>)> = match predictions {
-        Predictions::Fcos(p) => {
-            // In evaluation mode the reference turns distances in strides into pixels.
-            let unit = |stride: usize| match flag(&head["norm_on_bbox"]) {
-                true => stride as f64,
-                false => 1.0,
+    // In evaluation mode the reference turns FCOS's distances in strides into pixels.
+    let in_strides = head["type"] == "FCOSHead" && flag(&head["norm_on_bbox"]);
+    // The points of RepPoints are no output in evaluation mode.
+    let outputs = predictions.outputs().into_iter();
+    for (kind, maps) in outputs.filter(|(kind, _)| !kind.starts_with("pts_")) {
+        for (level, (map, shape)) in maps.iter().zip(predictions.levels()).enumerate() {
+            let unit = if kind == "bbox_pred" && in_strides {
+                shape.stride as f64
+            } else {
+                1.0
             };
-            let scaled = levels.iter().zip(p.bbox_pred);
-            let distances = scaled.map(|(level, x)| x * unit(level.stride)).collect();
-            vec![
-                ("cls_score", p.cls_score),
-                ("bbox_pred", distances),
-                ("centerness", p.centerness),
-            ]
-        }
-        Predictions::Fovea(p) => vec![("cls_score", p.cls_score), ("bbox_pred", p.bbox_pred)],
-        Predictions::RepPoints(p) => {
-            vec![("cls_score", p.cls_score), ("bbox_pred", p.bbox_refine)]
-        }
-        Predictions::Fsaf(p) => vec![("cls_score", p.cls_score), ("bbox_pred", p.bbox_pred)],
-        Predictions::Retina(p) => vec![("cls_score", p.cls_score), ("bbox_pred", p.bbox_pred)],
-    };
-    for (kind, maps) in maps {
-        for (level, map) in maps.into_iter().enumerate() {
-            report.tensor(map, &format!("final_output/{kind}/{level}"), OUTPUT);
+            let name = format!("final_output/{kind}/{level}");
+            report.tensor(map.clone() * unit, &name, OUTPUT);
         }
     }
 }

@@ -1,6 +1,55 @@
-//! Per-level maps side by side.
+//! Maps of the levels of a pyramid.
 
+use aweigh_geometry::{LevelShape, PointOrigin};
 use burn::tensor::Tensor;
+
+/// Maps of every level of a pyramid, with the size and stride of each level.
+#[derive(Debug, Clone)]
+pub struct Pyramid<T> {
+    /// Features, or the raw predictions that a head makes of them.
+    pub maps: T,
+    /// Size and stride of every level.
+    pub levels: Vec<LevelShape>,
+}
+
+impl Pyramid<Vec<Tensor<4>>> {
+    /// Features `[B, channels, H_l, W_l]` of levels with these strides.
+    ///
+    /// # Panics
+    ///
+    /// When there is not one stride per level.
+    pub fn new(maps: Vec<Tensor<4>>, strides: &[usize]) -> Self {
+        let counts = [maps.len(), strides.len()];
+        assert_eq!(counts[0], counts[1], "feature maps and strides");
+        let shape = |(map, stride): (&Tensor<4>, &usize)| {
+            let [_, _, height, width] = map.dims();
+            LevelShape::new(height, width, *stride)
+        };
+        let levels = maps.iter().zip(strides).map(shape).collect();
+        Self { maps, levels }
+    }
+}
+
+impl<T> Pyramid<T> {
+    /// Other maps of the same levels.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Pyramid<U> {
+        Pyramid {
+            maps: change(self.maps),
+            levels: self.levels,
+        }
+    }
+
+    /// Number of points of each level.
+    pub(crate) fn level_points(&self) -> Vec<usize> {
+        self.levels.iter().map(LevelShape::points).collect()
+    }
+}
+
+/// One point per cell, level after level.
+pub(crate) fn cell_points(levels: &[LevelShape], origin: PointOrigin) -> Vec<[f32; 2]> {
+    let points = levels.iter().flat_map(|level| level.host_points(origin));
+    points.collect()
+}
 
 /// All levels of a prediction side by side: `[B, channels, H_l, W_l]` to `[B, channels, P]`.
 pub(crate) fn flatten(levels: &[Tensor<4>]) -> Tensor<3> {

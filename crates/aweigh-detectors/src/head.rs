@@ -1,0 +1,197 @@
+//! A head and its method, and what they predict.
+
+use std::fmt;
+
+use aweigh_backbone::weights::ClassLayer;
+use aweigh_geometry::{Detection, GroundTruth, LevelShape};
+use aweigh_heads::{DenseHead, RawPredictions};
+use burn::module::{
+    Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
+};
+use burn::tensor::{Device, Tensor};
+
+use crate::explain::{self, Explanation};
+use crate::method::{Method, MethodConfig};
+use crate::pyramid::Pyramid;
+use crate::{ImageFrame, Losses};
+
+/// A head and its method.
+///
+/// As a module it is its head: parameters have no part of their names from here.
+#[derive(Debug, Clone)]
+pub struct MethodHead<M: Method> {
+    head: M::Head,
+    method: M,
+}
+
+/// Raw predictions of a batch, which know the method that they belong to.
+pub trait Predictions {
+    /// Size and stride of every level.
+    fn levels(&self) -> &[LevelShape];
+
+    /// The outputs of the head, by the reference's names: one map per level,
+    /// `[B, channels, H_l, W_l]`.
+    fn outputs(&self) -> Vec<(&'static str, &[Tensor<4>])>;
+
+    /// Finds out what every point should predict. Nothing is read back from the device.
+    fn assign(self: Box<Self>, truth: &GroundTruth) -> Box<dyn Assigned>;
+
+    /// The losses: [`assign`](Self::assign), then [`Assigned::losses`].
+    fn losses(self: Box<Self>, truth: &GroundTruth) -> Losses {
+        self.assign(truth).losses()
+    }
+
+    /// The detections of each image, in original pixels, best first.
+    fn decode(&self, images: &[ImageFrame]) -> Vec<Vec<Detection>>;
+
+    /// Which points each box of each image trains, for people to look at. Reads the targets back
+    /// from the device.
+    fn explain(&self, truth: &GroundTruth) -> Vec<Explanation>;
+}
+
+/// Raw predictions of a batch, and what they should be.
+pub trait Assigned {
+    /// How far the predictions are from their targets. Nothing is read back from the device.
+    fn losses(self: Box<Self>) -> Losses;
+}
+
+/// [`Predictions`] of a method.
+struct Predicted<M: Method> {
+    method: M,
+    raw: Pyramid<M::Predictions>,
+}
+
+/// [`Assigned`] of a method.
+struct WithTargets<M: Method> {
+    predicted: Predicted<M>,
+    targets: M::Targets,
+}
+
+/// A [`MethodHead`] whose method is not known.
+pub(crate) trait AnyHead {
+    fn method(&self) -> &dyn MethodConfig;
+    fn class_layers(&self) -> Vec<ClassLayer>;
+    fn predict(&self, features: Pyramid<Vec<Tensor<4>>>) -> Box<dyn Predictions>;
+}
+
+impl<M: Method> MethodHead<M> {
+    pub(crate) fn new(head: M::Head, method: M) -> Self {
+        Self { head, method }
+    }
+
+    /// The same method behind other layers.
+    fn with(&self, head: M::Head) -> Self {
+        let method = self.method.clone();
+        Self { head, method }
+    }
+}
+
+impl<M: Method> AnyHead for MethodHead<M> {
+    fn method(&self) -> &dyn MethodConfig {
+        &self.method
+    }
+
+    fn class_layers(&self) -> Vec<ClassLayer> {
+        self.head.class_layers()
+    }
+
+    fn predict(&self, features: Pyramid<Vec<Tensor<4>>>) -> Box<dyn Predictions> {
+        Box::new(Predicted {
+            method: self.method.clone(),
+            raw: features.map(|maps| self.head.forward(maps)),
+        })
+    }
+}
+
+impl<M: Method> Predictions for Predicted<M> {
+    fn levels(&self) -> &[LevelShape] {
+        &self.raw.levels
+    }
+
+    fn outputs(&self) -> Vec<(&'static str, &[Tensor<4>])> {
+        self.raw.maps.outputs()
+    }
+
+    fn assign(self: Box<Self>, truth: &GroundTruth) -> Box<dyn Assigned> {
+        let targets = self.method.targets(&self.raw, truth);
+        Box::new(WithTargets {
+            predicted: *self,
+            targets,
+        })
+    }
+
+    fn decode(&self, images: &[ImageFrame]) -> Vec<Vec<Detection>> {
+        self.method.decode(&self.raw, images)
+    }
+
+    fn explain(&self, truth: &GroundTruth) -> Vec<Explanation> {
+        let targets = self.method.targets(&self.raw, truth);
+        let levels = &self.raw.levels;
+        explain::read(&self.method.stages(targets, levels), levels, truth)
+    }
+}
+
+impl<M: Method> Assigned for WithTargets<M> {
+    fn losses(self: Box<Self>) -> Losses {
+        let Predicted { method, raw } = self.predicted;
+        method.losses(raw, self.targets)
+    }
+}
+
+// Derived, the head would be a field with a name, and that name a part of every parameter's.
+impl<M: Method> Module for MethodHead<M> {
+    fn collect_devices(&self, devices: Devices) -> Devices {
+        self.head.collect_devices(devices)
+    }
+
+    fn fork(self, device: &Device) -> Self {
+        let Self { head, method } = self;
+        Self::new(head.fork(device), method)
+    }
+
+    fn to_device(self, device: &Device) -> Self {
+        let Self { head, method } = self;
+        Self::new(head.to_device(device), method)
+    }
+
+    fn train(self) -> Self {
+        let Self { head, method } = self;
+        Self::new(head.train(), method)
+    }
+
+    fn valid(&self) -> Self {
+        self.with(self.head.valid())
+    }
+
+    fn materialize(self) -> Self {
+        let Self { head, method } = self;
+        Self::new(head.materialize(), method)
+    }
+
+    fn visit<Visitor: ModuleVisitor>(&self, visitor: &mut Visitor) {
+        self.head.visit(visitor);
+    }
+
+    fn map<Mapper: ModuleMapper>(self, mapper: &mut Mapper) -> Self {
+        let Self { head, method } = self;
+        Self::new(head.map(mapper), method)
+    }
+}
+
+impl<M: Method> ModuleDisplayDefault for MethodHead<M> {
+    fn content(&self, content: Content) -> Option<Content> {
+        Some(content.add_debug_attribute("method", &self.method))
+    }
+
+    fn num_params(&self) -> usize {
+        self.head.num_params()
+    }
+}
+
+impl<M: Method> ModuleDisplay for MethodHead<M> {}
+
+impl<M: Method> fmt::Display for MethodHead<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.method.title())
+    }
+}

@@ -1,0 +1,138 @@
+//! What a detection method is.
+
+use std::fmt::Debug;
+
+use aweigh_assign::Matches;
+use aweigh_backbone::{FeatureSpec, LayerInfo};
+use aweigh_geometry::{Detection, GroundTruth, LevelShape};
+use aweigh_heads::{DenseHead, DenseHeadConfig, RawPredictions};
+use burn::tensor::Device;
+
+use crate::decode::{self, Branch};
+use crate::explain::StageRoles;
+use crate::learnable::{Cause, SizeLimits};
+use crate::pyramid::Pyramid;
+use crate::{BBoxHead, DetectorConfigError, ImageFrame, InferenceConfig, Losses, MethodHead};
+
+/// What the options of a method say before there is a head. Implemented by the method's table in
+/// the configuration.
+pub trait MethodConfig: Debug {
+    /// The name of the method in texts.
+    fn title(&self) -> &'static str;
+
+    /// What learns boxes, for use in texts.
+    fn learner(&self) -> &'static str {
+        "point"
+    }
+
+    /// Checks values and their combination with the pyramid `levels`.
+    ///
+    /// # Errors
+    ///
+    /// Names the key and what was expected.
+    fn validate(&self, levels: &[FeatureSpec]) -> Result<(), DetectorConfigError>;
+
+    /// How predictions become detections.
+    fn inference(&self) -> &InferenceConfig;
+
+    /// Whether which point learns which box depends on predictions, and so on the weights.
+    fn assigns_by_predictions(&self) -> bool;
+
+    /// Who learns which box by geometry alone, whatever is predicted: for every branch, and of a
+    /// method with stages for the first.
+    fn reachable(
+        &self,
+        levels: &[LevelShape],
+        truth: &GroundTruth,
+        sizes: SizeLimits,
+    ) -> Vec<Matches>;
+
+    /// What to change in the configuration so that boxes are learnt that nothing learns for this
+    /// reason, besides the size of the network input and the pyramid.
+    fn remedy(&self, cause: Cause) -> Option<String>;
+}
+
+/// A detection method: a head, what it should predict, how the two are compared, and where its
+/// detections are. Implemented by the method's table in the configuration.
+///
+/// Everything is a function of its arguments: the method has no state.
+pub trait Method: MethodConfig + Clone + Send + Sync + 'static {
+    /// The layers behind the pyramid.
+    type Head: DenseHead<Predictions = Self::Predictions>;
+    /// What the head predicts.
+    type Predictions: RawPredictions;
+    /// What it should predict.
+    type Targets;
+
+    /// The architecture of the head on the pyramid `levels`.
+    fn head(&self, num_classes: usize, levels: &[FeatureSpec])
+    -> <Self::Head as DenseHead>::Config;
+
+    /// The targets of a batch; predictions matter to methods that assign by them. Nothing is read
+    /// back from the device.
+    fn targets(
+        &self,
+        predictions: &Pyramid<Self::Predictions>,
+        truth: &GroundTruth,
+    ) -> Self::Targets;
+
+    /// The losses of a batch's predictions. Nothing is read back from the device.
+    fn losses(&self, predictions: Pyramid<Self::Predictions>, targets: Self::Targets) -> Losses;
+
+    /// Where detections come from: class logits, and the box of a point or an anchor.
+    fn branches(&self, predictions: &Pyramid<Self::Predictions>) -> Vec<Branch<'_>>;
+
+    /// The assignments that there are, for people to look at.
+    fn stages(&self, targets: Self::Targets, levels: &[LevelShape]) -> Vec<StageRoles>;
+
+    /// The boxes of each image before NMS, small ones dropped, in original pixels.
+    fn candidates(
+        &self,
+        predictions: &Pyramid<Self::Predictions>,
+        images: &[ImageFrame],
+    ) -> Vec<Vec<Detection>> {
+        decode::candidates(&self.branches(predictions), images, self.inference())
+    }
+
+    /// The detections of each image, in original pixels, best first.
+    fn decode(
+        &self,
+        predictions: &Pyramid<Self::Predictions>,
+        images: &[ImageFrame],
+    ) -> Vec<Vec<Detection>> {
+        decode::detections(&self.branches(predictions), images, self.inference())
+    }
+}
+
+/// A [`Method`] whose types are not known.
+pub trait AnyMethod: MethodConfig {
+    /// A head with fresh weights for the pyramid `levels`.
+    fn init(&self, num_classes: usize, levels: &[FeatureSpec], device: &Device) -> BBoxHead;
+
+    /// The layers of the head with levels of `[height, width]`.
+    fn layers(
+        &self,
+        num_classes: usize,
+        levels: &[FeatureSpec],
+        sizes: &[[usize; 2]],
+    ) -> Vec<LayerInfo>;
+}
+
+impl<M: Method> AnyMethod for M
+where
+    MethodHead<M>: Into<BBoxHead>,
+{
+    fn init(&self, num_classes: usize, levels: &[FeatureSpec], device: &Device) -> BBoxHead {
+        let head = self.head(num_classes, levels).init(device);
+        MethodHead::new(head, self.clone()).into()
+    }
+
+    fn layers(
+        &self,
+        num_classes: usize,
+        levels: &[FeatureSpec],
+        sizes: &[[usize; 2]],
+    ) -> Vec<LayerInfo> {
+        self.head(num_classes, levels).layers(sizes)
+    }
+}

@@ -1,0 +1,44 @@
+//! What every head is.
+
+use std::fmt::Debug;
+
+use aweigh_backbone::{LayerInfo, weights::ClassLayer};
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+
+/// The architecture of a head.
+pub trait DenseHeadConfig {
+    /// The head.
+    type Head: DenseHead<Config = Self>;
+
+    /// Builds it with fresh weights.
+    fn init(&self, device: &Device) -> Self::Head;
+
+    /// Its layers for levels of `[height, width]`, which share their parameters.
+    fn layers(&self, sizes: &[[usize; 2]]) -> Vec<LayerInfo>;
+}
+
+/// A head: the same layers on every level of the pyramid.
+pub trait DenseHead: Module {
+    /// Its architecture.
+    type Config: DenseHeadConfig<Head = Self>;
+    /// What it predicts.
+    type Predictions: RawPredictions;
+
+    /// Predicts on every level.
+    ///
+    /// # Shapes
+    ///
+    /// - `features`: one `[B, in_channels, H_l, W_l]` per level
+    fn forward(&self, features: Vec<Tensor<4>>) -> Self::Predictions;
+
+    /// The layers with outputs for each class.
+    fn class_layers(&self) -> Vec<ClassLayer>;
+}
+
+/// Raw predictions of a head.
+pub trait RawPredictions: Clone + Debug {
+    /// The outputs of the head, by the reference's names and in its order: one map per level,
+    /// `[B, channels, H_l, W_l]`.
+    fn outputs(&self) -> Vec<(&'static str, &[Tensor<4>])>;
+}
