@@ -335,9 +335,9 @@ mod tests {
         let targets = assigner.assign(&LEVELS, &truth);
         let distances: Vec<f32> = targets.distances.into_data().iter::<f32>().collect();
         let expected = [2.0_f32 / 16.0, 3.5 / 16.0, 1.0 / 16.0, 16.0].map(f32::ln);
-        for (got, wanted) in distances.iter().zip(expected) {
+        for (got, expected) in distances.iter().zip(expected) {
             // Two logarithms of the same number.
-            assert!((got - wanted).abs() < 1e-6, "{got} is not {wanted}");
+            assert!((got - expected).abs() < 1e-6, "{got} is not {expected}");
         }
         let (next_point, second_level) = (&distances[4..8], &distances[64..]);
         assert!(next_point.iter().all(|d| *d == 0.0));

@@ -151,9 +151,10 @@ impl CenterRegionAssigner {
             part.greater_elem(self.min_pos_iof)
         };
         let middle = covers(self.pos_scale);
-        let around = match self.neg_scale == self.pos_scale {
-            true => middle.clone(),
-            false => covers(self.neg_scale),
+        let around = if self.neg_scale == self.pos_scale {
+            middle.clone()
+        } else {
+            covers(self.neg_scale)
         };
         let valid = truth.valid.clone().unsqueeze_dim::<3>(2);
         let valid = valid.expand(middle.dims());

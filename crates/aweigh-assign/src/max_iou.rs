@@ -171,9 +171,10 @@ impl MaxIouAssigner {
             return None;
         }
         let (boxes, regions) = (boxes.clone(), truth.ignore_boxes.clone());
-        let parts = match self.ignore_wrt_candidates {
-            true => pairwise_iof(boxes, regions).swap_dims(1, 2),
-            false => pairwise_iof(regions, boxes),
+        let parts = if self.ignore_wrt_candidates {
+            pairwise_iof(boxes, regions).swap_dims(1, 2)
+        } else {
+            pairwise_iof(regions, boxes)
         }; // [B, I, P]
         let full = parts.dims();
         let valid = truth.ignore_valid.clone().unsqueeze_dim::<3>(2); // [B, I, 1]

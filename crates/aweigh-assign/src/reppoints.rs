@@ -198,10 +198,10 @@ impl PointAssigner {
             return;
         }
         for (level, shape) in levels.iter().enumerate() {
-            let (wanted, found) = (self.pos_num, shape.points());
+            let (expected, found) = (self.pos_num, shape.points());
             assert!(
-                found >= wanted,
-                "RepPoints: a box takes {wanted} points, level {level} has {found}"
+                found >= expected,
+                "RepPoints: a box takes {expected} points, level {level} has {found}"
             );
         }
     }

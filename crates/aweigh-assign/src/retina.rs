@@ -117,8 +117,8 @@ mod tests {
     fn deltas_lead_from_the_anchor_to_its_box() {
         let deltas = targets(&[[-8.0, -8.0, 6.0, 8.0]], 32).deltas;
         let values: Vec<f32> = deltas.into_data().iter::<f32>().collect();
-        let wanted = [-1.0 / 16.0, 0.0, (14.0_f32 / 16.0).ln(), 0.0];
-        assert_eq!(values[..4], wanted);
+        let expected = [-1.0 / 16.0, 0.0, (14.0_f32 / 16.0).ln(), 0.0];
+        assert_eq!(values[..4], expected);
         assert!(values[4..].iter().all(|d| *d == 0.0), "{values:?}");
     }
 }

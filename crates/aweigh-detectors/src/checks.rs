@@ -30,10 +30,10 @@ impl Table<'_> {
         key: &str,
         problem: impl FnOnce() -> String,
     ) -> Result<(), DetectorConfigError> {
-        match holds {
-            true => Ok(()),
-            false => Err(self.error(key, problem())),
+        if holds {
+            return Ok(());
         }
+        Err(self.error(key, problem()))
     }
 
     /// A size, a scale or a threshold of a difference.

@@ -47,9 +47,9 @@ pub struct LevelRoles {
 }
 
 impl LevelRoles {
-    /// Number of points whose role `wanted` accepts.
-    pub fn count(&self, wanted: impl Fn(PointRole) -> bool) -> usize {
-        self.roles.iter().filter(|role| wanted(**role)).count()
+    /// Number of points whose role `is` accepts.
+    pub fn count(&self, is: impl Fn(PointRole) -> bool) -> usize {
+        self.roles.iter().filter(|role| is(**role)).count()
     }
 
     /// Number of points that learn the box of index `slot`.
@@ -230,9 +230,12 @@ impl StageRoles {
 /// Losses of boxes, infinite on the levels that they reach no point of.
 fn reached<'a>(levels: &[LevelRoles], rows: impl Iterator<Item = &'a [f32]>) -> Vec<Vec<f32>> {
     let of_box = |(slot, row): (usize, &[f32])| {
-        let loss = |(level, loss): (&LevelRoles, &f32)| match level.reached_by(slot) {
-            true => *loss,
-            false => f32::INFINITY,
+        let loss = |(level, loss): (&LevelRoles, &f32)| {
+            if level.reached_by(slot) {
+                *loss
+            } else {
+                f32::INFINITY
+            }
         };
         levels.iter().zip(row).map(loss).collect()
     };

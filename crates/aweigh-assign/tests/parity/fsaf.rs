@@ -40,11 +40,11 @@ fn check(run: &Run<'_>, report: &mut Report) {
     // Pairs of prior and class; the reference repeats a pair that two boxes of a class shade.
     let name = format!("{}/shadowed", run.prefix);
     let stored = run.case.ints(&name);
-    let mut wanted = vec![0; classes * points];
+    let mut expected = vec![0; classes * points];
     for [prior, class] in stored.as_chunks::<2>().0 {
-        wanted[*class as usize * points + *prior as usize] = 1;
+        expected[*class as usize * points + *prior as usize] = 1;
     }
     let shadowed = regions.shadowed.into_data();
     let got: Vec<i64> = shadowed.iter::<bool>().map(i64::from).collect();
-    report.equal(&name, &got, &wanted);
+    report.equal(&name, &got, &expected);
 }

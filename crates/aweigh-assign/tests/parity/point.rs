@@ -71,6 +71,6 @@ fn check_points(run: &Run<'_>, report: &mut Report<'_>, levels: &[LevelShape]) {
         .into_data()
         .iter::<f64>()
         .collect();
-    let wanted = run.case.f64s("points");
-    report.close("points", &table, &wanted[..table.len()], EXACT);
+    let expected = run.case.f64s("points");
+    report.close("points", &table, &expected[..table.len()], EXACT);
 }

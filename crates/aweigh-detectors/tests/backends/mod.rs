@@ -256,8 +256,8 @@ fn check(config: &DetectorConfig) {
     }
     assert!(!cpu.gradients.is_empty());
     assert_eq!(gpu.gradients.len(), cpu.gradients.len());
-    for (name, wanted) in &cpu.gradients {
-        let error = relative(&gpu.gradients[name], wanted);
+    for (name, expected) in &cpu.gradients {
+        let error = relative(&gpu.gradients[name], expected);
         assert!(error < 1e-3, "gradient of {name}: {error}");
     }
 }

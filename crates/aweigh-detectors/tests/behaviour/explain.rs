@@ -72,14 +72,14 @@ fn stages_have_the_names_of_their_method() {
         .map(|config| explain(&config, &[truth(&BOXES, &[]), truth(&[], &[])]))
         .map(|found| found[0].stages.iter().map(|stage| stage.name).collect())
         .collect();
-    for wanted in [
+    for expected in [
         vec!["points"],
         vec!["init", "refine"],
         vec!["anchor-free"],
         vec!["anchor-based"],
         vec!["anchor-based", "anchor-free"],
     ] {
-        assert!(names.contains(&wanted), "{wanted:?} of {names:?}");
+        assert!(names.contains(&expected), "{expected:?} of {names:?}");
     }
 }
 

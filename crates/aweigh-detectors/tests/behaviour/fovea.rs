@@ -117,7 +117,7 @@ fn fovea_r50_has_mmdetections_parameters() {
         ..FoveaConfig::default()
     };
     let offsets = 2 * (256 * 9 + 1) * 27;
-    for (fovea, wanted) in [
+    for (fovea, expected) in [
         (FoveaConfig::default(), 36_419_732),
         (deformable, 36_419_732 + offsets),
         (aligned, 38_615_476),
@@ -133,6 +133,6 @@ fn fovea_r50_has_mmdetections_parameters() {
         };
         let layers = config.layers([512, 512]).expect("a valid detector");
         let params: usize = layers.iter().map(|layer| layer.params).sum();
-        assert_eq!(params, wanted);
+        assert_eq!(params, expected);
     }
 }

@@ -158,7 +158,7 @@ fn errors_name_the_key() {
 
 #[test]
 fn reppoints_r50_has_mmdetections_parameters() {
-    let check = |reppoints: RepPointsConfig, norm: Option<NormConfig>, wanted: usize| {
+    let check = |reppoints: RepPointsConfig, norm: Option<NormConfig>, expected: usize| {
         let config = DetectorConfig {
             num_classes: Some(80),
             neck: FpnConfig {
@@ -171,7 +171,7 @@ fn reppoints_r50_has_mmdetections_parameters() {
         };
         let layers = config.layers([512, 512]).expect("a valid detector");
         let params: usize = layers.iter().map(|layer| layer.params).sum();
-        assert_eq!(params, wanted);
+        assert_eq!(params, expected);
     };
     let groups = NormConfig::GroupNorm { groups: 32 };
     check(RepPointsConfig::default(), Some(groups), 36_849_078);

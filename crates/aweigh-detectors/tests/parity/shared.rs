@@ -38,7 +38,7 @@ pub(super) struct Setup<'a, M: Method> {
     pub(super) case: &'a Case,
     pub(super) method: M,
     pub(super) head: M::Head,
-    /// Feature maps, whose gradients are wanted.
+    /// Feature maps, which get gradients.
     pub(super) features: Pyramid<Vec<Tensor<4>>>,
     pub(super) predictions: Pyramid<M::Predictions>,
     /// The boxes of every image, and its size with its own padding.
@@ -159,7 +159,7 @@ impl<'a, M: Method> Setup<'a, M> {
     }
 }
 
-/// The feature maps, whose gradients are wanted.
+/// The feature maps, which get gradients.
 fn features(case: &Case, strides: &[usize]) -> Pyramid<Vec<Tensor<4>>> {
     let levels = case.meta["level_sizes"].as_array().expect("level sizes");
     let maps = (0..levels.len())
@@ -231,15 +231,15 @@ fn compare_image(report: &mut Report, case: &Case, prefix: &str, got: &[Detectio
     let scores = case.f64s(&format!("{prefix}/scores"));
     let boxes = case.boxes(&format!("{prefix}/bboxes"));
     let labels = case.ints(&format!("{prefix}/labels"));
-    let mut wanted: Vec<Detection> = (0..scores.len())
+    let mut expected: Vec<Detection> = (0..scores.len())
         .map(|i| Detection {
             bbox: boxes[i],
             score: scores[i] as f32,
             label: labels[i] as usize,
         })
         .collect();
-    wanted.sort_by(|a, b| b.score.total_cmp(&a.score));
-    let got = paired(got, &wanted);
+    expected.sort_by(|a, b| b.score.total_cmp(&a.score));
+    let got = paired(got, &expected);
 
     type Column = fn(&Detection) -> Vec<f64>;
     let columns: [(&str, Column, Tolerance); 3] = [
@@ -250,22 +250,22 @@ fn compare_image(report: &mut Report, case: &Case, prefix: &str, got: &[Detectio
     for (name, column, tolerance) in columns {
         let values = |all: &[Detection]| all.iter().flat_map(column).collect::<Vec<f64>>();
         let stage = format!("{prefix}/{name}");
-        report.close(&stage, &values(&got), &values(&wanted), tolerance);
+        report.close(&stage, &values(&got), &values(&expected), tolerance);
     }
 }
 
-/// `got` in the order of `wanted`, best score first: of equal scores and labels, the nearest box.
-fn paired(got: &[Detection], wanted: &[Detection]) -> Vec<Detection> {
+/// `got` in the order of `expected`, best score first: of equal scores and labels, the nearest box.
+fn paired(got: &[Detection], expected: &[Detection]) -> Vec<Detection> {
     let mut rest = got.to_vec();
     rest.sort_by(|a, b| b.score.total_cmp(&a.score));
     let mut ordered = Vec::new();
-    for wanted in wanted.iter().take(got.len()) {
+    for expected in expected.iter().take(got.len()) {
         let equal = |d: &Detection| {
-            let limit = SCORE.absolute as f32 + SCORE.relative as f32 * wanted.score;
-            (d.score - wanted.score).abs() <= limit && d.label == wanted.label
+            let limit = SCORE.absolute as f32 + SCORE.relative as f32 * expected.score;
+            (d.score - expected.score).abs() <= limit && d.label == expected.label
         };
         let distance = |d: &Detection| {
-            let sides = d.bbox.iter().zip(wanted.bbox);
+            let sides = d.bbox.iter().zip(expected.bbox);
             sides.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
         };
         let equals = (0..rest.len()).filter(|&i| equal(&rest[i]));

@@ -216,11 +216,11 @@ mod tests {
             let gradient = x.grad(&loss(x.clone(), transform).backward());
             let gradient = gradient.expect("a gradient").into_data();
             let value = |x: &[f64]| loss(f64s(x, &device()), transform).into_scalar::<f64>();
-            let wanted = finite_difference(value, &input, 1e-5);
-            for (got, wanted) in gradient.iter::<f64>().zip(wanted) {
+            let expected = finite_difference(value, &input, 1e-5);
+            for (got, expected) in gradient.iter::<f64>().zip(expected) {
                 // step^2 times a third derivative of the exponential.
-                let error = (got - wanted).abs();
-                assert!(error < 1e-8, "{transform:?}: {got} is not {wanted}");
+                let error = (got - expected).abs();
+                assert!(error < 1e-8, "{transform:?}: {got} is not {expected}");
             }
         }
     }
