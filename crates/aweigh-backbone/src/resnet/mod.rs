@@ -1,6 +1,7 @@
 //! ResNet and ResNeXt without their classifier.
 
 mod block;
+mod check;
 mod config;
 mod dcn;
 mod plan;
