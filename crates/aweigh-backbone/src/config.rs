@@ -18,13 +18,13 @@ pub(crate) fn need(
     key: &'static str,
     problem: impl FnOnce() -> String,
 ) -> Result<(), ConfigError> {
-    match holds {
-        true => Ok(()),
-        false => Err(ConfigError {
-            key,
-            problem: problem(),
-        }),
+    if holds {
+        return Ok(());
     }
+    Err(ConfigError {
+        key,
+        problem: problem(),
+    })
 }
 
 impl From<ConfigError> for String {

@@ -1,6 +1,6 @@
 //! What a detector is made of.
 
-use aweigh_backbone::{ConfigError, FeatureSpec, FpnConfig, LayerInfo, ResNetConfig};
+use aweigh_backbone::{BackboneConfig, ConfigError, FeatureSpec, FpnConfig, LayerInfo};
 use aweigh_geometry::LevelShape;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ pub struct DetectorConfig {
     pub num_classes: Option<usize>,
     /// The feature extractor.
     #[serde(default)]
-    pub backbone: ResNetConfig,
+    pub backbone: BackboneConfig,
     /// The feature pyramid.
     #[serde(default)]
     pub neck: FpnConfig,

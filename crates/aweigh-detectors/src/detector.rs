@@ -3,7 +3,7 @@
 use aweigh_assign::{
     fcos::FcosTargets, fovea::FoveaTargets, fsaf::FsafTargets, reppoints::RepPointsTargets,
 };
-use aweigh_backbone::{Fpn, ResNet, weights::ClassLayer};
+use aweigh_backbone::{Backbone, Fpn, weights::ClassLayer};
 use aweigh_geometry::{Detection, GroundTruth, LevelShape};
 use aweigh_heads::fcos::{FcosHead, FcosPredictions};
 use aweigh_heads::fovea::{FoveaHead, FoveaPredictions};
@@ -90,7 +90,7 @@ pub enum Targets {
 #[derive(Module, Debug)]
 pub struct Detector {
     /// The feature extractor.
-    pub backbone: ResNet,
+    pub backbone: Backbone,
     /// The feature pyramid.
     pub neck: Fpn,
     /// The head.

@@ -9,7 +9,7 @@ impl ResNetConfig {
     /// # Errors
     ///
     /// Names the first key whose value no network can be built from.
-    pub fn check(&self) -> Result<(), ConfigError> {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let stages = self.num_stages;
         need(self.base_channels > 0, "base_channels", || {
             "is 0, expected at least 1".to_owned()

@@ -138,7 +138,7 @@ impl ResNetConfig {
     /// # Panics
     ///
     /// When [`check`](Self::check) fails.
-    pub fn features(&self) -> Vec<FeatureSpec> {
+    pub(crate) fn features(&self) -> Vec<FeatureSpec> {
         let spec = |&stage: &usize| FeatureSpec {
             channels: self.width(stage) * self.depth.expansion(),
             // The stem's convolution and pooling halve the image twice.
@@ -152,7 +152,7 @@ impl ResNetConfig {
     /// # Panics
     ///
     /// When [`check`](Self::check) fails or the image is too small.
-    pub fn sizes(&self, image: [usize; 2]) -> Vec<[usize; 2]> {
+    pub(crate) fn sizes(&self, image: [usize; 2]) -> Vec<[usize; 2]> {
         let mut size = self.stem().output(image).map(pooled);
         let mut sizes = Vec::new();
         for stage in 0..self.num_stages {
@@ -169,7 +169,7 @@ impl ResNetConfig {
     /// # Panics
     ///
     /// When [`check`](Self::check) fails or the image is too small.
-    pub fn layers(&self, image: [usize; 2]) -> Vec<LayerInfo> {
+    pub(crate) fn layers(&self, image: [usize; 2]) -> Vec<LayerInfo> {
         let affine = self.norm.affine();
         let mut layers = self.stem().layers("conv1", image);
         let map @ [channels, height, width] = layers[0].output;

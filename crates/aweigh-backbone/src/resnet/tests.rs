@@ -1,7 +1,10 @@
 mod dcn;
 mod options;
 
+use std::path::Path;
+
 use super::*;
+use crate::weights::Checkpoint;
 use crate::{Affine, DcnKind, FeatureSpec, LayerInfo, NormConfig};
 use aweigh_testkit::device;
 use burn::module::ParamId;
@@ -126,7 +129,7 @@ fn features_of_resnet_50() {
 }
 
 /// Names of the tensors of a network that have a gradient.
-pub(crate) fn tensors_with_gradient(net: &ResNet, loss: Tensor<1>) -> Vec<String> {
+pub(crate) fn tensors_with_gradient<M: Module>(net: &M, loss: Tensor<1>) -> Vec<String> {
     // Where everything is frozen there is no graph to go back through.
     if !loss.is_tracked() {
         return Vec::new();

@@ -1,6 +1,6 @@
 //! Narrow ResNets of mmdetection with stored weights: maps, gradients, running statistics.
 
-use aweigh_backbone::{Affine, NormConfig, ResNet, ResNetConfig};
+use aweigh_backbone::{Affine, Backbone, BackboneConfig, NormConfig, ResNetConfig};
 use aweigh_testkit::module::gradients;
 use aweigh_testkit::{Case, Report, cases, device};
 use burn::module::{Module, ParamGroup};
@@ -29,11 +29,10 @@ fn resnets_equal_mmdetections() {
     }
 }
 
-fn build(case: &Case, config: &ResNetConfig, affine: Affine, device: &Device) -> ResNet {
-    let parameters = super::parameters(case, str::to_owned).backbone();
-    let net = parameters
-        .load_into(config.init(device))
-        .unwrap_or_else(|e| panic!("{e}"));
+fn build(case: &Case, config: &ResNetConfig, affine: Affine, device: &Device) -> Backbone {
+    let net = BackboneConfig::ResNet(config.clone()).init(device);
+    let net = net.load(super::parameters(case, str::to_owned));
+    let net = net.unwrap_or_else(|e| panic!("{e}"));
     match affine {
         Affine::Trainable => net,
         Affine::Frozen => {
@@ -72,7 +71,7 @@ fn check(case: &Case, config: &ResNetConfig, affine: Affine, device: &Device) {
 
 /// A forward pass whose gradients are compared.
 struct Run<'a> {
-    net: &'a ResNet,
+    net: &'a Backbone,
     input: Tensor<4>,
     maps: Vec<Tensor<4>>,
 }

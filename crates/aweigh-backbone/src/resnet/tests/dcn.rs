@@ -1,6 +1,7 @@
 //! Deformable convolution in a ResNet.
 
 use super::*;
+use crate::Backbone;
 
 const C3_TO_C5: [bool; 4] = [false, true, true, true];
 
@@ -86,7 +87,7 @@ fn layers_count_what_moves_the_taps() {
 
 #[test]
 fn taps_that_do_not_move_change_nothing() {
-    let run = |net: ResNet| -> Vec<f32> {
+    let run = |net: Backbone| -> Vec<f32> {
         let image = Tensor::ones([1, 3, 48, 32], &device());
         let map = net.forward(image).pop().expect("four maps");
         map.into_data().iter().collect()
@@ -103,8 +104,10 @@ fn taps_that_do_not_move_change_nothing() {
     let net = plain.init(&device).materialize();
     save(&net, &path);
     let moving = config(dcn(DcnKind::V1, 1), C3_TO_C5).init(&device);
-    let loaded = moving.load_weights(&path).expect("a plain network's file");
-    for (got, want) in run(loaded).into_iter().zip(run(net)) {
+    let loaded = Backbone::ResNet(moving)
+        .load_weights(&path)
+        .expect("a plain network's file");
+    for (got, want) in run(loaded).into_iter().zip(run(Backbone::ResNet(net))) {
         // Other orders of sums, of values up to about 10.
         assert!((got - want).abs() < 1e-4, "{got} against {want}");
     }
@@ -135,7 +138,10 @@ fn a_file_with_some_offsets_is_another_network() {
     let c5 = config(dcn(DcnKind::V1, 1), [false, false, false, true]);
     save(&c5.init(&device()).materialize(), &path);
     let c4 = config(dcn(DcnKind::V1, 1), [false, false, true, true]).init(&device());
-    let error = c4.load_weights(&path).unwrap_err().to_string();
+    let error = Backbone::ResNet(c4)
+        .load_weights(&path)
+        .unwrap_err()
+        .to_string();
     let want = "12 missing in the file: layer3.0.conv2.conv_offset.bias";
     assert!(error.contains(want), "{error}");
 }
