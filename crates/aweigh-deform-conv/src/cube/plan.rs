@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-use super::layout::Call;
-use crate::options::Sizes;
+use super::call::Call;
+use super::layout::gcd;
+use crate::call::Sizes;
 
 /// Most parts a weight gradient is computed in.
 const PARTS: usize = 4;
@@ -104,14 +105,6 @@ pub(super) fn granule(call: &Call, row: usize) -> usize {
     alignment / gcd(alignment, row)
 }
 
-/// Greatest common divisor.
-pub(super) fn gcd(a: usize, b: usize) -> usize {
-    match b {
-        0 => a,
-        _ => gcd(b, a % b),
-    }
-}
-
 /// Parts that a weight gradient is computed in if a chunk divides into them.
 ///
 /// Its product is small and sums over very many positions: in one piece it would keep a few
@@ -127,28 +120,27 @@ pub(super) fn most_parts(call: &Call) -> usize {
 
 /// Parts for a chunk of so many positions.
 pub(super) fn parts(most: usize, positions: usize) -> usize {
-    match positions.is_multiple_of(most) && positions / most >= PART_POSITIONS {
-        true => most,
-        false => 1,
+    if positions.is_multiple_of(most) && positions / most >= PART_POSITIONS {
+        most
+    } else {
+        1
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Shape;
-
     use super::*;
-    use crate::options::DeformConvOptions;
 
     /// P3 of two images whose shorter side is 800 px, 3x3, 256 channels to 256.
     fn sizes() -> Sizes {
-        let options = DeformConvOptions {
-            padding: [1, 1],
-            ..DeformConvOptions::default()
-        };
-        let [x, offset, weight] = [[2, 256, 100, 152], [2, 18, 100, 152], [256, 256, 3, 3]];
-        let shape = |dims: [usize; 4]| Shape::new(dims);
-        Sizes::new(&shape(x), &shape(offset), &shape(weight), None, &options)
+        Sizes {
+            batch: 2,
+            channels_in: 256,
+            channels_out: 256,
+            input: [100, 152],
+            output: [100, 152],
+            kernel: [3, 3],
+        }
     }
 
     /// Scratch of the backward pass at these sizes in `f32`.

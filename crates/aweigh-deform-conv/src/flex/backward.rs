@@ -10,13 +10,13 @@ use super::plan::{Block, Needs, Plan};
 use super::real::Real;
 use super::weights::BlockWeight;
 use super::{Inputs, TILE, maps};
-use crate::ops::Wanted;
+use crate::ops::NeedsGrad;
 
 /// Channels of a slice of the input's gradient: at least a cache line, so that threads that add to
 /// neighbouring slices do not share one.
 const MIN_SLICE: usize = 16;
 
-/// The wanted gradients, each of the shape of its tensor.
+/// The needed gradients, each of the shape of its tensor.
 pub(super) struct Found<T> {
     pub(super) x: Option<Vec<T>>,
     pub(super) offset: Option<Vec<T>>,
@@ -24,30 +24,30 @@ pub(super) struct Found<T> {
     pub(super) mask: Option<Vec<T>>,
 }
 
-/// The wanted gradients, given the gradient of the output, `[B, C_out, H', W']`.
-pub(super) fn backward<T: Real>(inputs: &Inputs<'_, T>, grad: &[T], wanted: Wanted) -> Found<T> {
-    let zeros = |wanted: bool, len: usize| wanted.then(|| vec![T::ZERO; len]);
+/// The needed gradients, given the gradient of the output, `[B, C_out, H', W']`.
+pub(super) fn backward<T: Real>(inputs: &Inputs<'_, T>, grad: &[T], needs: NeedsGrad) -> Found<T> {
+    let zeros = |needed: bool, len: usize| needed.then(|| vec![T::ZERO; len]);
     let mut found = Found {
-        x: zeros(wanted.x, inputs.x.len()),
-        offset: zeros(wanted.offset, inputs.offset.len()),
-        weight: zeros(wanted.weight, inputs.weight.len()),
-        mask: zeros(wanted.mask, inputs.mask.map_or(0, <[T]>::len)),
+        x: zeros(needs.x, inputs.x.len()),
+        offset: zeros(needs.offset, inputs.offset.len()),
+        weight: zeros(needs.weight, inputs.weight.len()),
+        mask: zeros(needs.mask, inputs.mask.map_or(0, <[T]>::len)),
     };
     if grad.is_empty() {
         return found;
     }
     let sizes = &inputs.sizes;
-    let needs = Needs {
-        maps: 1 + usize::from(wanted.x),
+    let scratch = Needs {
+        maps: 1 + usize::from(needs.x),
         columns: 1,
-        weights: 1 + usize::from(wanted.weight),
-        per_sample: SAMPLE + 3 * usize::from(wanted.offset || wanted.mask),
+        weights: 1 + usize::from(needs.weight),
+        per_sample: SAMPLE + 3 * usize::from(needs.offset || needs.mask),
     };
-    let plan = Plan::new(sizes, &inputs.options, needs, size_of::<T>());
+    let plan = Plan::new(sizes, &inputs.options, scratch, size_of::<T>());
     let mut pass = Pass {
         inputs,
         grad,
-        wanted,
+        needs,
         scratch: Scratch::new(inputs, &plan),
         slopes: Vec::new(),
         x_gradient: Vec::new(),
@@ -62,7 +62,7 @@ struct Pass<'a, T> {
     inputs: &'a Inputs<'a, T>,
     /// Gradient of the output.
     grad: &'a [T],
-    wanted: Wanted,
+    needs: NeedsGrad,
     scratch: Scratch<T>,
     /// Gradients of each sample's vertical and horizontal position and mask,
     /// `[position][offset group][tap]`.
@@ -76,14 +76,14 @@ impl<T: Real> Pass<'_, T> {
         let (sizes, options) = (&self.inputs.sizes, &self.inputs.options);
         let weight = BlockWeight::gather(self.inputs.weight, sizes, options, block);
         let mut weight_gradient =
-            (self.wanted.weight).then(|| BlockWeight::zeros(sizes, options, block));
+            (self.needs.weight).then(|| BlockWeight::zeros(sizes, options, block));
         for first in (0..sizes.batch).step_by(plan.images) {
             let group = first..(first + plan.images).min(sizes.batch);
-            let needs_maps = self.wanted.offset || self.wanted.mask || self.wanted.weight;
+            let needs_maps = self.needs.offset || self.needs.mask || self.needs.weight;
             if needs_maps {
                 self.scratch.load(self.inputs, block, group.clone());
             }
-            if self.wanted.x {
+            if self.needs.x {
                 let maps = group.len() * (sizes.pixels() + 1) * block.channels.len();
                 self.x_gradient.clear();
                 self.x_gradient.resize(maps, T::ZERO);
@@ -108,9 +108,9 @@ impl<T: Real> Pass<'_, T> {
         weight_gradient: Option<&mut BlockWeight<T>>,
         found: &mut Found<T>,
     ) {
-        let Wanted {
+        let NeedsGrad {
             x, offset, mask, ..
-        } = self.wanted;
+        } = self.needs;
         self.scratch.locate(self.inputs, chunk);
         if x || offset || mask {
             self.column_gradients(block, chunk, weight);

@@ -6,7 +6,8 @@
 
 use std::ops::Range;
 
-use crate::options::{DeformConvOptions, Sizes};
+use crate::call::Sizes;
+use crate::options::DeformConvOptions;
 
 /// Channels that are split only into blocks of at least this many, so that rows stay vectors.
 const MIN_BLOCK: usize = 16;

@@ -3,7 +3,8 @@
 use super::gemm::Layout;
 use super::plan::{Block, Panel};
 use super::real::Real;
-use crate::options::{DeformConvOptions, Sizes};
+use crate::call::Sizes;
+use crate::options::DeformConvOptions;
 
 /// The weight, or its gradient, of one block: for each panel `[output channel of the group][tap]
 /// [channel]`, the order of a row of columns.

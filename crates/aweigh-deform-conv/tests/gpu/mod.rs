@@ -12,7 +12,7 @@ use crate::naive::Problem;
 use crate::parity::{compare, deform_cases, problem};
 use crate::support::{Layout, Offsets, Plan, Random, Setup, assert_close};
 
-use run::{every_choice, run, setup, wanted_part};
+use run::{every_choice, needed_part, run, setup};
 
 fn check(setup: &Setup, problem: &Problem, context: &str) {
     let context = format!("{context} in {:?}", setup.dtype);
@@ -50,7 +50,7 @@ fn a_tracked_call_equals_the_definition() {
 }
 
 #[test]
-fn only_wanted_gradients_are_computed() {
+fn only_needed_gradients_are_computed() {
     let Some(setup) = setup(DType::F32) else {
         return;
     };
@@ -59,10 +59,10 @@ fn only_wanted_gradients_are_computed() {
     plan.options.column_budget = 20_000;
     let problem = plan.fill(&mut Random::new(5));
     let all = problem.solve();
-    for wanted in every_choice() {
-        let found = run::gradients(&setup, &problem, wanted);
-        let expected = wanted_part(&all, wanted);
-        assert_close(&found, &expected, DType::F32, &format!("{wanted:?}"));
+    for needs in every_choice() {
+        let found = run::gradients(&setup, &problem, needs);
+        let expected = needed_part(&all, needs);
+        assert_close(&found, &expected, DType::F32, &format!("{needs:?}"));
     }
 }
 

@@ -6,10 +6,10 @@ use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::{calculate_cube_count_elemwise, prelude::CubeDim};
 
-use super::{address_type, cube_count, element};
+use super::arguments::{address_type, cube_count, element};
+use crate::cube::call::Call;
 use crate::cube::kernels;
-use crate::cube::layout::Call;
-use crate::cube::plan::gcd;
+use crate::cube::layout::gcd;
 
 /// Side of the square that rows are made through.
 const SIDE: usize = 32;
