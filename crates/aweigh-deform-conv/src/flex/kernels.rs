@@ -45,6 +45,8 @@ impl<'a, T: Real> Maps<'a, T> {
 }
 
 /// Writes the samples of every position, tap and channel to `columns`.
+///
+/// Slices of one length side by side leave the inner loop without bounds checks, and so vectors.
 #[multiversion(targets = "simd")]
 pub(super) fn sample<T: Real>(rows: &Rows<'_, T>, maps: Maps<'_, T>, columns: &mut [T]) {
     let positions = rows.samples.chunks_exact(rows.per_position);
@@ -84,6 +86,8 @@ pub(super) fn differentiate<T: Real>(
                 let start = segment.column + tap * segment.tap_stride;
                 let gradient = &columns[start..start + segment.len];
                 let corners = maps.corners(sample, segment);
+                // A sample is linear in its corners: four sums over channels, one for each corner,
+                // give the slopes along both axes and of the mask.
                 let [a, b, c, d] = dots(gradient, corners);
                 let [y, x] = sample.fraction;
                 let (above, left) = (T::ONE - y, T::ONE - x);
@@ -102,6 +106,7 @@ pub(super) fn differentiate<T: Real>(
 fn dots<T: Real>(gradient: &[T], corners: [&[T]; 4]) -> [T; 4] {
     let mut sums = [[T::ZERO; LANES]; 4];
     let whole = gradient.len() / LANES * LANES;
+    // As many sums as lanes, because a single one would wait for itself at every addition.
     for start in (0..whole).step_by(LANES) {
         let lanes = start..start + LANES;
         let gradient = &gradient[lanes.clone()];
@@ -136,6 +141,7 @@ pub(super) fn scatter<T: Real>(
     let positions = rows.samples.chunks_exact(rows.per_position);
     for (samples, columns) in positions.zip(columns.chunks_exact(rows.row)) {
         for segment in rows.segments {
+            // The slice is this thread's; the rest of the segment is another's.
             let start = segment.channel.max(slice.start);
             let end = (segment.channel + segment.len).min(slice.end);
             if start >= end {

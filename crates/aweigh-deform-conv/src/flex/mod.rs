@@ -18,41 +18,23 @@ mod backward;
 mod chunk;
 mod forward;
 mod gemm;
+mod inputs;
 mod kernels;
 mod maps;
 mod plan;
 mod real;
 mod samples;
+mod scratch;
 mod weights;
 
 use burn::backend::flex::FlexTensor;
 use burn::backend::{Flex, TensorMetadata, ops::FloatTensorOps, tensor::FloatTensor};
 use burn::tensor::{DType, FloatDType, Shape, TensorData};
 
-use crate::call::{CheckedCall, Sizes};
+use crate::call::CheckedCall;
 use crate::ops::{DeformConvGradients, DeformConvOps, DeformConvTensors, NeedsGrad, Optional};
-use crate::options::DeformConvOptions;
+use inputs::Inputs;
 use real::Real;
-
-/// Positions that one task processes.
-const TILE: usize = 16;
-
-/// The tensors of a call.
-struct Inputs<'a, T> {
-    x: &'a [T],
-    offset: &'a [T],
-    weight: &'a [T],
-    mask: Option<&'a [T]>,
-    sizes: Sizes,
-    options: DeformConvOptions,
-}
-
-impl<T> Inputs<'_, T> {
-    /// Samples of one position that have an offset of their own.
-    fn samples_per_position(&self) -> usize {
-        self.options.offset_groups * self.sizes.taps()
-    }
-}
 
 /// The primitives of a call, contiguous.
 struct Primitives {
