@@ -7,7 +7,7 @@ use burn_cubecl::{CubeBackend, tensor::CubeTensor};
 use super::kernels::ColumnsAfter;
 use super::launch::{self, Adds, Gradients, InputGradient, SampledChunk, Sampling};
 use super::layout::{PixelStrides, as_map, view};
-use super::plan::{Plan, Scratch, granule, most_parts};
+use super::plan::{Plan, Scratch, alignment, most_parts};
 use super::product::{GradientRows, Products, channels_last};
 use super::reading::Reading;
 use crate::ops::{DeformConvGradients, NeedsGrad};
@@ -115,8 +115,8 @@ impl Backward<'_> {
             position: call.column_len() * element,
             copy: call.sizes.channels_out * element,
         };
-        let granule = row.map(|row| granule(call, row * element));
-        Plan::new(&call.sizes, call.options.column_budget, &scratch, granule)
+        let alignment = row.map(|row| alignment(call, row * element));
+        Plan::new(&call.sizes, call.options.column_budget, &scratch, alignment)
     }
 
     fn fill(&self, weight: CubeTensor, results: &Results) {
@@ -145,6 +145,7 @@ impl Backward<'_> {
                 };
                 self.chunk(&memory, &sampled, &gradients, results.weight.as_ref());
             }
+            // Every image is in one group, so its gradient is whole now.
             if let (Some(accumulated), Some(x)) = (&accumulated, &results.x)
                 && !self.in_place()
             {
@@ -201,7 +202,7 @@ impl Backward<'_> {
         }
     }
 
-    /// Memory that the input gradient of some images is added up in.
+    /// Memory that the input gradient of some images is added up in: zeros, because kernels add.
     fn accumulated(&self, results: &Results, images: &Range<usize>) -> Option<InputGradient> {
         let call = self.sampling.call;
         let x = results.x.as_ref()?;

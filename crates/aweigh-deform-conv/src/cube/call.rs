@@ -12,7 +12,7 @@ use crate::call::{CallShapes, CheckedCall, Sizes};
 use crate::ops::DeformConvTensors;
 use crate::options::DeformConvOptions;
 
-/// Sizes, options, type and place of a call.
+/// Sizes, options, type and device of a call.
 pub(super) struct Call {
     pub(super) sizes: Sizes,
     pub(super) options: DeformConvOptions,

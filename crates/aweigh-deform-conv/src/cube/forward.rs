@@ -4,7 +4,7 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::launch::{self, SampledChunk, Sampling};
 use super::layout::as_map;
-use super::plan::{Plan, Scratch, granule};
+use super::plan::{Plan, Scratch, alignment};
 use super::product::{OutputRows, Products, channels_last};
 use super::reading::Reading;
 
@@ -31,8 +31,8 @@ pub(super) fn run(sampling: Sampling, x: &CubeTensor, weight: CubeTensor) -> Cub
         position: call.column_len() * element,
         copy: row,
     };
-    let granule = (call.options.weight_groups == 1).then(|| granule(call, row));
-    let plan = Plan::new(sizes, call.options.column_budget, &scratch, granule);
+    let alignment = (call.options.weight_groups == 1).then(|| alignment(call, row));
+    let plan = Plan::new(sizes, call.options.column_budget, &scratch, alignment);
     let columns = call.buffer(plan.chunk * call.column_len(), call.dtype);
     let copy = plan
         .copied

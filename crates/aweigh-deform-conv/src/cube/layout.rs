@@ -43,10 +43,12 @@ impl PixelStrides {
         // A stride along an axis of size 1 says nothing.
         let channel = if c == 1 { 1 } else { strides[1] };
         let pixel = match (h, w) {
+            // A single pixel: no distance is read, and this one divides into vectors.
             (1, 1) if b == 1 => c * channel,
             (1, 1) => strides[0],
             (_, 1) => strides[2],
             (1, _) => strides[3],
+            // Rows of pixels that follow each other; CUDA pads those of new tensors.
             _ if strides[2] == w * strides[3] => strides[3],
             _ => return None,
         };

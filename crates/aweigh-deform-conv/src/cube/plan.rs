@@ -9,7 +9,8 @@ use crate::call::Sizes;
 /// Most parts a weight gradient is computed in.
 const PARTS: usize = 4;
 
-/// Positions that a part of a weight gradient has at least.
+/// Positions that a part of a weight gradient has at least: shorter sums do not pay for adding up
+/// the parts.
 const PART_POSITIONS: usize = 512;
 
 /// Scratch memory in bytes.
@@ -41,14 +42,16 @@ impl Plan {
     /// Images are worked on together as far as the budget holds them with all of their columns;
     /// without copies of images, a chunk may span any number of them.
     ///
-    /// Products read or write a chunk's outputs where they are if its rows may be bound to a
-    /// kernel every `granule` positions and all chunks start there.
+    /// Products read or write a chunk's outputs where they are if all chunks start at multiples of
+    /// `alignment` positions, where a device can bind their rows to a kernel. Without alignment, or
+    /// where groups of images start elsewhere, a chunk's outputs pass through a copy.
     pub(super) fn new(
         sizes: &Sizes,
         budget: usize,
         scratch: &Scratch,
-        granule: Option<usize>,
+        alignment: Option<usize>,
     ) -> Self {
+        // More images than fit with all of their columns would only make chunks smaller.
         let images = match scratch.image {
             0 => sizes.batch,
             image => {
@@ -58,15 +61,18 @@ impl Plan {
             }
         };
         let positions = images * sizes.positions();
-        let granule =
-            granule.filter(|granule| images == sizes.batch || positions.is_multiple_of(*granule));
-        let position = scratch.position + granule.map_or(scratch.copy, |_| 0);
+        let alignment = alignment
+            .filter(|alignment| images == sizes.batch || positions.is_multiple_of(*alignment));
+        let position = scratch.position + alignment.map_or(scratch.copy, |_| 0);
         let room = budget.saturating_sub(scratch.fixed + images * scratch.image) / position;
-        // Multiples of the parts as well, if there is room.
-        let step = match granule.unwrap_or(1) {
-            granule if room >= granule * PARTS => granule * PARTS,
-            granule => granule,
+        // Multiples of the parts of a weight gradient as well, if there is room: a chunk is summed
+        // in parts only if it divides into them.
+        let step = match alignment.unwrap_or(1) {
+            alignment if room >= alignment * PARTS => alignment * PARTS,
+            alignment => alignment,
         };
+        // Chunks of one length, not full ones and a short rest: Burn chooses a kernel for every
+        // shape of a product anew, by measuring. Rounding up stays within `most`, a multiple itself.
         let most = (room / step * step).max(step);
         let chunk = positions
             .div_ceil(positions.div_ceil(most))
@@ -76,7 +82,7 @@ impl Plan {
             positions: sizes.positions(),
             images,
             chunk,
-            copied: granule.is_none(),
+            copied: alignment.is_none(),
         }
     }
 
@@ -99,8 +105,8 @@ fn split(range: Range<usize>, step: usize) -> impl Iterator<Item = Range<usize>>
         .map(move |first| first..(first + step).min(end))
 }
 
-/// Positions between places where rows of `row` bytes may be bound to a kernel.
-pub(super) fn granule(call: &Call, row: usize) -> usize {
+/// Positions after which rows of `row` bytes start anew where memory may be bound to a kernel.
+pub(super) fn alignment(call: &Call, row: usize) -> usize {
     let alignment = call.client.properties().memory.alignment as usize;
     alignment / gcd(alignment, row)
 }
@@ -112,6 +118,7 @@ pub(super) fn granule(call: &Call, row: usize) -> usize {
 pub(super) fn most_parts(call: &Call) -> usize {
     let part = call.weight_len() * call.wide().size();
     let fits = |parts: &usize| parts * part <= call.options.column_budget / 6;
+    // Products of several weight groups are a batch already.
     match call.options.weight_groups {
         1 => [PARTS, PARTS / 2].into_iter().find(fits).unwrap_or(1),
         _ => 1,
@@ -156,9 +163,9 @@ mod tests {
         scratch.fixed + plan.images * scratch.image + plan.chunk * (scratch.position + copy)
     }
 
-    fn check(budget: usize, scratch: &Scratch, granule: Option<usize>) {
+    fn check(budget: usize, scratch: &Scratch, alignment: Option<usize>) {
         let sizes = sizes();
-        let plan = Plan::new(&sizes, budget, scratch, granule);
+        let plan = Plan::new(&sizes, budget, scratch, alignment);
         let used = bytes(&plan, scratch);
         // The smallest chunk is one step of one image.
         let least = scratch.fixed + scratch.image + (scratch.position + scratch.copy) * 64;
@@ -168,7 +175,7 @@ mod tests {
             for chunk in plan.chunks(&images) {
                 assert_eq!(chunk.start, next, "chunks follow each other: {plan:?}");
                 assert!(!chunk.is_empty() && chunk.len() <= plan.chunk);
-                let bound = plan.copied || granule.is_none_or(|g| chunk.start.is_multiple_of(g));
+                let bound = plan.copied || alignment.is_none_or(|a| chunk.start.is_multiple_of(a));
                 assert!(bound, "chunks start where memory can be bound: {plan:?}");
                 next = chunk.end;
             }
@@ -183,9 +190,9 @@ mod tests {
             ..SCRATCH
         };
         for budget in [0, 1 << 20, 24 << 20, 64 << 20, 100 << 20, 1 << 30, 1 << 40] {
-            for granule in [None, Some(1), Some(7), Some(64)] {
-                check(budget, &SCRATCH, granule);
-                check(budget, &direct, granule);
+            for alignment in [None, Some(1), Some(7), Some(64)] {
+                check(budget, &SCRATCH, alignment);
+                check(budget, &direct, alignment);
             }
         }
     }

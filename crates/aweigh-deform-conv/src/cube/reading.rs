@@ -18,8 +18,9 @@ pub(super) enum Reading {
 }
 
 impl Reading {
-    /// The input is copied if its channels do not lie side by side, unless an image takes more than
-    /// half the budget; then it is read as it lies if the kernels can.
+    /// The input is copied if its channels do not lie side by side: a copy costs one pass over the
+    /// map, reads without it one memory transaction per channel, tap and corner. An image that takes
+    /// more than half the budget is read as it lies nevertheless, if the kernels can.
     pub(super) fn choose(x: &CubeTensor, call: &Call) -> Self {
         let image = call.map_len() * call.dtype.size();
         match PixelStrides::of(x) {

@@ -17,8 +17,8 @@ const LANES: usize = 32;
 /// Rows of a tile, where lanes are not so few that a cube holds more at a time.
 const ROWS: usize = 32;
 
-/// Bytes of shared memory that a place takes beside its three numbers.
-const PLACE_BYTES: usize = 16;
+/// Bytes of shared memory that a sampling location takes beside its three numbers.
+const LOCATION_BYTES: usize = 16;
 
 /// Shape of the cubes that sample.
 pub(super) struct Cube {
@@ -33,13 +33,16 @@ impl Cube {
     pub(super) fn new(call: &Call, chunk: &Range<usize>, vectors: usize, sums: usize) -> Self {
         let hardware = &call.client.properties().hardware;
         let units = UNITS.min(hardware.max_units_per_cube as usize).max(1);
+        // A power of two, so that lanes times slots are the units; no more than have channels.
         let lanes = vectors
             .next_power_of_two()
             .min(LANES)
             .min(1 << units.ilog2());
         let slots = units / lanes;
         let number = call.wide().size();
-        let bytes = |rows: usize| rows * (PLACE_BYTES + 3 * number + sums * (lanes + 1) * number);
+        // What a cube must hold: a location for every row, and a share of every lane in every sum.
+        let bytes =
+            |rows: usize| rows * (LOCATION_BYTES + 3 * number + sums * (lanes + 1) * number);
         let mut rows = ROWS.max(slots);
         while rows > 1 && bytes(rows) > hardware.max_shared_memory_size {
             rows /= 2;
@@ -60,6 +63,8 @@ impl Cube {
 pub(super) fn vector_sizes(call: &Call, pixels: &Pixels) -> impl Iterator<Item = usize> {
     let strides = pixels.strides;
     let offset_channels = call.sizes.channels_in / call.options.offset_groups;
+    // The channels of a vector share a location and a matrix of the weight, so none crosses the
+    // border of a group; and kernels count in vectors, so every stride is a number of them.
     let common = match strides.channel {
         1 => [offset_channels, strides.image, strides.pixel]
             .into_iter()
