@@ -4,54 +4,9 @@ use cubecl::prelude::*;
 use cubecl::std::FastDivmod;
 
 use super::arguments::{Chunk, Geometry};
-use super::location::{Corners, Locations, Tile, corners, index, locate, starts, tile};
-
-/// How a value is added to memory that other units add to.
-#[cube]
-pub(crate) trait AtomicAdd: Send + Sync + 'static {
-    /// What the accumulator's memory is made of.
-    type Cell<A: Float, N: Size>: CubePrimitive;
-
-    fn add<A: Float, N: Size>(cell: &Atomic<Self::Cell<A, N>>, value: Vector<A, N>);
-}
-
-/// The device's own addition of a number, or of a whole vector.
-pub(crate) struct NativeAdd;
-
-/// A compare-and-swap loop on the bits, for devices without atomic addition of `f32`; N is 1.
-pub(crate) struct ExchangeAdd;
-
-#[cube]
-impl AtomicAdd for NativeAdd {
-    type Cell<A: Float, N: Size> = Vector<A, N>;
-
-    fn add<A: Float, N: Size>(cell: &Atomic<Vector<A, N>>, value: Vector<A, N>) {
-        cell.fetch_add(value);
-    }
-}
-
-#[cube]
-impl AtomicAdd for ExchangeAdd {
-    type Cell<A: Float, N: Size> = u32;
-
-    fn add<A: Float, N: Size>(cell: &Atomic<u32>, value: Vector<A, N>) {
-        let value = f32::cast_from(value.extract(0usize));
-        let mut found = cell.load();
-        loop {
-            let expected = found;
-            let sum = (f32::from_bits(expected) + value).to_bits();
-            // What is there now: not what was expected if another unit was faster, and then the
-            // sum is of that. A weak exchange may fail for no reason, which the loop repeats.
-            found = cell.compare_exchange_weak(expected, sum);
-            if found == expected {
-                break;
-            }
-        }
-    }
-}
-
-/// Memory that values are added to.
-type Sums<Add, A, N> = Tensor<Atomic<<Add as AtomicAdd>::Cell<A, N>>>;
+use super::atomic::{AtomicAdd, Sums};
+use super::location::{Corners, Locations, Tile, corners, locate, starts, tile};
+use super::sums::{LaneSums, SumLayout, leave_sums, no_sums, write_gradients};
 
 /// Value of a corner; 0 outside.
 #[cube]
@@ -65,17 +20,6 @@ fn corner_value<F: Float, P: Float, N: Size>(
         value = Vector::cast_from(x[at]);
     }
     value
-}
-
-/// Sum of a vector's components.
-#[cube]
-fn total<P: Float, N: Size>(vector: Vector<P, N>) -> P {
-    let mut sum = P::new(0.0);
-    #[unroll]
-    for component in 0..vector.vector_size() {
-        sum += vector.extract(component);
-    }
-    sum
 }
 
 /// A row of a tile at work.
@@ -114,15 +58,6 @@ fn row_at<P: Float>(
         reads,
         writes,
     }
-}
-
-/// What a lane adds up over its channels of a row: with respect to the vertical and the horizontal
-/// position and to the mask.
-#[derive(CubeType)]
-struct LaneSums<P: Float, N: Size> {
-    y: Vector<P, N>,
-    x: Vector<P, N>,
-    mask: Vector<P, N>,
 }
 
 /// Reads the corners of a row at one vector, adds to the sums, and gives the sampled value without
@@ -182,59 +117,6 @@ fn scatter<P: Float, A: Float, N: Size, Add: AtomicAdd>(
     }
 }
 
-/// How the lanes' sums lie in shared memory: `[quantity][row][lane]`. The quantities are the two
-/// positions, if the offset has a gradient, and the mask, if that has one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct SumLayout {
-    has_offset: bool,
-    has_mask: bool,
-    rows: usize,
-    lanes: usize,
-}
-
-impl SumLayout {
-    fn quantities(self) -> usize {
-        2 * usize::from(self.has_offset) + usize::from(self.has_mask)
-    }
-
-    /// Distance between rows. Neighbouring units add up neighbouring rows; one number more than
-    /// there are lanes, which are a power of two, puts those on different banks.
-    fn pitch(self) -> usize {
-        self.lanes + 1
-    }
-
-    /// Where a quantity starts.
-    fn start(self, quantity: usize) -> usize {
-        quantity * self.rows * self.pitch()
-    }
-
-    /// Numbers in all; shared memory cannot be empty.
-    fn len(self) -> usize {
-        self.start(self.quantities().max(1))
-    }
-}
-
-/// Leaves a lane's share of a row in shared memory; lanes that had no channels leave zeros, since all
-/// lanes are added up.
-#[cube]
-fn leave_sums<P: Float, N: Size>(
-    sums: &mut Shared<[P]>,
-    lane: &LaneSums<P, N>,
-    modulation: P,
-    row: usize,
-    #[comptime] layout: SumLayout,
-) {
-    let at = row * comptime!(layout.pitch()) + UNIT_POS_X as usize;
-    if comptime!(layout.has_offset) {
-        sums[at] = modulation * total::<P, N>(lane.y);
-        sums[comptime!(layout.start(1)) + at] = modulation * total::<P, N>(lane.x);
-    }
-    if comptime!(layout.has_mask) {
-        let first = comptime!(layout.start(layout.quantities() - 1));
-        sums[first + at] = total::<P, N>(lane.mask);
-    }
-}
-
 /// What the backward pass of a chunk leaves in the columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum ColumnsAfter {
@@ -272,7 +154,6 @@ pub(crate) fn backward<F: Float, P: Float, A: Float, N: Size, Add: AtomicAdd>(
     if tile.start >= chunk.count {
         terminate!();
     }
-    let samples = comptime!(after == ColumnsAfter::Samples);
     let has_offset = grad_offset.is_some();
     let has_mask = grad_mask.is_some();
     let layout = comptime!(SumLayout {
@@ -282,37 +163,21 @@ pub(crate) fn backward<F: Float, P: Float, A: Float, N: Size, Add: AtomicAdd>(
         lanes
     });
     let mut sums = Shared::<[P]>::new_slice(comptime!(layout.len()));
-
     let locations = locate::<F, P>(offset, mask, geometry, chunk, &tile, rows);
-    for row_index in range_stepped(UNIT_POS_Y as usize, rows, CUBE_DIM_Y as usize) {
-        let position = tile.start + row_index;
-        if position < chunk.count {
-            let row = row_at::<P>(&locations, row_index, geometry, chunk);
-            let zero = Vector::<P, N>::new(P::new(0.0));
-            let mut lane_sums = LaneSums::<P, N> {
-                y: zero,
-                x: zero,
-                mask: zero,
-            };
-            for lane in range_stepped(UNIT_POS_X as usize, chunk.vectors, CUBE_DIM_X as usize) {
-                let vector = tile.group * chunk.vectors + lane;
-                let (group, within) = weight_group.div_mod(vector);
-                let at = (group * chunk.count + position) * geometry.taps + tile.tap;
-                let at = at * weight_vectors + within;
-                let gradient = Vector::<P, N>::cast_from(columns[at]);
-                if comptime!(samples || has_offset || has_mask) {
-                    let step = vector * chunk.vector_stride;
-                    let value = differentiate::<F, P, N>(x, &row, step, gradient, &mut lane_sums);
-                    if comptime!(samples) {
-                        // This unit alone reads and writes the element.
-                        columns[at] = Vector::cast_from(value * Vector::new(row.mask));
-                    }
-                }
-                scatter::<P, A, N, Add>(&grad_x, &row, vector, gradient);
-            }
-            leave_sums::<P, N>(&mut sums, &lane_sums, row.mask, row_index, layout);
-        }
-    }
+    differentiate_rows::<F, P, A, N, Add>(
+        x,
+        columns,
+        grad_x,
+        &locations,
+        &mut sums,
+        weight_group,
+        weight_vectors,
+        geometry,
+        chunk,
+        &tile,
+        after,
+        layout,
+    );
     sync_cube();
     write_gradients::<F, P>(
         grad_offset,
@@ -325,62 +190,46 @@ pub(crate) fn backward<F: Float, P: Float, A: Float, N: Size, Add: AtomicAdd>(
     );
 }
 
-/// Writes the gradients of offset and mask of a tile. Each belongs to one position, tap and offset
-/// group, and so to one cube: nothing is added to what others write.
+/// A unit's lane of its rows of a tile: all of [`backward`] but what needs other lanes' sums.
 #[cube]
-fn write_gradients<F: Float, P: Float>(
-    grad_offset: ComptimeOption<&mut Tensor<F>>,
-    grad_mask: ComptimeOption<&mut Tensor<F>>,
-    sums: &Shared<[P]>,
+fn differentiate_rows<F: Float, P: Float, A: Float, N: Size, Add: AtomicAdd>(
+    x: &Tensor<Vector<F, N>>,
+    columns: &mut Tensor<Vector<F, N>>,
+    grad_x: ComptimeOption<&mut Sums<Add, A, N>>,
+    locations: &Locations<P>,
+    sums: &mut Shared<[P]>,
+    weight_group: FastDivmod<usize>,
+    weight_vectors: usize,
     geometry: &Geometry,
     chunk: &Chunk,
     tile: &Tile,
+    #[comptime] after: ColumnsAfter,
     #[comptime] layout: SumLayout,
 ) {
-    #[comptime]
-    match grad_offset {
-        ComptimeOption::Some(grad) => {
-            write_sums::<F, P>(grad, sums, geometry, chunk, tile, layout, 0usize, 2usize);
-        }
-        ComptimeOption::None => {}
-    }
-    #[comptime]
-    match grad_mask {
-        ComptimeOption::Some(grad) => {
-            let first = comptime!(layout.quantities() - 1);
-            write_sums::<F, P>(grad, sums, geometry, chunk, tile, layout, first, 1usize);
-        }
-        ComptimeOption::None => {}
-    }
-}
-
-/// Adds up the lanes' sums of `channels` quantities from `first` on, and writes them to as many
-/// channels per tap.
-#[cube]
-fn write_sums<F: Float, P: Float>(
-    grad: &mut Tensor<F>,
-    sums: &Shared<[P]>,
-    geometry: &Geometry,
-    chunk: &Chunk,
-    tile: &Tile,
-    #[comptime] layout: SumLayout,
-    #[comptime] first: usize,
-    #[comptime] channels: usize,
-) {
+    let samples = comptime!(after == ColumnsAfter::Samples);
     let rows = comptime!(layout.rows);
-    let tap = (tile.group * geometry.taps + tile.tap) * channels;
-    let count = comptime!(channels * rows);
-    for sum in range_stepped(UNIT_POS as usize, count, CUBE_DIM as usize) {
-        let row = sum % rows;
-        if tile.start + row < chunk.count {
-            let start = comptime!(layout.start(first)) + sum * comptime!(layout.pitch());
-            let mut value = P::new(0.0);
-            for lane in 0..comptime!(layout.lanes) {
-                value += sums[start + lane];
+    for row_index in range_stepped(UNIT_POS_Y as usize, rows, CUBE_DIM_Y as usize) {
+        let position = tile.start + row_index;
+        if position < chunk.count {
+            let row = row_at::<P>(locations, row_index, geometry, chunk);
+            let mut lane_sums = no_sums::<P, N>();
+            for lane in range_stepped(UNIT_POS_X as usize, chunk.vectors, CUBE_DIM_X as usize) {
+                let vector = tile.group * chunk.vectors + lane;
+                let (group, within) = weight_group.div_mod(vector);
+                let at = (group * chunk.count + position) * geometry.taps + tile.tap;
+                let at = at * weight_vectors + within;
+                let gradient = Vector::<P, N>::cast_from(columns[at]);
+                if comptime!(samples || layout.quantities() > 0) {
+                    let step = vector * chunk.vector_stride;
+                    let value = differentiate::<F, P, N>(x, &row, step, gradient, &mut lane_sums);
+                    if comptime!(samples) {
+                        // This unit alone reads and writes the element.
+                        columns[at] = Vector::cast_from(value * Vector::new(row.mask));
+                    }
+                }
+                scatter::<P, A, N, Add>(&grad_x, &row, vector, gradient);
             }
-            let position = chunk.first + tile.start + row;
-            let at = index::<F>(&*grad, position, tap + sum / rows, geometry);
-            grad[at] = F::cast_from(value);
+            leave_sums::<P, N>(sums, &lane_sums, row.mask, row_index, layout);
         }
     }
 }

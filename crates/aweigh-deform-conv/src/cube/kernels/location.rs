@@ -112,6 +112,34 @@ fn find<P: Float>(y: P, x: P, geometry: &Geometry) -> Location<P> {
     }
 }
 
+/// Sets the modulation of a tile's rows, which are 1 without a mask.
+///
+/// The unit that set a row to 1 is the one that sets it here, so that no barrier is needed between.
+#[cube]
+fn modulate<F: Float, P: Float>(
+    mask: ComptimeOption<&Tensor<F>>,
+    modulation: &mut Shared<[P]>,
+    geometry: &Geometry,
+    chunk: &Chunk,
+    tile: &Tile,
+    #[comptime] rows: usize,
+) {
+    let channel = tile.group * geometry.taps + tile.tap;
+    #[comptime]
+    match mask {
+        ComptimeOption::Some(mask) => {
+            for row in range_stepped(UNIT_POS as usize, rows, CUBE_DIM as usize) {
+                if tile.start + row < chunk.count {
+                    let position = chunk.first + tile.start + row;
+                    let at = index::<F>(mask, position, channel, geometry);
+                    modulation[row] = P::cast_from(mask[at]);
+                }
+            }
+        }
+        ComptimeOption::None => {}
+    }
+}
+
 /// Finds the sampling locations of a tile and waits until all are there.
 #[cube]
 pub(crate) fn locate<F: Float, P: Float>(
@@ -152,21 +180,7 @@ pub(crate) fn locate<F: Float, P: Float>(
             modulation[row] = P::new(1.0);
         }
     }
-    // The unit that set a row to 1 is the one that sets it again, so that no barrier is needed
-    // between the loops.
-    #[comptime]
-    match mask {
-        ComptimeOption::Some(mask) => {
-            for row in range_stepped(UNIT_POS as usize, rows, CUBE_DIM as usize) {
-                if tile.start + row < chunk.count {
-                    let position = chunk.first + tile.start + row;
-                    let at = index::<F>(mask, position, channel, geometry);
-                    modulation[row] = P::cast_from(mask[at]);
-                }
-            }
-        }
-        ComptimeOption::None => {}
-    }
+    modulate::<F, P>(mask, &mut modulation, geometry, chunk, tile, rows);
     sync_cube();
     Locations::<P> {
         image,

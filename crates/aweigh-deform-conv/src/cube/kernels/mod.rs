@@ -15,13 +15,16 @@
 //! that of positions and sums, `A` that of the accumulated input gradient.
 
 mod arguments;
+mod atomic;
 mod columns;
 mod copies;
 mod gradients;
 mod location;
 mod product;
+mod sums;
 
 pub(crate) use arguments::*;
+pub(crate) use atomic::*;
 pub(crate) use columns::*;
 pub(crate) use copies::*;
 pub(crate) use gradients::*;
