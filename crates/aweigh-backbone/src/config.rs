@@ -26,9 +26,3 @@ pub(crate) fn need(
         problem: problem(),
     })
 }
-
-impl From<ConfigError> for String {
-    fn from(error: ConfigError) -> Self {
-        error.to_string()
-    }
-}

@@ -151,7 +151,7 @@ impl Checkpoint {
     }
 
     /// The tensors whose names start with `prefix`, without it; all if there are none.
-    pub fn part(mut self, prefix: &str) -> Self {
+    pub(crate) fn part(mut self, prefix: &str) -> Self {
         if !self.tensors.keys().any(|name| name.starts_with(prefix)) {
             return self;
         }

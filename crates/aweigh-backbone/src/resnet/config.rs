@@ -26,7 +26,7 @@ impl Depth {
     const ALL: [Self; 5] = [Self::D18, Self::D34, Self::D50, Self::D101, Self::D152];
 
     /// Blocks of each of the four stages.
-    pub fn blocks(self) -> [usize; 4] {
+    pub(super) fn blocks(self) -> [usize; 4] {
         match self {
             Self::D18 => [2, 2, 2, 2],
             Self::D34 | Self::D50 => [3, 4, 6, 3],
@@ -36,7 +36,7 @@ impl Depth {
     }
 
     /// Output channels of a block over its width.
-    pub fn expansion(self) -> usize {
+    pub(super) fn expansion(self) -> usize {
         match self {
             Self::D18 | Self::D34 => 1,
             Self::D50 | Self::D101 | Self::D152 => 4,

@@ -6,8 +6,8 @@ use aweigh_testkit::{Case, Report, cases, device};
 use burn::module::{Module, ParamGroup};
 use burn::tensor::{Device, Tensor};
 
-use super::Limits;
 use super::options::{self, Mode};
+use super::{Comparison, Limits};
 
 #[test]
 fn resnets_equal_mmdetections() {
@@ -57,15 +57,20 @@ fn check(case: &Case, config: &ResNetConfig, affine: Affine, device: &Device) {
         let tolerance = super::of_largest(&case.f64s(name), limits.outputs);
         report.tensor(map.clone(), name, tolerance);
     }
+    let comparison = Comparison {
+        case,
+        limits,
+        rename: bn as fn(&str) -> String,
+    };
     if !case.names("grad/").is_empty() {
         let run = Run {
             net: &net,
             input,
             maps,
         };
-        compare_gradients(case, &mut report, run, limits);
+        compare_gradients(&comparison, &mut report, run);
     }
-    super::compare_statistics(&mut report, case, &super::statistics(&net), bn, limits);
+    comparison.statistics(&mut report, &super::statistics(&net));
     report.finish();
 }
 
@@ -76,8 +81,9 @@ struct Run<'a> {
     maps: Vec<Tensor<4>>,
 }
 
-fn compare_gradients(case: &Case, report: &mut Report, run: Run, limits: Limits) {
+fn compare_gradients(comparison: &Comparison<fn(&str) -> String>, report: &mut Report, run: Run) {
     let Run { net, input, maps } = run;
+    let (case, limits) = (comparison.case, comparison.limits);
     let device = input.device();
     let weighted = maps.into_iter().zip(case.names("c")).map(|(map, name)| {
         let upstream = case.tensor::<4>(&format!("upstream/{name}"), &device);
@@ -86,7 +92,7 @@ fn compare_gradients(case: &Case, report: &mut Report, run: Run, limits: Limits)
     let loss = weighted.reduce(|a, b| a + b).expect("a map");
     let grads = loss.backward();
     let got = gradients(net, &grads);
-    super::compare_gradients(report, case, &got, bn, limits);
+    comparison.gradients(report, &got);
     if case.has("grad/input") {
         let tolerance = super::of_largest(&case.f64s("grad/input"), limits.gradients);
         let grad = input.grad(&grads).expect("a gradient of the input");

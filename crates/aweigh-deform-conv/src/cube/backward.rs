@@ -225,7 +225,7 @@ impl Backward<'_> {
         let (tensor, first) = match &memory.copy {
             None => (self.grad.clone(), chunk.start * memory.row),
             Some(copy) => {
-                launch::to_rows(call, self.grad, copy, chunk.clone(), call.group_outputs());
+                launch::to_rows(self.grad, copy, chunk.clone(), call.group_outputs());
                 (copy.clone(), 0)
             }
         };

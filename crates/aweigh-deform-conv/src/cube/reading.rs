@@ -51,7 +51,7 @@ impl Reading {
                 let pixels = call.sizes.pixels();
                 let rows = images.start * pixels..images.end * pixels;
                 let tensor = call.buffer(rows.len() * channels, x.dtype);
-                launch::to_rows(call, x, &tensor, rows, channels);
+                launch::to_rows(x, &tensor, rows, channels);
                 Pixels {
                     tensor,
                     strides: PixelStrides {

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::chunk::{Chunk, Part, chunks};
 use super::gemm::{Destination, Layout, Matrix, Threads, Write, product};
 use super::inputs::{Inputs, TILE};
-use super::kernels::{self, Maps};
+use super::kernels::{self, GradientMaps, Maps};
 use super::maps;
 use super::plan::{Block, Buffers, Plan};
 use super::real::Real;
@@ -78,12 +78,20 @@ struct Pass<'a, T> {
     x_gradient: Vec<T>,
 }
 
+/// A block's part of the weight, and of its gradient if that is needed.
+struct BlockWeights<T> {
+    weight: BlockWeight<T>,
+    gradient: Option<BlockWeight<T>>,
+}
+
 impl<T: Real> Pass<'_, T> {
     fn block(&mut self, block: &Block, plan: &Plan, found: &mut Gradients<T>) {
         let (sizes, options) = (&self.inputs.sizes, &self.inputs.options);
-        let weight = BlockWeight::gather(self.inputs.weight, sizes, options, block);
-        let mut weight_gradient =
-            (self.needs.weight).then(|| BlockWeight::zeros(sizes, options, block));
+        let zeros = || BlockWeight::zeros(sizes, options, block);
+        let mut weights = BlockWeights {
+            weight: BlockWeight::gather(self.inputs.weight, sizes, options, block),
+            gradient: self.needs.weight.then(zeros),
+        };
         for first in (0..sizes.batch).step_by(plan.images) {
             let group = first..(first + plan.images).min(sizes.batch);
             // The input's own gradient depends on where it was sampled, not on what was there.
@@ -97,13 +105,13 @@ impl<T: Real> Pass<'_, T> {
                 self.x_gradient.resize(maps, T::ZERO);
             }
             for chunk in chunks(group.clone(), sizes.positions(), plan.chunk) {
-                self.chunk(block, &chunk, &weight, weight_gradient.as_mut(), found);
+                self.chunk(block, &chunk, &mut weights, found);
             }
             if let Some(x) = &mut found.x {
                 self.store_x(block, group, x);
             }
         }
-        if let (Some(gradient), Some(whole)) = (weight_gradient, &mut found.weight) {
+        if let (Some(gradient), Some(whole)) = (weights.gradient, &mut found.weight) {
             gradient.scatter(whole, block);
         }
     }
@@ -112,8 +120,7 @@ impl<T: Real> Pass<'_, T> {
         &mut self,
         block: &Block,
         chunk: &Chunk,
-        weight: &BlockWeight<T>,
-        weight_gradient: Option<&mut BlockWeight<T>>,
+        weights: &mut BlockWeights<T>,
         found: &mut Gradients<T>,
     ) {
         let NeedsGrad {
@@ -121,7 +128,7 @@ impl<T: Real> Pass<'_, T> {
         } = self.needs;
         self.scratch.locate(self.inputs, chunk);
         if x || offset || mask {
-            self.column_gradients(block, chunk, weight);
+            self.column_gradients(block, chunk, &weights.weight);
         }
         if offset || mask {
             self.differentiate(block, chunk);
@@ -130,7 +137,7 @@ impl<T: Real> Pass<'_, T> {
         if x {
             self.scatter(block, chunk);
         }
-        if let Some(gradient) = weight_gradient {
+        if let Some(gradient) = &mut weights.gradient {
             // Last, because the samples take the place of the columns' gradients.
             self.scratch.sample(self.inputs, block, chunk);
             self.accumulate_weight(block, chunk, gradient);
@@ -301,8 +308,12 @@ impl<T: Real> Pass<'_, T> {
                     let samples = positions.start * per_position..positions.end * per_position;
                     let columns = &columns[positions.start * block.row..positions.end * block.row];
                     let rows = rows(inputs, block, &table[samples]);
-                    let first_row = part.image * map_rows;
-                    kernels::scatter(&rows, columns, map, first_row, slice.clone());
+                    let maps = GradientMaps {
+                        values: map,
+                        first_row: part.image * map_rows,
+                        channels: slice.clone(),
+                    };
+                    kernels::scatter(&rows, columns, maps);
                 });
             });
     }

@@ -127,16 +127,18 @@ fn dots<T: Real>(gradient: &[T], corners: [&[T]; 4]) -> [T; 4] {
     found
 }
 
-/// Adds the gradients of `columns` to the corners they were sampled from, for the block's channels
-/// `slice`; rows of `maps` hold these channels only. `first_row` is the maps' first row.
+/// Memory of the input's gradient: rows that hold some of the block's channels only.
+pub(super) struct GradientMaps<'a, T> {
+    pub(super) values: &'a mut [T],
+    /// Row of the maps that it starts with.
+    pub(super) first_row: usize,
+    pub(super) channels: Range<usize>,
+}
+
+/// Adds the gradients of `columns` to the corners they were sampled from, for the channels of `maps`.
 #[multiversion(targets = "simd")]
-pub(super) fn scatter<T: Real>(
-    rows: &Rows<'_, T>,
-    columns: &[T],
-    maps: &mut [T],
-    first_row: usize,
-    slice: Range<usize>,
-) {
+pub(super) fn scatter<T: Real>(rows: &Rows<'_, T>, columns: &[T], maps: GradientMaps<'_, T>) {
+    let slice = maps.channels;
     let width = slice.len();
     let positions = rows.samples.chunks_exact(rows.per_position);
     for (samples, columns) in positions.zip(columns.chunks_exact(rows.row)) {
@@ -152,8 +154,8 @@ pub(super) fn scatter<T: Real>(
                 let column = segment.column + tap * segment.tap_stride + start - segment.channel;
                 let gradient = &columns[column..column + end - start];
                 for (weight, row) in sample.weights().into_iter().zip(sample.rows) {
-                    let at = (row as usize - first_row) * width + start - slice.start;
-                    let corner = &mut maps[at..at + end - start];
+                    let at = (row as usize - maps.first_row) * width + start - slice.start;
+                    let corner = &mut maps.values[at..at + end - start];
                     for (corner, gradient) in corner.iter_mut().zip(gradient) {
                         *corner += weight * *gradient;
                     }

@@ -149,7 +149,10 @@ fn a_file_with_some_offsets_is_another_network() {
 #[test]
 fn wrong_values_are_named() {
     let check = |config: ResNetConfig, want: &str| {
-        assert_eq!(config.check().map_err(String::from), Err(want.to_owned()));
+        assert_eq!(
+            config.check().map_err(|e| e.to_string()),
+            Err(want.to_owned())
+        );
     };
     let v2 = dcn(DcnKind::V2, 1);
     check(

@@ -4,7 +4,7 @@ use super::*;
 use crate::ConfigError;
 
 fn check_error(config: ResNetConfig, want: &str) {
-    let error = config.check().map_err(String::from);
+    let error = config.check().map_err(|e| e.to_string());
     assert_eq!(error, Err(want.to_owned()));
 }
 

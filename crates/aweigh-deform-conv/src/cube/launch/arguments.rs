@@ -5,15 +5,14 @@ use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::{
     calculate_cube_count_elemwise,
+    client::Client,
     ir::{AddressType, ElemType},
     prelude::{CubeCount, CubeDim},
 };
 
-use crate::cube::call::Call;
-
 /// So many cubes over as many dimensions as it takes.
-pub(super) fn cube_count(call: &Call, cubes: usize, dim: CubeDim) -> CubeCount {
-    calculate_cube_count_elemwise(&call.client, cubes * dim.num_elems() as usize, dim)
+pub(super) fn cube_count(client: &Client, cubes: usize, dim: CubeDim) -> CubeCount {
+    calculate_cube_count_elemwise(client, cubes * dim.num_elems() as usize, dim)
 }
 
 /// The narrowest addresses that reach every element of the tensors.

@@ -51,7 +51,7 @@ impl Cube {
         let cubes = chunk.len().div_ceil(rows) * call.sizes.taps() * call.options.offset_groups;
         Self {
             dim,
-            count: cube_count(call, cubes, dim),
+            count: cube_count(&call.client, cubes, dim),
             lanes,
             rows,
         }
