@@ -27,18 +27,12 @@ impl<T: Real> Sample<T> {
         mask: T::ZERO,
     };
 
-    /// Bilinear weights of the corners, without the mask.
-    #[inline(always)]
-    pub(super) fn bilinear(&self) -> [T; 4] {
-        let [y, x] = self.fraction;
-        let (above, left) = (T::ONE - y, T::ONE - x);
-        [above * left, above * x, y * left, y * x]
-    }
-
     /// Weights of the corners in the sampled value.
     #[inline(always)]
     pub(super) fn weights(&self) -> [T; 4] {
-        self.bilinear().map(|weight| weight * self.mask)
+        let [y, x] = self.fraction;
+        let (above, left) = (T::ONE - y, T::ONE - x);
+        [above * left, above * x, y * left, y * x].map(|weight| weight * self.mask)
     }
 }
 

@@ -48,7 +48,7 @@ fn leaf<const D: usize>(
 }
 
 /// Runs with the chosen inputs tracked: input, offset, weight, mask, bias.
-fn check(problem: &Problem, tracked: [bool; 5], constant: Constant, wanted: &Outcome) {
+fn check(problem: &Problem, tracked: [bool; 5], constant: Constant, expected: &Outcome) {
     let x = leaf(&problem.x, problem.x_shape(), tracked[0], constant);
     let offset = leaf(
         &problem.offset,
@@ -82,11 +82,11 @@ fn check(problem: &Problem, tracked: [bool; 5], constant: Constant, wanted: &Out
         bias.and_then(|bias| bias.grad(&gradients)).map(values_of),
     ];
     let all = [
-        Some(wanted.grad_input.clone()),
-        Some(wanted.grad_offset.clone()),
-        Some(wanted.grad_weight.clone()),
-        wanted.grad_mask.clone(),
-        wanted.grad_bias.clone(),
+        Some(expected.grad_input.clone()),
+        Some(expected.grad_offset.clone()),
+        Some(expected.grad_weight.clone()),
+        expected.grad_mask.clone(),
+        expected.grad_bias.clone(),
     ];
     for (i, (found, all)) in found.into_iter().zip(all).enumerate() {
         let want = if tracked[i] { all } else { None };

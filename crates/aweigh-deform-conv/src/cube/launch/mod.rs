@@ -2,8 +2,9 @@
 //!
 //! Kernels run without bounds checks, so a launch is an `unsafe` block; each says why every index
 //! of its kernel lies inside the memory that it binds. What all of them rest on: sizes come from
-//! shapes that a [`CheckedCall`](crate::CheckedCall) has checked and that [`Call`](super::call::Call)
-//! has found again in the tensors, strides from the tensors' own metadata, and a kernel leaves cubes and rows beyond the chunk alone.
+//! shapes that a [`CheckedCall`](crate::CheckedCall) has checked and that
+//! [`Call`](super::call::Call) has found again in the tensors, strides from the tensors' own
+//! metadata, and a kernel leaves cubes and rows beyond the chunk alone.
 
 mod adds;
 mod arguments;
