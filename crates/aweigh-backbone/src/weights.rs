@@ -286,4 +286,4 @@ fn mismatch(error: &ApplyError) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

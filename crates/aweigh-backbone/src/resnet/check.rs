@@ -45,7 +45,7 @@ impl ResNetConfig {
         self.check_groups()?;
         self.check_dcn()?;
         self.norm.check(self.base_channels)?;
-        self.norm.check(self.inner(0))
+        self.norm.check(self.mid_channels(0))
     }
 
     fn check_groups(&self) -> Result<(), ConfigError> {
@@ -55,7 +55,7 @@ impl ResNetConfig {
             let depth = usize::from(self.depth);
             format!("is {groups}, expected 1, or more with a depth of 50 or more; depth is {depth}")
         })?;
-        need(self.inner(0) > 0, "base_width", || {
+        need(self.mid_channels(0) > 0, "base_width", || {
             format!("is {}, which leaves a group no channels", self.base_width)
         })
     }
@@ -84,7 +84,7 @@ impl ResNetConfig {
             let depth = usize::from(self.depth);
             format!("needs the bottleneck blocks of depth 50 or more, depth is {depth}")
         })?;
-        let (channels, groups) = (self.inner(first), dcn.deform_groups);
+        let (channels, groups) = (self.mid_channels(first), dcn.deform_groups);
         let fits = groups > 0 && channels.is_multiple_of(groups);
         need(fits, "deform_groups", || {
             format!("is {groups}, which does not divide a layer's {channels} channels")

@@ -145,7 +145,7 @@ impl ResNetConfig {
     }
 
     /// Channels of the 3x3 convolutions of a stage's bottleneck blocks, counted from 0.
-    pub(super) fn inner(&self, stage: usize) -> usize {
+    pub(super) fn mid_channels(&self, stage: usize) -> usize {
         let width = self.width(stage);
         if self.groups == 1 {
             return width;

@@ -15,7 +15,7 @@ pub(super) struct BlockPlan {
     pub(super) input: usize,
     pub(super) width: usize,
     /// Channels of the 3x3 convolution of a bottleneck.
-    pub(super) inner: usize,
+    pub(super) mid_channels: usize,
     /// Groups of the 3x3 convolution of a bottleneck.
     pub(super) groups: usize,
     pub(super) stride: usize,
@@ -30,7 +30,7 @@ impl BlockPlan {
         let Self {
             input,
             width,
-            inner,
+            mid_channels,
             ..
         } = *self;
         if self.expansion == 1 {
@@ -46,13 +46,13 @@ impl BlockPlan {
             Style::Caffe => (self.stride, 1),
         };
         vec![
-            conv([input, inner], 1).with_stride(first),
-            conv([inner, inner], 3)
+            conv([input, mid_channels], 1).with_stride(first),
+            conv([mid_channels, mid_channels], 3)
                 .with_stride(second)
                 .with_dilation(self.dilation)
                 .with_groups(self.groups)
                 .with_deformation(self.deformation),
-            conv([inner, self.channels()], 1),
+            conv([mid_channels, self.channels()], 1),
         ]
     }
 
@@ -113,7 +113,7 @@ impl ResNetConfig {
             style: self.style,
             input: if i == 0 { before } else { channels },
             width,
-            inner: self.inner(stage),
+            mid_channels: self.mid_channels(stage),
             groups: self.groups,
             stride: if i == 0 { self.strides[stage] } else { 1 },
             dilation: self.dilations[stage],

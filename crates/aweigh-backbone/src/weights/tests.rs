@@ -45,6 +45,17 @@ fn expected(shapes: &BTreeMap<String, Vec<usize>>, net: &Backbone) -> Vec<f32> {
     order.flat_map(|t| (0..count(&t.name)).map(value)).collect()
 }
 
+/// Writes f32 tensors to a `.safetensors` file.
+pub(crate) fn write(path: &Path, tensors: BTreeMap<String, TensorData>) {
+    let views = tensors.iter().map(|(name, data)| {
+        let shape = data.shape().to_vec();
+        let view = TensorView::new(Dtype::F32, shape, data.as_bytes()).expect("a whole tensor");
+        (name, view)
+    });
+    let bytes = safetensors::serialize(views, None).expect("bytes");
+    fs::write(path, bytes).expect("a file");
+}
+
 /// Writes f32 tensors to `name` in a new folder, after `edit` changed their list.
 fn file(
     name: &str,
@@ -52,20 +63,13 @@ fn file(
 ) -> (tempfile::TempDir, PathBuf) {
     let mut tensors = shapes(&config().init(&device()));
     edit(&mut tensors);
-    let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
-        .into_iter()
-        .map(|(name, shape)| {
-            let values = (0..shape.iter().product()).map(value);
-            (name, shape, values.flat_map(f32::to_le_bytes).collect())
-        })
-        .collect();
-    let views = bytes.iter().map(|(name, shape, bytes)| {
-        let view = TensorView::new(Dtype::F32, shape.clone(), bytes).expect("a whole tensor");
-        (name.clone(), view)
-    });
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join(name);
-    fs::write(&path, safetensors::serialize(views, None).expect("bytes")).expect("a file");
+    let tensors = tensors.into_iter().map(|(name, shape)| {
+        let values = (0..shape.iter().product()).map(value);
+        (name, TensorData::new(values.collect(), shape))
+    });
+    write(&path, tensors.collect());
     (dir, path)
 }
 

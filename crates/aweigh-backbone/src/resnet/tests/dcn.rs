@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::Backbone;
+use crate::weights::tests::write;
 
 const C3_TO_C5: [bool; 4] = [false, true, true, true];
 
@@ -113,22 +114,13 @@ fn taps_that_do_not_move_change_nothing() {
     }
 }
 
-fn save(net: &ResNet, path: &std::path::Path) {
+fn save(net: &ResNet, path: &Path) {
     let tensors = net.collect(None, None, true).into_iter();
-    let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
-        .map(|t| {
-            let data = burn::store::bridge::to_data(&t).expect("resident data");
-            let values = data.iter::<f32>().flat_map(f32::to_le_bytes).collect();
-            (t.name, t.shape.to_vec(), values)
-        })
-        .collect();
-    let views = bytes.iter().map(|(name, shape, bytes)| {
-        let dtype = safetensors::Dtype::F32;
-        let view = safetensors::tensor::TensorView::new(dtype, shape.clone(), bytes);
-        (name, view.expect("a whole tensor"))
+    let tensors = tensors.map(|t| {
+        let data = burn::store::bridge::to_data(&t).expect("resident data");
+        (t.name, data)
     });
-    let file = safetensors::serialize(views, None).expect("bytes");
-    std::fs::write(path, file).expect("a file");
+    write(path, tensors.collect());
 }
 
 #[test]
