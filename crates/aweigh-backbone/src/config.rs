@@ -18,17 +18,11 @@ pub(crate) fn need(
     key: &'static str,
     problem: impl FnOnce() -> String,
 ) -> Result<(), ConfigError> {
-    match holds {
-        true => Ok(()),
-        false => Err(ConfigError {
-            key,
-            problem: problem(),
-        }),
+    if holds {
+        return Ok(());
     }
-}
-
-impl From<ConfigError> for String {
-    fn from(error: ConfigError) -> Self {
-        error.to_string()
-    }
+    Err(ConfigError {
+        key,
+        problem: problem(),
+    })
 }

@@ -216,9 +216,10 @@ impl FpnConfig {
         };
         let lateral = |input: &FeatureSpec| {
             let lateral = conv(input.channels, 1);
-            match self.no_norm_on_lateral {
-                true => lateral.with_norm(None),
-                false => lateral,
+            if self.no_norm_on_lateral {
+                lateral.with_norm(None)
+            } else {
+                lateral
             }
         };
         let extra = match self.add_extra_convs {

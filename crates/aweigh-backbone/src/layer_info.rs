@@ -5,7 +5,7 @@ use std::fmt;
 use burn::nn::PaddingConfig2d::{Explicit, Same, Valid};
 use burn::nn::conv::Conv2dConfig;
 
-use crate::Affine;
+use crate::norm::Affine;
 
 /// What a layer computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,13 +1,15 @@
 //! Backbones and necks: ResNet, ResNeXt, feature pyramid network, normalisation, pretrained weights.
 //!
-//! A backbone turns images `[B, 3, H, W]` into maps of falling resolution, a [`Fpn`] turns those
+//! A [`Backbone`] turns images `[B, 3, H, W]` into maps of falling resolution, a [`Fpn`] turns those
 //! into a pyramid of equal width, and [`FeatureSpec`] says what each map looks like. Parameter
 //! names are those of the reference state dicts (`layer1.0.conv1.weight`, `bn1.running_mean`,
 //! `lateral_convs.0.conv.bias`), so that [`weights`] needs no table of names.
 
 mod activation;
+mod backbone;
 mod config;
 mod conv_module;
+mod conv_norm;
 mod convolution;
 mod features;
 mod fpn;
@@ -17,11 +19,13 @@ mod resnet;
 pub mod weights;
 
 pub use activation::relu;
+pub use backbone::{Backbone, BackboneConfig};
 pub use config::ConfigError;
 pub use conv_module::{Activation, ConvBias, ConvModule, ConvModuleConfig};
+pub use conv_norm::conv_norm;
 pub use convolution::{Convolution, DcnKind, Deformation};
 pub use features::FeatureSpec;
 pub use fpn::{ExtraLevels, Fpn, FpnConfig, Upsampling};
 pub use layer_info::{LayerInfo, LayerKind};
-pub use norm::{Affine, Norm, NormConfig, RunningStatistic, conv_norm};
-pub use resnet::{DcnConfig, Depth, ResNet, ResNetConfig, Style};
+pub use norm::{Affine, Norm, NormConfig, RunningStatistic};
+pub use resnet::{DcnConfig, Depth, ResNetConfig, Style};

@@ -151,7 +151,7 @@ impl Checkpoint {
     }
 
     /// The tensors whose names start with `prefix`, without it; all if there are none.
-    pub fn part(mut self, prefix: &str) -> Self {
+    pub(crate) fn part(mut self, prefix: &str) -> Self {
         if !self.tensors.keys().any(|name| name.starts_with(prefix)) {
             return self;
         }
@@ -164,15 +164,14 @@ impl Checkpoint {
         self
     }
 
-    /// The tensors of the backbone: of a whole detector its part, of a classifier all but `fc`.
-    ///
-    /// mmdetection names the group norms of a backbone `gn1`; here they are `bn1`, as every norm.
-    pub fn backbone(self) -> Self {
-        let mut part = self.part("backbone.");
-        let tensors = std::mem::take(&mut part.tensors);
-        let kept = tensors.into_iter().filter(|(n, _)| !n.starts_with("fc."));
-        part.tensors = kept.map(|(n, t)| (group_norm_as_bn(&n), t)).collect();
-        part
+    /// The tensors under the names that `rename` gives them; without those that it gives none.
+    pub(crate) fn rename(self, rename: impl Fn(&str) -> Option<String>) -> Self {
+        let tensors = self.tensors.into_iter();
+        let renamed = tensors.filter_map(|(name, tensor)| Some((rename(&name)?, tensor)));
+        Self {
+            path: self.path,
+            tensors: renamed.collect(),
+        }
     }
 
     /// Adds the offset convolutions of `module` if the checkpoint has none of its own.
@@ -265,9 +264,10 @@ fn read<S: ModuleStore>(
         .map(|(name, tensor)| {
             let data = bridge::to_data(tensor).map_err(|e| failed(format!("`{name}`: {e}")))?;
             // Half-precision files would otherwise make half-precision parameters.
-            let data = match data.dtype().is_float() {
-                true => data.convert::<f32>(),
-                false => data,
+            let data = if data.dtype().is_float() {
+                data.convert::<f32>()
+            } else {
+                data
             };
             Ok((name.clone(), data))
         })
@@ -285,14 +285,5 @@ fn mismatch(error: &ApplyError) -> String {
     }
 }
 
-/// `layer1.0.gn2.weight` as `layer1.0.bn2.weight`.
-fn group_norm_as_bn(name: &str) -> String {
-    let parts = name.split('.').map(|part| match part.strip_prefix("gn") {
-        Some(number) if number.parse::<usize>().is_ok() => format!("bn{number}"),
-        _ => part.to_owned(),
-    });
-    parts.collect::<Vec<_>>().join(".")
-}
-
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

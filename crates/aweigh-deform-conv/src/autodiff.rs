@@ -11,176 +11,131 @@ use burn::backend::{
     tensor::FloatTensor,
 };
 
-use crate::ops::{DeformConvGradients, DeformConvOps, Optional, Wanted};
-use crate::options::DeformConvOptions;
+use crate::call::CheckedCall;
+use crate::ops::{DeformConvGradients, DeformConvOps, DeformConvTensors, NeedsGrad, Optional};
 
-/// Backward of v1: parents are input, offset, weight.
+/// Backward of a call with N parents: input, offset, weight, and in v2 the mask.
 #[derive(Debug)]
-struct Plain;
+struct DeformConvBackward<const N: usize>;
 
-/// Backward of v2: parents are input, offset, weight, mask.
-#[derive(Debug)]
-struct Modulated;
+/// What the backward pass needs of the forward pass.
+#[derive(Debug, Clone)]
+struct Saved<const N: usize> {
+    /// The parents, which a checkpointing strategy may compute again.
+    parents: [NodeId; N],
+    call: CheckedCall,
+}
 
-impl<B: DeformConvOps> Backward<B, 3> for Plain {
-    type State = ([NodeId; 3], DeformConvOptions);
+impl<B: DeformConvOps, const N: usize> Backward<B, N> for DeformConvBackward<N> {
+    type State = Saved<N>;
 
     fn backward(
         self,
-        ops: Ops<Self::State, 3>,
+        ops: Ops<Self::State, N>,
         grads: &mut Gradients,
         checkpointer: &mut Checkpointer,
     ) {
         let grad = grads.consume::<B>(&ops.node);
-        let ([x, offset, weight], options) = ops.state;
-        let wanted = Wanted {
-            x: ops.parents[0].is_some(),
-            offset: ops.parents[1].is_some(),
-            weight: ops.parents[2].is_some(),
-            mask: false,
+        let Saved { parents, call } = ops.state;
+        let tracked = |i: usize| ops.parents.get(i).is_some_and(Option::is_some);
+        let needs = NeedsGrad {
+            x: tracked(0),
+            offset: tracked(1),
+            weight: tracked(2),
+            mask: tracked(3),
         };
-        let found = B::deform_conv_backward(
-            checkpointer.retrieve_node_output(x),
-            checkpointer.retrieve_node_output(offset),
-            checkpointer.retrieve_node_output(weight),
-            Optional::Absent,
-            grad,
-            options,
-            wanted,
-        );
-        let gradients = [found.x, found.offset, found.weight];
+        let mut saved = parents
+            .into_iter()
+            .map(|parent| checkpointer.retrieve_node_output(parent));
+        let mut next = || saved.next().expect("v1 has three parents, v2 four");
+        let tensors = DeformConvTensors {
+            x: next(),
+            offset: next(),
+            weight: next(),
+            mask: Optional::from(saved.next()),
+        };
+        let found = B::deform_conv_backward(tensors, grad, call, needs);
+        let gradients = [found.x, found.offset, found.weight, found.mask];
         for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
-            if let (Some(node), Optional::Present(gradient)) = (parent, gradient) {
+            if let (Some(node), Some(gradient)) = (parent, gradient.into_option()) {
                 grads.register::<B>(node.id, gradient);
             }
         }
     }
 }
 
-impl<B: DeformConvOps> Backward<B, 4> for Modulated {
-    type State = ([NodeId; 4], DeformConvOptions);
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 4>,
-        grads: &mut Gradients,
-        checkpointer: &mut Checkpointer,
-    ) {
-        let grad = grads.consume::<B>(&ops.node);
-        let ([x, offset, weight, mask], options) = ops.state;
-        let wanted = Wanted {
-            x: ops.parents[0].is_some(),
-            offset: ops.parents[1].is_some(),
-            weight: ops.parents[2].is_some(),
-            mask: ops.parents[3].is_some(),
-        };
-        let found = B::deform_conv_backward(
-            checkpointer.retrieve_node_output(x),
-            checkpointer.retrieve_node_output(offset),
-            checkpointer.retrieve_node_output(weight),
-            Optional::Present(checkpointer.retrieve_node_output(mask)),
-            grad,
-            options,
-            wanted,
-        );
-        let gradients = [found.x, found.offset, found.weight, found.mask];
-        for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
-            if let (Some(node), Optional::Present(gradient)) = (parent, gradient) {
-                grads.register::<B>(node.id, gradient);
-            }
+/// `forward`, recorded if one of the parents is tracked.
+fn recorded<B: DeformConvOps, C: CheckpointStrategy, const N: usize>(
+    parents: [FloatTensor<Autodiff<B, C>>; N],
+    call: CheckedCall,
+    forward: impl FnOnce([FloatTensor<B>; N]) -> FloatTensor<B>,
+) -> FloatTensor<Autodiff<B, C>> {
+    let prepared = Backward::<B, N>::prepare::<C>(
+        DeformConvBackward::<N>,
+        parents.each_ref().map(|parent| parent.node()),
+    );
+    match prepared.compute_bound().stateful() {
+        OpsKind::Tracked(mut prepared) => {
+            let saved = Saved {
+                parents: parents.each_ref().map(|parent| prepared.checkpoint(parent)),
+                call,
+            };
+            let output = forward(parents.map(|parent| parent.into_primitive()));
+            prepared.finish(saved, output)
+        }
+        OpsKind::UnTracked(prepared) => {
+            prepared.finish(forward(parents.map(|parent| parent.into_primitive())))
         }
     }
 }
 
 impl<B: DeformConvOps, C: CheckpointStrategy> DeformConvOps for Autodiff<B, C> {
     fn deform_conv_forward(
-        x: FloatTensor<Self>,
-        offset: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        mask: Optional<Self>,
-        options: DeformConvOptions,
+        tensors: DeformConvTensors<Self>,
+        call: CheckedCall,
     ) -> FloatTensor<Self> {
-        let Optional::Present(mask) = mask else {
-            let prepared = Plain
-                .prepare::<C>([x.node(), offset.node(), weight.node()])
-                .compute_bound()
-                .stateful();
-            return match prepared {
-                OpsKind::Tracked(mut prepared) => {
-                    let nodes = [
-                        prepared.checkpoint(&x),
-                        prepared.checkpoint(&offset),
-                        prepared.checkpoint(&weight),
-                    ];
-                    let out = plain_forward::<B, C>(x, offset, weight, options);
-                    prepared.finish((nodes, options), out)
-                }
-                OpsKind::UnTracked(prepared) => {
-                    prepared.finish(plain_forward::<B, C>(x, offset, weight, options))
-                }
-            };
-        };
-        let prepared = Modulated
-            .prepare::<C>([x.node(), offset.node(), weight.node(), mask.node()])
-            .compute_bound()
-            .stateful();
-        match prepared {
-            OpsKind::Tracked(mut prepared) => {
-                let nodes = [
-                    prepared.checkpoint(&x),
-                    prepared.checkpoint(&offset),
-                    prepared.checkpoint(&weight),
-                    prepared.checkpoint(&mask),
-                ];
-                let out = modulated_forward::<B, C>(x, offset, weight, mask, options);
-                prepared.finish((nodes, options), out)
+        let DeformConvTensors {
+            x,
+            offset,
+            weight,
+            mask,
+        } = tensors;
+        match mask.into_option() {
+            None => {
+                recorded::<B, C, 3>([x, offset, weight], call.clone(), |[x, offset, weight]| {
+                    let mask = Optional::Absent;
+                    let tensors = DeformConvTensors {
+                        x,
+                        offset,
+                        weight,
+                        mask,
+                    };
+                    B::deform_conv_forward(tensors, call)
+                })
             }
-            OpsKind::UnTracked(prepared) => {
-                prepared.finish(modulated_forward::<B, C>(x, offset, weight, mask, options))
-            }
+            Some(mask) => recorded::<B, C, 4>(
+                [x, offset, weight, mask],
+                call.clone(),
+                |[x, offset, weight, mask]| {
+                    let mask = Optional::Present(mask);
+                    let tensors = DeformConvTensors {
+                        x,
+                        offset,
+                        weight,
+                        mask,
+                    };
+                    B::deform_conv_forward(tensors, call)
+                },
+            ),
         }
     }
 
     fn deform_conv_backward(
-        _x: FloatTensor<Self>,
-        _offset: FloatTensor<Self>,
-        _weight: FloatTensor<Self>,
-        _mask: Optional<Self>,
+        _tensors: DeformConvTensors<Self>,
         _grad: FloatTensor<Self>,
-        _options: DeformConvOptions,
-        _wanted: Wanted,
+        _call: CheckedCall,
+        _needs: NeedsGrad,
     ) -> DeformConvGradients<Self> {
         panic!("second-order gradients of deformable convolution are not supported")
     }
-}
-
-fn plain_forward<B: DeformConvOps, C: CheckpointStrategy>(
-    x: FloatTensor<Autodiff<B, C>>,
-    offset: FloatTensor<Autodiff<B, C>>,
-    weight: FloatTensor<Autodiff<B, C>>,
-    options: DeformConvOptions,
-) -> FloatTensor<B> {
-    B::deform_conv_forward(
-        x.into_primitive(),
-        offset.into_primitive(),
-        weight.into_primitive(),
-        Optional::Absent,
-        options,
-    )
-}
-
-fn modulated_forward<B: DeformConvOps, C: CheckpointStrategy>(
-    x: FloatTensor<Autodiff<B, C>>,
-    offset: FloatTensor<Autodiff<B, C>>,
-    weight: FloatTensor<Autodiff<B, C>>,
-    mask: FloatTensor<Autodiff<B, C>>,
-    options: DeformConvOptions,
-) -> FloatTensor<B> {
-    B::deform_conv_forward(
-        x.into_primitive(),
-        offset.into_primitive(),
-        weight.into_primitive(),
-        Optional::Present(mask.into_primitive()),
-        options,
-    )
 }

@@ -10,7 +10,7 @@
 //! ```text
 //! DeformConv2dPack, ModulatedDeformConv2dPack  pack.rs      predict the offsets (and masks) of their input
 //! DeformConv2d                                 module.rs    weight, bias and options
-//!   deform_conv2d                              lib.rs       checks shapes, adds the bias
+//!   deform_conv2d                              lib.rs       checks the call (call.rs), adds the bias
 //!     Dispatch: DeformConvOps                  ops.rs       generated: finds the backend of the tensors
 //!       Autodiff<B>                            autodiff.rs  keeps the inputs; asks B for the gradients of
 //!                                                           those that are tracked
@@ -45,6 +45,7 @@
 )]
 
 mod autodiff;
+mod call;
 #[cfg(feature = "cube")]
 mod cube;
 #[cfg(feature = "flex")]
@@ -57,8 +58,9 @@ mod pack;
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
+pub use call::{CallShapes, CheckedCall};
 pub use module::{DeformConv2d, DeformConv2dConfig};
-pub use ops::{DeformConvGradients, DeformConvOps, Optional, Wanted};
+pub use ops::{DeformConvGradients, DeformConvOps, DeformConvTensors, NeedsGrad, Optional};
 pub use options::{DEFAULT_COLUMN_BUDGET, DeformConvOptions};
 pub use pack::{DeformConv2dPack, ModulatedDeformConv2dPack};
 
@@ -91,62 +93,57 @@ pub fn deform_conv2d(
     bias: Option<Tensor<1>>,
     options: DeformConvOptions,
 ) -> Tensor<4> {
-    let channels_out = check(&input, &weight, bias.as_ref(), &options);
+    let call = check(&input, &weight, bias.as_ref(), options);
     let DeformConvInput { x, offset, mask } = input;
-    let mask = match mask {
-        Some(mask) => Optional::Present(mask.into_dispatch()),
-        None => Optional::Absent,
+    let tensors = DeformConvTensors {
+        x: x.into_dispatch(),
+        offset: offset.into_dispatch(),
+        weight: weight.into_dispatch(),
+        mask: mask.map(Tensor::into_dispatch).into(),
     };
-    let out = Tensor::from_dispatch(<Dispatch as DeformConvOps>::deform_conv_forward(
-        x.into_dispatch(),
-        offset.into_dispatch(),
-        weight.into_dispatch(),
-        mask,
-        options,
-    ));
+    let channels_out = call.sizes.channels_out;
+    let out = <Dispatch as DeformConvOps>::deform_conv_forward(tensors, call);
+    let out = Tensor::from_dispatch(out);
     match bias {
         Some(bias) => out + bias.reshape([1, channels_out, 1, 1]),
         None => out,
     }
 }
 
-/// Output channels of a call that obeys the rules.
+/// The call, if its shapes and types obey the rules.
 fn check(
     input: &DeformConvInput,
     weight: &Tensor<4>,
     bias: Option<&Tensor<1>>,
-    options: &DeformConvOptions,
-) -> usize {
+    options: DeformConvOptions,
+) -> CheckedCall {
     let DeformConvInput { x, offset, mask } = input;
-    let mask_shape = mask.as_ref().map(Tensor::shape);
-    let sizes = options::Sizes::new(
-        &x.shape(),
-        &offset.shape(),
-        &weight.shape(),
-        mask_shape.as_ref(),
-        options,
-    );
+    let shapes = CallShapes {
+        x: x.shape(),
+        offset: offset.shape(),
+        weight: weight.shape(),
+        mask: mask.as_ref().map(Tensor::shape),
+    };
+    let call = CheckedCall::new(shapes, options);
     let dtypes = [x.dtype(), offset.dtype(), weight.dtype()];
     let dtypes = dtypes.into_iter().chain(mask.as_ref().map(Tensor::dtype));
     let dtypes: Vec<_> = dtypes.chain(bias.map(Tensor::dtype)).collect();
-    let bias_fits = bias.is_none_or(|bias| bias.dims() == [sizes.channels_out]);
-    let rules = [
+    let bias_fits = bias.is_none_or(|bias| bias.dims() == [call.sizes.channels_out]);
+    let one_type = dtypes.iter().all(|dtype| *dtype == dtypes[0]);
+    for (holds, rule) in [
         (bias_fits, "the bias has one value per output channel"),
-        (
-            dtypes.iter().all(|dtype| *dtype == dtypes[0]),
-            "all tensors have one type",
-        ),
-    ];
-    for (holds, rule) in rules {
+        (one_type, "all tensors have one type"),
+    ] {
         assert!(
             holds,
             "deformable convolution: {rule}; got types {dtypes:?}, input {:?}, offset {:?}, \
-             weight {:?}, mask {mask_shape:?}, bias {:?}, {options:?}",
-            x.shape(),
-            offset.shape(),
-            weight.shape(),
+             weight {:?}, mask {:?}, bias {:?}, {options:?}",
+            call.shapes.x,
+            call.shapes.offset,
+            call.shapes.weight,
+            call.shapes.mask,
             bias.map(Tensor::shape)
         );
     }
-    sizes.channels_out
+    call
 }

@@ -4,9 +4,11 @@
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::{Backend, ExtensionType, backend_extension, tensor::FloatTensor};
 
-use crate::options::DeformConvOptions;
+use crate::call::CheckedCall;
 
 /// A tensor argument or result that may be absent.
+///
+/// Backend extensions take no `Option` of a tensor.
 #[derive(Debug, ExtensionType)]
 #[extension_type(fusion: cfg(feature = "cube"))]
 pub enum Optional<B: Backend> {
@@ -16,7 +18,46 @@ pub enum Optional<B: Backend> {
     Absent,
 }
 
-/// Gradients of one call, each present if it was asked for.
+impl<B: Backend> Optional<B> {
+    /// The tensor, or none.
+    pub fn as_option(&self) -> Option<&FloatTensor<B>> {
+        match self {
+            Self::Present(tensor) => Some(tensor),
+            Self::Absent => None,
+        }
+    }
+
+    /// The tensor, or none.
+    pub fn into_option(self) -> Option<FloatTensor<B>> {
+        match self {
+            Self::Present(tensor) => Some(tensor),
+            Self::Absent => None,
+        }
+    }
+}
+
+impl<B: Backend> From<Option<FloatTensor<B>>> for Optional<B> {
+    fn from(tensor: Option<FloatTensor<B>>) -> Self {
+        tensor.map_or(Self::Absent, Self::Present)
+    }
+}
+
+/// The tensors of one call.
+#[derive(Debug, ExtensionType)]
+#[extension_type(fusion: cfg(feature = "cube"))]
+pub struct DeformConvTensors<B: Backend> {
+    /// Feature map, `[B, C, H, W]`.
+    pub x: FloatTensor<B>,
+    /// Displacement of every tap, `[B, 2 * G * kh * kw, H', W']`.
+    pub offset: FloatTensor<B>,
+    /// Kernel, `[C_out, C / groups, kh, kw]`.
+    pub weight: FloatTensor<B>,
+    /// Modulation of every tap (v2), `[B, G * kh * kw, H', W']`.
+    #[extension_type]
+    pub mask: Optional<B>,
+}
+
+/// Gradients of one call, each present if it is needed.
 #[derive(Debug, ExtensionType)]
 #[extension_type(fusion: cfg(feature = "cube"))]
 pub struct DeformConvGradients<B: Backend> {
@@ -36,14 +77,14 @@ pub struct DeformConvGradients<B: Backend> {
 
 /// Which gradients a backward pass computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wanted {
+pub struct NeedsGrad {
     /// Of the input.
     pub x: bool,
     /// Of the offset.
     pub offset: bool,
     /// Of the weight.
     pub weight: bool,
-    /// Of the mask; never without a mask.
+    /// Of the mask; without a mask it says nothing.
     pub mask: bool,
 }
 
@@ -55,65 +96,48 @@ pub struct Wanted {
     Autodiff
 )]
 pub trait DeformConvOps: Backend {
-    /// Convolves without bias. Shapes obey the rules of [`deform_conv2d`](crate::deform_conv2d).
+    /// Convolves without bias: `[B, C_out, H', W']`. The tensors have the shapes of `call`.
     #[fusion(meta = forward_metadata)]
     fn deform_conv_forward(
-        x: FloatTensor<Self>,
-        offset: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        #[extension_type] mask: Optional<Self>,
-        options: DeformConvOptions,
+        #[extension_type] tensors: DeformConvTensors<Self>,
+        call: CheckedCall,
     ) -> FloatTensor<Self>;
 
-    /// The wanted gradients, given the gradient of the output `[B, C_out, H', W']`.
+    /// The needed gradients, given the gradient of the output `[B, C_out, H', W']`.
     #[fusion(meta = backward_metadata)]
     fn deform_conv_backward(
-        x: FloatTensor<Self>,
-        offset: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        #[extension_type] mask: Optional<Self>,
+        #[extension_type] tensors: DeformConvTensors<Self>,
         grad: FloatTensor<Self>,
-        options: DeformConvOptions,
-        wanted: Wanted,
+        call: CheckedCall,
+        needs: NeedsGrad,
     ) -> DeformConvGradients<Self>;
 }
 
 #[cfg(feature = "cube")]
-fn forward_metadata(
-    x: &TensorSpec,
-    offset: &TensorSpec,
-    weight: &TensorSpec,
-    mask: &OptionalMetadata,
-    options: &DeformConvOptions,
-) -> TensorSpec {
-    let mask = match mask {
-        OptionalMetadata::Present(mask) => Some(&mask.shape),
-        OptionalMetadata::Absent => None,
-    };
-    let sizes = crate::options::Sizes::new(&x.shape, &offset.shape, &weight.shape, mask, options);
-    TensorSpec::new(sizes.output_shape(), x.dtype)
+fn forward_metadata(tensors: &DeformConvTensorsMetadata, call: &CheckedCall) -> TensorSpec {
+    TensorSpec::new(call.sizes.output_shape(), tensors.x.dtype)
 }
 
 #[cfg(feature = "cube")]
 fn backward_metadata(
-    x: &TensorSpec,
-    offset: &TensorSpec,
-    weight: &TensorSpec,
-    mask: &OptionalMetadata,
+    tensors: &DeformConvTensorsMetadata,
     _grad: &TensorSpec,
-    _options: &DeformConvOptions,
-    wanted: &Wanted,
+    _call: &CheckedCall,
+    needs: &NeedsGrad,
 ) -> DeformConvGradientsMetadata {
-    let like = |spec: &TensorSpec, wanted: bool| match wanted {
-        true => OptionalMetadata::Present(spec.clone()),
-        false => OptionalMetadata::Absent,
+    let like = |spec: &TensorSpec, needed: bool| {
+        if needed {
+            OptionalMetadata::Present(spec.clone())
+        } else {
+            OptionalMetadata::Absent
+        }
     };
     DeformConvGradientsMetadata {
-        x: like(x, wanted.x),
-        offset: like(offset, wanted.offset),
-        weight: like(weight, wanted.weight),
-        mask: match mask {
-            OptionalMetadata::Present(mask) => like(mask, wanted.mask),
+        x: like(&tensors.x, needs.x),
+        offset: like(&tensors.offset, needs.offset),
+        weight: like(&tensors.weight, needs.weight),
+        mask: match &tensors.mask {
+            OptionalMetadata::Present(mask) => like(mask, needs.mask),
             OptionalMetadata::Absent => OptionalMetadata::Absent,
         },
     }

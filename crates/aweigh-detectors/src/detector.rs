@@ -1,6 +1,6 @@
 //! The model: images in, raw predictions out.
 
-use aweigh_backbone::{FeatureSpec, Fpn, ResNet, weights::ClassLayer};
+use aweigh_backbone::{Backbone, FeatureSpec, Fpn, weights::ClassLayer};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
@@ -15,7 +15,7 @@ use crate::{BBoxHead, DetectorConfig};
 #[derive(Module, Debug)]
 pub struct Detector {
     /// The feature extractor.
-    pub backbone: ResNet,
+    pub backbone: Backbone,
     /// The feature pyramid.
     pub neck: Fpn,
     /// The head, with the options of its method.

@@ -1,6 +1,6 @@
 //! The methods that there are.
 
-use aweigh_backbone::{FpnConfig, ResNetConfig};
+use aweigh_backbone::{BackboneConfig, FpnConfig};
 use burn::module::Module;
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +26,7 @@ macro_rules! methods {
             pub num_classes: Option<usize>,
             /// The feature extractor.
             #[serde(default)]
-            pub backbone: ResNetConfig,
+            pub backbone: BackboneConfig,
             /// The feature pyramid.
             #[serde(default)]
             pub neck: FpnConfig,

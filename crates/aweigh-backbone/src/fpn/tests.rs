@@ -105,7 +105,7 @@ fn weights_start_xavier_and_biases_zero() {
 }
 
 fn check_error(config: FpnConfig, want: &str) {
-    let error = config.check(&inputs()).map_err(String::from);
+    let error = config.check(&inputs()).map_err(|e| e.to_string());
     assert_eq!(error, Err(want.to_owned()));
 }
 

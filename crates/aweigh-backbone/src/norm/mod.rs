@@ -6,8 +6,6 @@ mod running;
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor, module::batch_norm_train};
 
-use crate::Convolution;
-
 pub use config::{Affine, NormConfig};
 pub use running::RunningStatistic;
 
@@ -41,9 +39,9 @@ enum Kind {
 }
 
 /// A normalisation as a map of each channel: `y = scale * x + shift`, both `[C]`.
-struct Folded {
-    scale: Tensor<1>,
-    shift: Tensor<1>,
+pub(crate) struct Folded {
+    pub(crate) scale: Tensor<1>,
+    pub(crate) shift: Tensor<1>,
 }
 
 impl NormConfig {
@@ -93,7 +91,7 @@ impl NormConfig {
 }
 
 impl Norm {
-    /// Normalises a map on its own; [`conv_norm`] is cheaper after a convolution.
+    /// Normalises a map on its own; [`conv_norm`](crate::conv_norm) is cheaper after a convolution.
     ///
     /// Batch norm uses the statistics of the batch, and updates its running ones, while the module
     /// is on an autodiff device; `module.valid()` ends that.
@@ -113,7 +111,7 @@ impl Norm {
 
     /// `scale = weight / sqrt(running_var + eps)`, `shift = bias - running_mean * scale`, where
     /// running statistics apply.
-    fn folded(&self) -> Option<Folded> {
+    pub(crate) fn folded(&self) -> Option<Folded> {
         let training = self.weight.lazy_device().is_autodiff();
         if training && matches!(self.kind, Kind::Batch) {
             return None;
@@ -164,28 +162,6 @@ impl Norm {
             + self.bias.val().reshape([1, channels, 1]); // [B, C, H * W]
         y.reshape([batch, channels, height, width])
     }
-}
-
-/// `norm(conv(x))`, with running statistics folded into the convolution.
-///
-/// `scale * (w * x + b) + shift = (scale w) * x + (scale b + shift)`, so that frozen batch norm
-/// costs no pass over activations and keeps nothing for the backward pass. A deformable convolution
-/// is as linear in its weight; what moves its taps stays as it is.
-///
-/// # Shapes
-///
-/// `[B, C_in, H, W]` to `[B, C, H', W']`.
-pub fn conv_norm(conv: &Convolution, norm: &Norm, x: Tensor<4>) -> Tensor<4> {
-    let Some(Folded { scale, shift }) = norm.folded() else {
-        return norm.forward(conv.forward(x));
-    };
-    let bias = match conv.bias() {
-        Some(bias) => bias.val() * scale.clone() + shift,
-        None => shift,
-    };
-    let channels = scale.dims()[0];
-    let weight = conv.weight().val() * scale.reshape([channels, 1, 1, 1]);
-    conv.forward_with(x, weight, bias)
 }
 
 fn per_channel(values: Tensor<1>) -> Tensor<4> {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::{Convolution, conv_norm};
 use aweigh_testkit::{device, finite_difference};
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::{Conv2d, Conv2dConfig};

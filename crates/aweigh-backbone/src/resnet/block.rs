@@ -32,12 +32,11 @@ impl Start<'_> {
     pub(super) fn init(&self, conv: &ConvolutionConfig) -> (Convolution, Norm) {
         let channels = conv.outputs();
         let module = conv.init(self.device);
-        match self.frozen {
-            true => (
-                module.no_grad(),
-                self.norm.init_frozen(channels, self.device),
-            ),
-            false => (module, self.norm.init(channels, self.device)),
+        if self.frozen {
+            let norm = self.norm.init_frozen(channels, self.device);
+            (module.no_grad(), norm)
+        } else {
+            (module, self.norm.init(channels, self.device))
         }
     }
 

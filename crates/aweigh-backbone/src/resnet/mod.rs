@@ -1,17 +1,15 @@
 //! ResNet and ResNeXt without their classifier.
 
 mod block;
+mod check;
 mod config;
 mod dcn;
 mod plan;
-
-use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor, module::max_pool2d};
 
-use crate::weights::{Checkpoint, WeightsError};
 use crate::{Convolution, Norm, conv_norm, relu};
 use block::{Block, Start};
 
@@ -39,7 +37,7 @@ impl ResNetConfig {
     /// # Panics
     ///
     /// When [`check`](Self::check) fails.
-    pub fn init(&self, device: &Device) -> ResNet {
+    pub(crate) fn init(&self, device: &Device) -> ResNet {
         if let Err(error) = self.check() {
             panic!("{error}");
         }
@@ -81,7 +79,7 @@ impl ResNet {
     /// - `images`: `[B, 3, H, W]`, normalised
     /// - output `i`: `[B, C_i, H / stride_i, W / stride_i]` rounded up, as
     ///   [`ResNetConfig::features`] says
-    pub fn forward(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
+    pub(crate) fn forward(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
         let x = relu(conv_norm(&self.conv1, &self.bn1, images));
         let pool = MaxPoolOptions::new([3, 3])
             .with_stride([2, 2])
@@ -97,20 +95,18 @@ impl ResNet {
         }
         maps
     }
+}
 
-    /// Loads weights from a file: `.safetensors`, or `.pth` / `.pt` of PyTorch.
-    ///
-    /// A state dict of torchvision, one of mmdetection (`state_dict` key), or the `backbone.` part
-    /// of a whole detector. The classifier `fc` is not used. A file of a network without deformable
-    /// convolutions fits one with them: what moves the taps then starts at 0.
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be read, or its tensors are not exactly those of this network.
-    pub fn load_weights(self, path: &Path) -> Result<Self, WeightsError> {
-        let file = Checkpoint::open(path)?.backbone();
-        file.or_fresh_offsets(&self).load_into(self)
-    }
+/// Name in this network of a tensor of a reference's; none for the classifier.
+///
+/// mmdetection names the group norms of a backbone `gn1`; here they are `bn1`, as every norm.
+pub(crate) fn own_name(name: &str) -> Option<String> {
+    let parts = name.split('.').map(|part| match part.strip_prefix("gn") {
+        Some(number) if number.parse::<usize>().is_ok() => format!("bn{number}"),
+        _ => part.to_owned(),
+    });
+    let is_classifier = name.starts_with("fc.");
+    (!is_classifier).then(|| parts.collect::<Vec<_>>().join("."))
 }
 
 #[cfg(test)]

@@ -2,16 +2,21 @@ use std::fs;
 
 use super::*;
 use crate::resnet::tests::tensors_with_gradient;
-use crate::{Depth, NormConfig, ResNet, ResNetConfig};
+use crate::{Backbone, BackboneConfig, Depth, NormConfig, ResNetConfig};
 use aweigh_testkit::device;
 use safetensors::{Dtype, tensor::TensorView};
 
-fn config() -> ResNetConfig {
-    ResNetConfig {
+fn config() -> BackboneConfig {
+    with_norm(NormConfig::default())
+}
+
+fn with_norm(norm: NormConfig) -> BackboneConfig {
+    BackboneConfig::ResNet(ResNetConfig {
         depth: Depth::D18,
         base_channels: 1,
+        norm,
         ..ResNetConfig::default()
-    }
+    })
 }
 
 /// Element i of a tensor of the right file.
@@ -20,12 +25,12 @@ fn value(i: usize) -> f32 {
 }
 
 /// Names and shapes of every tensor of a network.
-fn shapes(net: &ResNet) -> BTreeMap<String, Vec<usize>> {
+fn shapes(net: &Backbone) -> BTreeMap<String, Vec<usize>> {
     let tensors = net.collect(None, None, true).into_iter();
     tensors.map(|t| (t.name, t.shape.to_vec())).collect()
 }
 
-fn values(net: &ResNet) -> Vec<f32> {
+fn values(net: &Backbone) -> Vec<f32> {
     let tensors = net.collect(None, None, true);
     let data = tensors
         .iter()
@@ -34,10 +39,21 @@ fn values(net: &ResNet) -> Vec<f32> {
         .collect()
 }
 
-fn expected(shapes: &BTreeMap<String, Vec<usize>>, net: &ResNet) -> Vec<f32> {
+fn expected(shapes: &BTreeMap<String, Vec<usize>>, net: &Backbone) -> Vec<f32> {
     let order = net.collect(None, None, true).into_iter();
     let count = |name: &str| shapes[name].iter().product::<usize>();
     order.flat_map(|t| (0..count(&t.name)).map(value)).collect()
+}
+
+/// Writes f32 tensors to a `.safetensors` file.
+pub(crate) fn write(path: &Path, tensors: BTreeMap<String, TensorData>) {
+    let views = tensors.iter().map(|(name, data)| {
+        let shape = data.shape().to_vec();
+        let view = TensorView::new(Dtype::F32, shape, data.as_bytes()).expect("a whole tensor");
+        (name, view)
+    });
+    let bytes = safetensors::serialize(views, None).expect("bytes");
+    fs::write(path, bytes).expect("a file");
 }
 
 /// Writes f32 tensors to `name` in a new folder, after `edit` changed their list.
@@ -47,20 +63,13 @@ fn file(
 ) -> (tempfile::TempDir, PathBuf) {
     let mut tensors = shapes(&config().init(&device()));
     edit(&mut tensors);
-    let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
-        .into_iter()
-        .map(|(name, shape)| {
-            let values = (0..shape.iter().product()).map(value);
-            (name, shape, values.flat_map(f32::to_le_bytes).collect())
-        })
-        .collect();
-    let views = bytes.iter().map(|(name, shape, bytes)| {
-        let view = TensorView::new(Dtype::F32, shape.clone(), bytes).expect("a whole tensor");
-        (name.clone(), view)
-    });
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join(name);
-    fs::write(&path, safetensors::serialize(views, None).expect("bytes")).expect("a file");
+    let tensors = tensors.into_iter().map(|(name, shape)| {
+        let values = (0..shape.iter().product()).map(value);
+        (name, TensorData::new(values.collect(), shape))
+    });
+    write(&path, tensors.collect());
     (dir, path)
 }
 
@@ -96,8 +105,7 @@ fn a_right_file_sets_every_tensor() {
 
 #[test]
 fn group_norms_keep_the_names_of_mmdetection() {
-    let norm = NormConfig::GroupNorm { groups: 1 };
-    let config = ResNetConfig { norm, ..config() };
+    let config = with_norm(NormConfig::GroupNorm { groups: 1 });
     let (_dir, path) = file("gn.safetensors", |tensors| {
         *tensors = shapes(&config.init(&device()));
         rename(tensors, |name| name.replace("bn", "gn"));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use aweigh_backbone::weights::Checkpoint;
-use aweigh_backbone::{ResNet, ResNetConfig};
+use aweigh_backbone::{Backbone, BackboneConfig, ResNetConfig};
 use aweigh_testkit::{Case, Report, Tolerance, cases, device};
 use burn::store::ModuleSnapshot;
 use burn::tensor::{Tensor, TensorData};
@@ -69,17 +69,17 @@ fn check_formula(case: &Case, report: &mut Report, seed: u64) {
     }
 }
 
-fn config(case: &Case) -> ResNetConfig {
+fn config(case: &Case) -> BackboneConfig {
     let model = case.meta["model"].as_str().unwrap_or_default();
     let parsed = parse(model);
     let parsed = parsed.unwrap_or_else(|| panic!("{}: model {model} is not understood", case.name));
     let [depth, groups, base_width] = parsed;
-    ResNetConfig {
+    BackboneConfig::ResNet(ResNetConfig {
         depth: options::depth(case, depth),
         groups,
         base_width,
         ..ResNetConfig::default()
-    }
+    })
 }
 
 /// Depth, groups and base width of `resnet50` or `resnext50_32x4d`.
@@ -96,12 +96,12 @@ fn parse(model: &str) -> Option<[usize; 3]> {
     ])
 }
 
-fn shapes(net: &ResNet) -> BTreeMap<String, Vec<usize>> {
+fn shapes(net: &Backbone) -> BTreeMap<String, Vec<usize>> {
     let tensors = net.collect(None, None, true).into_iter();
     tensors.map(|t| (t.name, t.shape.to_vec())).collect()
 }
 
-fn build(case: &Case, seed: u64) -> ResNet {
+fn build(case: &Case, seed: u64) -> Backbone {
     let net = config(case).init(&device());
     let tensors = shapes(&net).into_iter().map(|(name, shape)| {
         let count = shape.iter().product();

@@ -6,8 +6,8 @@ use aweigh_testkit::{Case, Report, cases, device};
 use burn::module::{Module, ParamGroup};
 use burn::tensor::Tensor;
 
-use super::Limits;
 use super::options::{self, Mode};
+use super::{Comparison, Limits};
 
 #[test]
 fn pyramids_equal_the_references() {
@@ -110,9 +110,12 @@ fn check(case: &Case, config: &FpnConfig, affine: Affine) {
     });
     let loss = weighted.reduce(|a, b| a + b).expect("an output");
     let grads = loss.backward();
-    let rename = |stored: &str| name(case, stored);
-    let got = gradients(&fpn, &grads);
-    super::compare_gradients(&mut report, case, &got, rename, limits);
+    let comparison = Comparison {
+        case,
+        limits,
+        rename: |stored: &str| name(case, stored),
+    };
+    comparison.gradients(&mut report, &gradients(&fpn, &grads));
     for stored in case.names("grad/input/") {
         let level = stored.rsplit('/').next().and_then(|l| l.parse().ok());
         let map: &Tensor<4> = &maps[level.unwrap_or(usize::MAX)];
@@ -120,7 +123,6 @@ fn check(case: &Case, config: &FpnConfig, affine: Affine) {
         let tolerance = super::of_largest(&case.f64s(&stored), limits.gradients);
         report.tensor(grad, &stored, tolerance);
     }
-    let statistics = super::statistics(&fpn);
-    super::compare_statistics(&mut report, case, &statistics, rename, limits);
+    comparison.statistics(&mut report, &super::statistics(&fpn));
     report.finish();
 }

@@ -57,7 +57,7 @@ fn statistics<M: Module>(module: &M) -> Named {
     values.collect()
 }
 
-/// Largest accepted errors, each as a share of the largest wanted value of its tensor: sums over
+/// Largest accepted errors, each as a share of the largest value of its tensor: sums over
 /// whole maps cancel, so that the error of a small element follows the size of its terms.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
@@ -80,48 +80,50 @@ impl Limits {
     }
 }
 
-fn of_largest(wanted: &[f64], share: f64) -> Tolerance {
-    let largest = wanted.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
+/// A share of the largest value.
+fn of_largest(values: &[f64], share: f64) -> Tolerance {
+    let largest = values.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
     Tolerance::new(share * largest.max(1e-3), 0.0)
 }
 
-/// Compares every stored `grad/param/` with the gradient of the parameter it belongs to.
-fn compare_gradients(
-    report: &mut Report,
-    case: &Case,
-    got: &Named,
-    rename: impl Fn(&str) -> String,
+/// A module against its golden, which may call its parameters otherwise.
+struct Comparison<'a, F> {
+    case: &'a Case,
     limits: Limits,
-) {
-    for stored in case.names("grad/param/") {
-        let name = rename(stored.strip_prefix("grad/param/").expect("the prefix"));
-        let wanted = case.f64s(&stored);
-        let got = got
-            .get(&name)
-            .unwrap_or_else(|| panic!("{}: `{name}` has no gradient", case.name));
-        report.close(&stored, got, &wanted, of_largest(&wanted, limits.gradients));
-    }
+    /// Name in the module of a tensor of the case.
+    rename: F,
 }
 
-/// Compares every running statistic: with `after/` where the case stores a change, otherwise with
-/// its start.
-fn compare_statistics(
-    report: &mut Report,
-    case: &Case,
-    got: &Named,
-    rename: impl Fn(&str) -> String,
-    limits: Limits,
-) {
-    for start in case.names("param/") {
-        let stored = start.strip_prefix("param/").expect("the prefix");
-        if !stored.contains("running_") {
-            continue;
+impl<F: Fn(&str) -> String> Comparison<'_, F> {
+    /// Compares every stored `grad/param/` with the gradient of the parameter it belongs to.
+    fn gradients(&self, report: &mut Report, got: &Named) {
+        let case = self.case;
+        for stored in case.names("grad/param/") {
+            let name = stored.strip_prefix("grad/param/").expect("the prefix");
+            let name = (self.rename)(name);
+            let want = case.f64s(&stored);
+            let got = got
+                .get(&name)
+                .unwrap_or_else(|| panic!("{}: `{name}` has no gradient", case.name));
+            let tolerance = of_largest(&want, self.limits.gradients);
+            report.close(&stored, got, &want, tolerance);
         }
-        let after = format!("after/{stored}");
-        let wanted = if case.has(&after) { &after } else { &start };
-        let got = &got[&rename(stored)];
-        let wanted = case.f64s(wanted);
-        let tolerance = of_largest(&wanted, limits.outputs);
-        report.close(&after, got, &wanted, tolerance);
+    }
+
+    /// Compares every running statistic: with `after/` where the case stores a change, otherwise
+    /// with its start.
+    fn statistics(&self, report: &mut Report, got: &Named) {
+        let case = self.case;
+        for start in case.names("param/") {
+            let stored = start.strip_prefix("param/").expect("the prefix");
+            if !stored.contains("running_") {
+                continue;
+            }
+            let after = format!("after/{stored}");
+            let want = case.f64s(if case.has(&after) { &after } else { &start });
+            let got = &got[&(self.rename)(stored)];
+            let tolerance = of_largest(&want, self.limits.outputs);
+            report.close(&after, got, &want, tolerance);
+        }
     }
 }

@@ -42,30 +42,32 @@ pub(super) fn norm(case: &Case, given: &Value, statistics: Mode) -> (NormConfig,
     (norm, affine)
 }
 
+/// Options of a ResNet that these tests know. Whether blocks start at zero, or are computed twice,
+/// changes no value of theirs.
+const RESNET_KEYS: [&str; 17] = [
+    "depth",
+    "base_channels",
+    "style",
+    "norm_eval",
+    "frozen_stages",
+    "norm_cfg",
+    "num_stages",
+    "out_indices",
+    "strides",
+    "dilations",
+    "zero_init_residual",
+    "with_cp",
+    "type",
+    "groups",
+    "base_width",
+    "dcn",
+    "stage_with_dcn",
+];
+
 /// mmdetection 3.x `ResNet` or `ResNeXt`, with its defaults.
 pub(super) fn resnet(case: &Case, mode: Mode) -> (ResNetConfig, Affine) {
     let given = &case.meta["mmdet_config"];
-    // Whether blocks start at zero, or are computed twice, changes no value of these tests.
-    let known = [
-        "depth",
-        "base_channels",
-        "style",
-        "norm_eval",
-        "frozen_stages",
-        "norm_cfg",
-        "num_stages",
-        "out_indices",
-        "strides",
-        "dilations",
-        "zero_init_residual",
-        "with_cp",
-        "type",
-        "groups",
-        "base_width",
-        "dcn",
-        "stage_with_dcn",
-    ];
-    understand(case, given, &known);
+    understand(case, given, &RESNET_KEYS);
     match given.get("type").map(|t| t.as_str()) {
         None | Some(Some("ResNet" | "ResNeXt")) => {}
         other => panic!("{}: type {other:?} is not understood", case.name),

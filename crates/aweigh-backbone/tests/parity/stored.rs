@@ -1,13 +1,13 @@
 //! Narrow ResNets of mmdetection with stored weights: maps, gradients, running statistics.
 
-use aweigh_backbone::{Affine, NormConfig, ResNet, ResNetConfig};
+use aweigh_backbone::{Affine, Backbone, BackboneConfig, NormConfig, ResNetConfig};
 use aweigh_testkit::module::gradients;
 use aweigh_testkit::{Case, Report, cases, device};
 use burn::module::{Module, ParamGroup};
 use burn::tensor::{Device, Tensor};
 
-use super::Limits;
 use super::options::{self, Mode};
+use super::{Comparison, Limits};
 
 #[test]
 fn resnets_equal_mmdetections() {
@@ -29,11 +29,10 @@ fn resnets_equal_mmdetections() {
     }
 }
 
-fn build(case: &Case, config: &ResNetConfig, affine: Affine, device: &Device) -> ResNet {
-    let parameters = super::parameters(case, str::to_owned).backbone();
-    let net = parameters
-        .load_into(config.init(device))
-        .unwrap_or_else(|e| panic!("{e}"));
+fn build(case: &Case, config: &ResNetConfig, affine: Affine, device: &Device) -> Backbone {
+    let net = BackboneConfig::ResNet(config.clone()).init(device);
+    let net = net.load(super::parameters(case, str::to_owned));
+    let net = net.unwrap_or_else(|e| panic!("{e}"));
     match affine {
         Affine::Trainable => net,
         Affine::Frozen => {
@@ -58,27 +57,33 @@ fn check(case: &Case, config: &ResNetConfig, affine: Affine, device: &Device) {
         let tolerance = super::of_largest(&case.f64s(name), limits.outputs);
         report.tensor(map.clone(), name, tolerance);
     }
+    let comparison = Comparison {
+        case,
+        limits,
+        rename: bn as fn(&str) -> String,
+    };
     if !case.names("grad/").is_empty() {
         let run = Run {
             net: &net,
             input,
             maps,
         };
-        compare_gradients(case, &mut report, run, limits);
+        compare_gradients(&comparison, &mut report, run);
     }
-    super::compare_statistics(&mut report, case, &super::statistics(&net), bn, limits);
+    comparison.statistics(&mut report, &super::statistics(&net));
     report.finish();
 }
 
 /// A forward pass whose gradients are compared.
 struct Run<'a> {
-    net: &'a ResNet,
+    net: &'a Backbone,
     input: Tensor<4>,
     maps: Vec<Tensor<4>>,
 }
 
-fn compare_gradients(case: &Case, report: &mut Report, run: Run, limits: Limits) {
+fn compare_gradients(comparison: &Comparison<fn(&str) -> String>, report: &mut Report, run: Run) {
     let Run { net, input, maps } = run;
+    let (case, limits) = (comparison.case, comparison.limits);
     let device = input.device();
     let weighted = maps.into_iter().zip(case.names("c")).map(|(map, name)| {
         let upstream = case.tensor::<4>(&format!("upstream/{name}"), &device);
@@ -87,7 +92,7 @@ fn compare_gradients(case: &Case, report: &mut Report, run: Run, limits: Limits)
     let loss = weighted.reduce(|a, b| a + b).expect("a map");
     let grads = loss.backward();
     let got = gradients(net, &grads);
-    super::compare_gradients(report, case, &got, bn, limits);
+    comparison.gradients(report, &got);
     if case.has("grad/input") {
         let tolerance = super::of_largest(&case.f64s("grad/input"), limits.gradients);
         let grad = input.grad(&grads).expect("a gradient of the input");

@@ -5,21 +5,21 @@ use std::ops::Range;
 use burn_cubecl::{CubeBackend, tensor::CubeTensor};
 
 use super::kernels::ColumnsAfter;
-use super::launch::{self, Adds, Gradients, Sampling};
-use super::layout::{PixelStrides, Pixels, Reading, as_map, view};
-use super::optional;
-use super::plan::{Plan, Scratch, granule, most_parts};
-use super::product::{self, GradientRows};
-use crate::ops::{DeformConvGradients, Wanted};
+use super::launch::{self, Adds, Gradients, InputGradient, SampledChunk, Sampling};
+use super::layout::{PixelStrides, as_map, view};
+use super::plan::{Plan, Scratch, alignment, most_parts};
+use super::product::{GradientRows, Products, channels_last};
+use super::reading::Reading;
+use crate::ops::{DeformConvGradients, NeedsGrad};
 
 /// What the gradients follow from.
 pub(super) struct Backward<'a> {
     pub(super) sampling: Sampling<'a>,
     pub(super) x: &'a CubeTensor,
     pub(super) grad: &'a CubeTensor,
-    pub(super) wanted: Wanted,
+    pub(super) needs: NeedsGrad,
     /// How the input gradient is added up, if not as the device does it best.
-    pub(super) adds: Option<Adds>,
+    pub(super) forced_adds: Option<Adds>,
 }
 
 /// Memory of the results.
@@ -36,9 +36,6 @@ struct WeightGradient {
     parts: CubeTensor,
 }
 
-/// Rows of the accumulated input gradient, and the image that they start with.
-type Accumulated = (CubeTensor, usize);
-
 /// Scratch memory of a call.
 struct Memory {
     weight: CubeTensor,
@@ -51,10 +48,10 @@ struct Memory {
 }
 
 impl Backward<'_> {
-    /// The wanted gradients.
+    /// The needed gradients.
     pub(super) fn run(&self, weight: CubeTensor) -> DeformConvGradients<CubeBackend> {
         let results = self.results();
-        let any = self.through_columns() || self.wanted.weight;
+        let any = self.through_columns() || self.needs.weight;
         if self.sampling.call.sizes.batch > 0 && any {
             self.fill(weight, &results);
         }
@@ -63,7 +60,7 @@ impl Backward<'_> {
 
     /// Whether the gradients of the columns are needed.
     fn through_columns(&self) -> bool {
-        self.wanted.x || self.wanted.offset || self.wanted.mask
+        self.needs.x || self.needs.offset || self.needs.mask
     }
 
     /// Whether the input gradient is added up where it is returned.
@@ -73,7 +70,7 @@ impl Backward<'_> {
 
     fn results(&self) -> Results {
         let Sampling { call, offset, mask } = self.sampling;
-        let wanted = self.wanted;
+        let needs = self.needs;
         let like = |tensor: &CubeTensor| {
             let [b, c, h, w] = tensor.meta.shape().dims();
             let memory = call.buffer(b * c * h * w, call.dtype);
@@ -81,13 +78,16 @@ impl Backward<'_> {
         };
         let map = call.sizes.batch * call.map_len();
         Results {
-            x: wanted.x.then(|| match self.in_place() {
-                true => call.zeros(map, call.dtype),
-                false => call.buffer(map, call.dtype),
+            x: needs.x.then(|| {
+                if self.in_place() {
+                    call.zeros(map, call.dtype)
+                } else {
+                    call.buffer(map, call.dtype)
+                }
             }),
-            offset: wanted.offset.then(|| like(offset)),
-            mask: mask.filter(|_| wanted.mask).map(like),
-            weight: wanted.weight.then(|| WeightGradient {
+            offset: needs.offset.then(|| like(offset)),
+            mask: mask.filter(|_| needs.mask).map(like),
+            weight: needs.weight.then(|| WeightGradient {
                 sum: call.zeros(call.weight_len(), call.wide()),
                 parts: call.buffer(most_parts(call) * call.weight_len(), call.wide()),
             }),
@@ -97,15 +97,17 @@ impl Backward<'_> {
     fn plan(&self, reading: Reading, row: Option<usize>) -> Plan {
         let call = self.sampling.call;
         let element = call.dtype.size();
-        let accumulated = match self.wanted.x && !self.in_place() {
-            true => call.map_len() * launch::accumulator(call).size(),
-            false => 0,
+        let accumulated = if self.needs.x && !self.in_place() {
+            call.map_len() * launch::accumulator(call).size()
+        } else {
+            0
         };
         // The parts of the weight's gradient, and their sum if it is not what is returned.
         let sums = most_parts(call) + usize::from(call.wide() != call.dtype);
-        let products = match self.wanted.weight {
-            true => sums * call.wide().size(),
-            false => 0,
+        let products = if self.needs.weight {
+            sums * call.wide().size()
+        } else {
+            0
         };
         let scratch = Scratch {
             fixed: call.weight_len() * (element + products),
@@ -113,8 +115,8 @@ impl Backward<'_> {
             position: call.column_len() * element,
             copy: call.sizes.channels_out * element,
         };
-        let granule = row.map(|row| granule(call, row * element));
-        Plan::new(&call.sizes, call.options.column_budget, &scratch, granule)
+        let alignment = row.map(|row| alignment(call, row * element));
+        Plan::new(&call.sizes, call.options.column_budget, &scratch, alignment)
     }
 
     fn fill(&self, weight: CubeTensor, results: &Results) {
@@ -130,23 +132,25 @@ impl Backward<'_> {
             let pixels = reading.pixels(self.x, &images, call);
             let accumulated = self.accumulated(results, &images);
             let gradients = Gradients {
-                x: accumulated.as_ref().map(|(rows, image)| (rows, *image)),
+                x: accumulated.as_ref(),
                 offset: results.offset.as_ref(),
                 mask: results.mask.as_ref(),
             };
             for chunk in plan.chunks(&images) {
-                let rows = self.gradient_rows(&memory, &chunk);
-                self.differentiate(&memory, &pixels, &rows, &gradients, &chunk);
-                if let Some(WeightGradient { sum, parts }) = &results.weight {
-                    let columns = &memory.columns;
-                    let number = product::weight_gradient(call, &rows, columns, parts, &chunk);
-                    launch::add_parts(call, parts, sum, number);
-                }
+                let sampled = SampledChunk {
+                    sampling: self.sampling,
+                    pixels: &pixels,
+                    columns: &memory.columns,
+                    positions: &chunk,
+                };
+                self.chunk(&memory, &sampled, &gradients, results.weight.as_ref());
             }
-            if let (Some((rows, image)), Some(x), false) =
-                (&accumulated, &results.x, self.in_place())
+            // Every image is in one group, so its gradient is whole now.
+            if let (Some(accumulated), Some(x)) = (&accumulated, &results.x)
+                && !self.in_place()
             {
-                launch::convert(call, rows, x, image * call.map_len());
+                let first = accumulated.first_image * call.map_len();
+                launch::convert(call, &accumulated.rows, x, first);
             }
         }
     }
@@ -159,50 +163,58 @@ impl Backward<'_> {
             _ => (call.group_outputs(), Some(buffer(call.sizes.channels_out))),
         };
         Memory {
-            weight: product::channels_last(weight),
+            weight: channels_last(weight),
             columns: buffer(call.column_len()),
             row,
             copy,
         }
     }
 
-    /// Everything of a chunk but the weight gradient, and the columns that one needs.
-    fn differentiate(
+    /// The gradients of a chunk. The columns' memory holds their gradients first and then, if the
+    /// weight gradient needs them, the columns.
+    fn chunk(
         &self,
         memory: &Memory,
-        pixels: &Pixels,
-        rows: &GradientRows,
+        sampled: &SampledChunk,
         gradients: &Gradients,
-        chunk: &Range<usize>,
+        weight: Option<&WeightGradient>,
     ) {
-        let columns = &memory.columns;
-        if !self.through_columns() {
-            return launch::sample(self.sampling, pixels, columns, chunk);
-        }
-        let after = match self.wanted.weight {
-            true => ColumnsAfter::Samples,
-            false => ColumnsAfter::Gradient,
+        let call = self.sampling.call;
+        let rows = self.gradient_rows(memory, sampled.positions);
+        let products = Products {
+            call,
+            columns: sampled.columns,
+            chunk: sampled.positions,
         };
-        product::column_gradients(self.sampling.call, rows, &memory.weight, columns, chunk);
-        launch::backward(
-            self.sampling,
-            pixels,
-            (columns, after),
-            chunk,
-            gradients,
-            self.adds,
-        );
+        if self.through_columns() {
+            let after = match weight {
+                Some(_) => ColumnsAfter::Samples,
+                None => ColumnsAfter::Gradient,
+            };
+            products.column_gradients(&rows, &memory.weight);
+            launch::backward(sampled, after, gradients, self.forced_adds);
+        } else {
+            launch::sample(sampled);
+        }
+        if let Some(WeightGradient { sum, parts }) = weight {
+            let number = products.weight_gradient(&rows, parts);
+            launch::add_parts(call, parts, sum, number);
+        }
     }
 
-    /// Memory that the input gradient of some images is added up in.
-    fn accumulated(&self, results: &Results, images: &Range<usize>) -> Option<Accumulated> {
+    /// Memory that the input gradient of some images is added up in: zeros, because kernels add.
+    fn accumulated(&self, results: &Results, images: &Range<usize>) -> Option<InputGradient> {
         let call = self.sampling.call;
         let x = results.x.as_ref()?;
-        Some(match self.in_place() {
-            true => (x.clone(), 0),
-            false => {
-                let len = images.len() * call.map_len();
-                (call.zeros(len, launch::accumulator(call)), images.start)
+        Some(if self.in_place() {
+            InputGradient {
+                rows: x.clone(),
+                first_image: 0,
+            }
+        } else {
+            InputGradient {
+                rows: call.zeros(images.len() * call.map_len(), launch::accumulator(call)),
+                first_image: images.start,
             }
         })
     }
@@ -213,7 +225,7 @@ impl Backward<'_> {
         let (tensor, first) = match &memory.copy {
             None => (self.grad.clone(), chunk.start * memory.row),
             Some(copy) => {
-                launch::to_rows(call, self.grad, copy, chunk.clone(), call.group_outputs());
+                launch::to_rows(self.grad, copy, chunk.clone(), call.group_outputs());
                 (copy.clone(), 0)
             }
         };
@@ -225,31 +237,30 @@ impl Backward<'_> {
     }
 
     fn finish(&self, results: Results) -> DeformConvGradients<CubeBackend> {
-        let call = self.sampling.call;
-        let [b, c, h, w] = self.x.meta.shape().dims();
-        let weight = results.weight.map(|WeightGradient { sum, .. }| {
-            let sum = match sum.dtype == call.dtype {
-                true => sum,
-                false => {
-                    let out = call.buffer(call.weight_len(), call.dtype);
-                    launch::convert(call, &sum, &out, 0);
-                    out
-                }
-            };
-            let [kernel_h, kernel_w] = call.sizes.kernel;
-            let shape = [
-                call.sizes.channels_out,
-                call.group_channels(),
-                kernel_h,
-                kernel_w,
-            ];
-            as_map(&sum, shape)
-        });
+        let x = results
+            .x
+            .map(|rows| as_map(&rows, self.x.meta.shape().dims()));
+        let weight = results.weight.map(|weight| self.as_weight(weight.sum));
         DeformConvGradients {
-            x: optional(results.x.map(|rows| as_map(&rows, [b, c, h, w]))),
-            offset: optional(results.offset),
-            weight: optional(weight),
-            mask: optional(results.mask),
+            x: x.into(),
+            offset: results.offset.into(),
+            weight: weight.into(),
+            mask: results.mask.into(),
         }
+    }
+
+    /// The summed weight gradient in the type and shape of the weight.
+    fn as_weight(&self, sum: CubeTensor) -> CubeTensor {
+        let call = self.sampling.call;
+        let sum = if sum.dtype == call.dtype {
+            sum
+        } else {
+            let out = call.buffer(call.weight_len(), call.dtype);
+            launch::convert(call, &sum, &out, 0);
+            out
+        };
+        let [kernel_h, kernel_w] = call.sizes.kernel;
+        let [channels_out, channels] = [call.sizes.channels_out, call.group_channels()];
+        as_map(&sum, [channels_out, channels, kernel_h, kernel_w])
     }
 }

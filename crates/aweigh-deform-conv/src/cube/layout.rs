@@ -1,100 +1,7 @@
-//! How a call's tensors lie in memory.
+//! How tensors lie in memory.
 
-use std::ops::Range;
-
-use burn::tensor::{DType, Shape};
-use burn_cubecl::{
-    CubeDevice, cubecl::zspace::metadata::Metadata, ops::numeric::empty_device_contiguous_dtype,
-    tensor::CubeTensor,
-};
-use cubecl::client::Client;
-
-use super::launch;
-use crate::options::{DeformConvOptions, Sizes};
-
-/// Sizes, options, type and place of a call.
-pub(super) struct Call {
-    pub(super) sizes: Sizes,
-    pub(super) options: DeformConvOptions,
-    pub(super) dtype: DType,
-    pub(super) client: Client,
-    device: CubeDevice,
-}
-
-impl Call {
-    /// # Panics
-    ///
-    /// When shapes break a rule or the tensors differ in type.
-    pub(super) fn new(
-        x: &CubeTensor,
-        offset: &CubeTensor,
-        weight: &CubeTensor,
-        mask: Option<&CubeTensor>,
-        options: DeformConvOptions,
-    ) -> Self {
-        let types = [Some(x), Some(offset), Some(weight), mask];
-        let types: Vec<DType> = types.into_iter().flatten().map(|t| t.dtype).collect();
-        assert!(
-            types.iter().all(|dtype| *dtype == x.dtype),
-            "deformable convolution: input, offset, weight and mask have one type; got {types:?}"
-        );
-        let mask = mask.map(|mask| mask.meta.shape());
-        let [shape_x, shape_offset, shape_weight] =
-            [x, offset, weight].map(|tensor| tensor.meta.shape());
-        Self {
-            sizes: Sizes::new(shape_x, shape_offset, shape_weight, mask, &options),
-            options,
-            dtype: x.dtype,
-            client: x.client.clone(),
-            device: x.device.clone(),
-        }
-    }
-
-    /// Type of positions and of sums.
-    pub(super) fn wide(&self) -> DType {
-        match self.dtype {
-            DType::F64 => DType::F64,
-            _ => DType::F32,
-        }
-    }
-
-    /// Memory for so many numbers, without padding.
-    pub(super) fn buffer(&self, len: usize, dtype: DType) -> CubeTensor {
-        let (client, device) = (self.client.clone(), self.device.clone());
-        empty_device_contiguous_dtype(client, device, Shape::new([len]), dtype)
-    }
-
-    /// Memory for so many zeros, without padding.
-    pub(super) fn zeros(&self, len: usize, dtype: DType) -> CubeTensor {
-        let (client, device) = (self.client.clone(), self.device.clone());
-        burn_cubecl::ops::numeric::zeros_client(client, device, Shape::new([len]), dtype)
-    }
-
-    /// Input channels of a weight group.
-    pub(super) fn group_channels(&self) -> usize {
-        self.sizes.channels_in / self.options.weight_groups
-    }
-
-    /// Output channels of a weight group.
-    pub(super) fn group_outputs(&self) -> usize {
-        self.sizes.channels_out / self.options.weight_groups
-    }
-
-    /// Columns of a position.
-    pub(super) fn column_len(&self) -> usize {
-        self.sizes.taps() * self.sizes.channels_in
-    }
-
-    /// Numbers in an image of the input.
-    pub(super) fn map_len(&self) -> usize {
-        self.sizes.channels_in * self.sizes.pixels()
-    }
-
-    /// Numbers in the weight.
-    pub(super) fn weight_len(&self) -> usize {
-        self.sizes.channels_out * self.sizes.taps() * self.group_channels()
-    }
-}
+use burn::tensor::Shape;
+use burn_cubecl::{cubecl::zspace::metadata::Metadata, tensor::CubeTensor};
 
 /// A part of a tensor's memory, from a number of elements on, under another shape.
 pub(super) fn view<const D: usize>(
@@ -136,10 +43,12 @@ impl PixelStrides {
         // A stride along an axis of size 1 says nothing.
         let channel = if c == 1 { 1 } else { strides[1] };
         let pixel = match (h, w) {
+            // A single pixel: no distance is read, and this one divides into vectors.
             (1, 1) if b == 1 => c * channel,
             (1, 1) => strides[0],
             (_, 1) => strides[2],
             (1, _) => strides[3],
+            // Rows of pixels that follow each other; CUDA pads those of new tensors.
             _ if strides[2] == w * strides[3] => strides[3],
             _ => return None,
         };
@@ -170,59 +79,10 @@ pub(super) struct Pixels {
     pub(super) first_image: usize,
 }
 
-/// How the input is read.
-#[derive(Clone, Copy)]
-pub(super) enum Reading {
-    /// Where it is.
-    Direct(PixelStrides),
-    /// From a copy as rows of channels, made for some images at a time.
-    Copied,
-}
-
-impl Reading {
-    /// The input is copied if its channels do not lie side by side, unless an image takes more than
-    /// half the budget; then it is read as it lies if the kernels can.
-    pub(super) fn choose(x: &CubeTensor, call: &Call) -> Self {
-        let image = call.map_len() * call.dtype.size();
-        match PixelStrides::of(x) {
-            Some(strides) if strides.channel == 1 => Self::Direct(strides),
-            Some(strides) if image > call.options.column_budget / 2 => Self::Direct(strides),
-            _ => Self::Copied,
-        }
-    }
-
-    /// Scratch bytes of an image.
-    pub(super) fn bytes(&self, call: &Call) -> usize {
-        match self {
-            Self::Direct(_) => 0,
-            Self::Copied => call.map_len() * call.dtype.size(),
-        }
-    }
-
-    /// The pixels of some images.
-    pub(super) fn pixels(&self, x: &CubeTensor, images: &Range<usize>, call: &Call) -> Pixels {
-        match *self {
-            Self::Direct(strides) => Pixels {
-                tensor: x.clone(),
-                strides,
-                first_image: 0,
-            },
-            Self::Copied => {
-                let channels = call.sizes.channels_in;
-                let pixels = call.sizes.pixels();
-                let rows = images.start * pixels..images.end * pixels;
-                let tensor = call.buffer(rows.len() * channels, x.dtype);
-                launch::to_rows(call, x, &tensor, rows, channels);
-                Pixels {
-                    tensor,
-                    strides: PixelStrides {
-                        image: pixels * channels,
-                        pixel: channels,
-                        channel: 1,
-                    },
-                    first_image: images.start,
-                }
-            }
-        }
+/// Greatest common divisor: the longest vectors that two lengths divide into.
+pub(super) fn gcd(a: usize, b: usize) -> usize {
+    match b {
+        0 => a,
+        _ => gcd(b, a % b),
     }
 }

@@ -41,120 +41,63 @@
 //! Columns take the place of their gradients, so that there is one such buffer.
 
 mod backward;
+mod call;
+mod forward;
 mod kernels;
 #[allow(unsafe_code, reason = "kernels run without bounds checks")]
 mod launch;
 mod layout;
 mod plan;
 mod product;
+mod reading;
 #[cfg(test)]
 mod tests;
 
 use burn::backend::tensor::FloatTensor;
 use burn_cubecl::CubeBackend;
-use burn_cubecl::tensor::CubeTensor;
 
-use crate::ops::{DeformConvGradients, DeformConvOps, Optional, Wanted};
-use crate::options::DeformConvOptions;
+use crate::call::CheckedCall;
+use crate::ops::{DeformConvGradients, DeformConvOps, DeformConvTensors, NeedsGrad};
 
 use backward::Backward;
+use call::Call;
 use launch::Sampling;
-use layout::{Call, Reading, as_map};
-use plan::{Plan, Scratch, granule};
 
 impl DeformConvOps for CubeBackend {
     fn deform_conv_forward(
-        x: FloatTensor<Self>,
-        offset: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        mask: Optional<Self>,
-        options: DeformConvOptions,
+        tensors: DeformConvTensors<Self>,
+        call: CheckedCall,
     ) -> FloatTensor<Self> {
-        forward(&x, &offset, weight, present(&mask), options)
+        let call = Call::new(&tensors, call);
+        let mask = tensors.mask.into_option();
+        let sampling = Sampling {
+            call: &call,
+            offset: &tensors.offset,
+            mask: mask.as_ref(),
+        };
+        forward::run(sampling, &tensors.x, tensors.weight)
     }
 
     fn deform_conv_backward(
-        x: FloatTensor<Self>,
-        offset: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        mask: Optional<Self>,
+        tensors: DeformConvTensors<Self>,
         grad: FloatTensor<Self>,
-        options: DeformConvOptions,
-        wanted: Wanted,
+        call: CheckedCall,
+        needs: NeedsGrad,
     ) -> DeformConvGradients<Self> {
-        let call = Call::new(&x, &offset, &weight, present(&mask), options);
+        let call = Call::new(&tensors, call);
+        call.check_gradient(&grad);
+        let mask = tensors.mask.into_option();
         let backward = Backward {
             sampling: Sampling {
                 call: &call,
-                offset: &offset,
-                mask: present(&mask),
+                offset: &tensors.offset,
+                mask: mask.as_ref(),
             },
-            x: &x,
+            x: &tensors.x,
             grad: &grad,
-            wanted,
-            adds: None,
+            needs,
+            forced_adds: None,
         };
-        backward.run(weight)
+        backward.run(tensors.weight)
     }
-}
-
-fn present(tensor: &Optional<CubeBackend>) -> Option<&CubeTensor> {
-    match tensor {
-        Optional::Present(tensor) => Some(tensor),
-        Optional::Absent => None,
-    }
-}
-
-fn optional(tensor: Option<CubeTensor>) -> Optional<CubeBackend> {
-    tensor.map_or(Optional::Absent, Optional::Present)
-}
-
-/// The output has its channels last in memory, as those of Burn's convolutions.
-fn forward(
-    x: &CubeTensor,
-    offset: &CubeTensor,
-    weight: CubeTensor,
-    mask: Option<&CubeTensor>,
-    options: DeformConvOptions,
-) -> CubeTensor {
-    let call = Call::new(x, offset, &weight, mask, options);
-    let sizes = &call.sizes;
-    let element = call.dtype.size();
-    let out = call.buffer(
-        sizes.batch * sizes.positions() * sizes.channels_out,
-        x.dtype,
-    );
-    let [height, width] = sizes.output;
-    let shape = [sizes.batch, sizes.channels_out, height, width];
-    if sizes.batch == 0 {
-        return as_map(&out, shape);
-    }
-    let weight = product::channels_last(weight);
-    let reading = Reading::choose(x, &call);
-    let row = sizes.channels_out * element;
-    let scratch = Scratch {
-        fixed: call.weight_len() * element,
-        image: reading.bytes(&call),
-        position: call.column_len() * element,
-        copy: row,
-    };
-    let granule = (options.weight_groups == 1).then(|| granule(&call, row));
-    let plan = Plan::new(sizes, options.column_budget, &scratch, granule);
-    let columns = call.buffer(plan.chunk * call.column_len(), x.dtype);
-    let copy = plan
-        .copied
-        .then(|| call.buffer(plan.chunk * sizes.channels_out, x.dtype));
-    let sampling = Sampling {
-        call: &call,
-        offset,
-        mask,
-    };
-    for images in plan.images() {
-        let pixels = reading.pixels(x, &images, &call);
-        for chunk in plan.chunks(&images) {
-            launch::sample(sampling, &pixels, &columns, &chunk);
-            product::outputs(&call, &columns, &weight, copy.as_ref(), &out, &chunk);
-        }
-    }
-    as_map(&out, shape)
 }

@@ -2,13 +2,15 @@
 
 use std::ops::Range;
 
-use super::layout::Call;
-use crate::options::Sizes;
+use super::call::Call;
+use super::layout::gcd;
+use crate::call::Sizes;
 
 /// Most parts a weight gradient is computed in.
 const PARTS: usize = 4;
 
-/// Positions that a part of a weight gradient has at least.
+/// Positions that a part of a weight gradient has at least: shorter sums do not pay for adding up
+/// the parts.
 const PART_POSITIONS: usize = 512;
 
 /// Scratch memory in bytes.
@@ -40,14 +42,16 @@ impl Plan {
     /// Images are worked on together as far as the budget holds them with all of their columns;
     /// without copies of images, a chunk may span any number of them.
     ///
-    /// Products read or write a chunk's outputs where they are if its rows may be bound to a
-    /// kernel every `granule` positions and all chunks start there.
+    /// Products read or write a chunk's outputs where they are if all chunks start at multiples of
+    /// `alignment` positions, where a device can bind their rows to a kernel. Without alignment, or
+    /// where groups of images start elsewhere, a chunk's outputs pass through a copy.
     pub(super) fn new(
         sizes: &Sizes,
         budget: usize,
         scratch: &Scratch,
-        granule: Option<usize>,
+        alignment: Option<usize>,
     ) -> Self {
+        // More images than fit with all of their columns would only make chunks smaller.
         let images = match scratch.image {
             0 => sizes.batch,
             image => {
@@ -57,15 +61,18 @@ impl Plan {
             }
         };
         let positions = images * sizes.positions();
-        let granule =
-            granule.filter(|granule| images == sizes.batch || positions.is_multiple_of(*granule));
-        let position = scratch.position + granule.map_or(scratch.copy, |_| 0);
+        let alignment = alignment
+            .filter(|alignment| images == sizes.batch || positions.is_multiple_of(*alignment));
+        let position = scratch.position + alignment.map_or(scratch.copy, |_| 0);
         let room = budget.saturating_sub(scratch.fixed + images * scratch.image) / position;
-        // Multiples of the parts as well, if there is room.
-        let step = match granule.unwrap_or(1) {
-            granule if room >= granule * PARTS => granule * PARTS,
-            granule => granule,
+        // Multiples of the parts of a weight gradient as well, if there is room: a chunk is summed
+        // in parts only if it divides into them.
+        let step = match alignment.unwrap_or(1) {
+            alignment if room >= alignment * PARTS => alignment * PARTS,
+            alignment => alignment,
         };
+        // Chunks of one length, not full ones and a short rest: Burn chooses a kernel for every
+        // shape of a product anew, by measuring. Rounding up stays within `most`, a multiple itself.
         let most = (room / step * step).max(step);
         let chunk = positions
             .div_ceil(positions.div_ceil(most))
@@ -75,7 +82,7 @@ impl Plan {
             positions: sizes.positions(),
             images,
             chunk,
-            copied: granule.is_none(),
+            copied: alignment.is_none(),
         }
     }
 
@@ -98,18 +105,10 @@ fn split(range: Range<usize>, step: usize) -> impl Iterator<Item = Range<usize>>
         .map(move |first| first..(first + step).min(end))
 }
 
-/// Positions between places where rows of `row` bytes may be bound to a kernel.
-pub(super) fn granule(call: &Call, row: usize) -> usize {
+/// Positions after which rows of `row` bytes start anew where memory may be bound to a kernel.
+pub(super) fn alignment(call: &Call, row: usize) -> usize {
     let alignment = call.client.properties().memory.alignment as usize;
     alignment / gcd(alignment, row)
-}
-
-/// Greatest common divisor.
-pub(super) fn gcd(a: usize, b: usize) -> usize {
-    match b {
-        0 => a,
-        _ => gcd(b, a % b),
-    }
 }
 
 /// Parts that a weight gradient is computed in if a chunk divides into them.
@@ -119,6 +118,7 @@ pub(super) fn gcd(a: usize, b: usize) -> usize {
 pub(super) fn most_parts(call: &Call) -> usize {
     let part = call.weight_len() * call.wide().size();
     let fits = |parts: &usize| parts * part <= call.options.column_budget / 6;
+    // Products of several weight groups are a batch already.
     match call.options.weight_groups {
         1 => [PARTS, PARTS / 2].into_iter().find(fits).unwrap_or(1),
         _ => 1,
@@ -127,28 +127,27 @@ pub(super) fn most_parts(call: &Call) -> usize {
 
 /// Parts for a chunk of so many positions.
 pub(super) fn parts(most: usize, positions: usize) -> usize {
-    match positions.is_multiple_of(most) && positions / most >= PART_POSITIONS {
-        true => most,
-        false => 1,
+    if positions.is_multiple_of(most) && positions / most >= PART_POSITIONS {
+        most
+    } else {
+        1
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Shape;
-
     use super::*;
-    use crate::options::DeformConvOptions;
 
     /// P3 of two images whose shorter side is 800 px, 3x3, 256 channels to 256.
     fn sizes() -> Sizes {
-        let options = DeformConvOptions {
-            padding: [1, 1],
-            ..DeformConvOptions::default()
-        };
-        let [x, offset, weight] = [[2, 256, 100, 152], [2, 18, 100, 152], [256, 256, 3, 3]];
-        let shape = |dims: [usize; 4]| Shape::new(dims);
-        Sizes::new(&shape(x), &shape(offset), &shape(weight), None, &options)
+        Sizes {
+            batch: 2,
+            channels_in: 256,
+            channels_out: 256,
+            input: [100, 152],
+            output: [100, 152],
+            kernel: [3, 3],
+        }
     }
 
     /// Scratch of the backward pass at these sizes in `f32`.
@@ -164,9 +163,9 @@ mod tests {
         scratch.fixed + plan.images * scratch.image + plan.chunk * (scratch.position + copy)
     }
 
-    fn check(budget: usize, scratch: &Scratch, granule: Option<usize>) {
+    fn check(budget: usize, scratch: &Scratch, alignment: Option<usize>) {
         let sizes = sizes();
-        let plan = Plan::new(&sizes, budget, scratch, granule);
+        let plan = Plan::new(&sizes, budget, scratch, alignment);
         let used = bytes(&plan, scratch);
         // The smallest chunk is one step of one image.
         let least = scratch.fixed + scratch.image + (scratch.position + scratch.copy) * 64;
@@ -176,7 +175,7 @@ mod tests {
             for chunk in plan.chunks(&images) {
                 assert_eq!(chunk.start, next, "chunks follow each other: {plan:?}");
                 assert!(!chunk.is_empty() && chunk.len() <= plan.chunk);
-                let bound = plan.copied || granule.is_none_or(|g| chunk.start.is_multiple_of(g));
+                let bound = plan.copied || alignment.is_none_or(|a| chunk.start.is_multiple_of(a));
                 assert!(bound, "chunks start where memory can be bound: {plan:?}");
                 next = chunk.end;
             }
@@ -191,9 +190,9 @@ mod tests {
             ..SCRATCH
         };
         for budget in [0, 1 << 20, 24 << 20, 64 << 20, 100 << 20, 1 << 30, 1 << 40] {
-            for granule in [None, Some(1), Some(7), Some(64)] {
-                check(budget, &SCRATCH, granule);
-                check(budget, &direct, granule);
+            for alignment in [None, Some(1), Some(7), Some(64)] {
+                check(budget, &SCRATCH, alignment);
+                check(budget, &direct, alignment);
             }
         }
     }

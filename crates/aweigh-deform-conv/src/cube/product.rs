@@ -7,8 +7,9 @@ use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
 use burn_cubecl::ops::permute;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::call::Call;
 use super::launch;
-use super::layout::{Call, view};
+use super::layout::view;
 use super::plan::{most_parts, parts};
 
 /// Multiplications up to which a product is small. Choosing a kernel for one would take as long as
@@ -35,18 +36,6 @@ pub(super) fn channels_last(weight: CubeTensor) -> CubeTensor {
     into_contiguous(permute(weight, &[0, 2, 3, 1]))
 }
 
-/// Sizes of the products of a chunk: weight groups, output channels of a group, columns of a
-/// group, positions.
-fn sizes(call: &Call, chunk: &Range<usize>) -> [usize; 4] {
-    let columns = call.sizes.taps() * call.group_channels();
-    [
-        call.options.weight_groups,
-        call.group_outputs(),
-        columns,
-        chunk.len(),
-    ]
-}
-
 /// Rows of the output gradient for a chunk, one weight group after another.
 pub(super) struct GradientRows {
     pub(super) tensor: CubeTensor,
@@ -55,83 +44,77 @@ pub(super) struct GradientRows {
     pub(super) row: usize,
 }
 
-/// Writes the outputs of a chunk to `out`, `[B * H' * W', C_out]`, by way of a copy if they cannot
-/// be written there.
-pub(super) fn outputs(
-    call: &Call,
-    columns: &CubeTensor,
-    weight: &CubeTensor,
-    copy: Option<&CubeTensor>,
-    out: &CubeTensor,
-    chunk: &Range<usize>,
-) {
-    let [g, o, c, p] = sizes(call, chunk);
-    let columns = view(columns, 0, [g, p, c], [p * c, c, 1]);
-    let weight = view(weight, 0, [g, c, o], [o * c, 1, c]);
-    match copy {
-        None => {
-            let rows = view(out, chunk.start * o, [1, p, o], [p * o, o, 1]);
-            multiply(call, columns, weight, rows);
-        }
-        Some(copy) => {
-            let rows = view(copy, 0, [g, p, o], [p * o, o, 1]);
-            multiply(call, columns, weight, rows);
-            launch::join_groups(call, copy, out, chunk);
+/// Memory of the output, `[B * H' * W', C_out]`.
+#[derive(Clone, Copy)]
+pub(super) struct OutputRows<'a> {
+    pub(super) rows: &'a CubeTensor,
+    /// Memory that a chunk passes through if a product cannot write it to its place.
+    pub(super) copy: Option<&'a CubeTensor>,
+}
+
+/// The products of a chunk.
+pub(super) struct Products<'a> {
+    pub(super) call: &'a Call,
+    pub(super) columns: &'a CubeTensor,
+    /// Positions of the chunk.
+    pub(super) chunk: &'a Range<usize>,
+}
+
+impl Products<'_> {
+    /// Weight groups, output channels of a group, columns of a group, positions.
+    fn sizes(&self) -> [usize; 4] {
+        let call = self.call;
+        [
+            call.options.weight_groups,
+            call.group_outputs(),
+            call.sizes.taps() * call.group_channels(),
+            self.chunk.len(),
+        ]
+    }
+
+    /// Writes the outputs of the chunk.
+    pub(super) fn outputs(&self, weight: &CubeTensor, out: OutputRows) {
+        let [g, o, c, p] = self.sizes();
+        let columns = view(self.columns, 0, [g, p, c], [p * c, c, 1]);
+        let weight = view(weight, 0, [g, c, o], [o * c, 1, c]);
+        match out.copy {
+            None => {
+                let rows = view(out.rows, self.chunk.start * o, [1, p, o], [p * o, o, 1]);
+                multiply(self.call, columns, weight, rows);
+            }
+            Some(copy) => {
+                let rows = view(copy, 0, [g, p, o], [p * o, o, 1]);
+                multiply(self.call, columns, weight, rows);
+                launch::join_groups(self.call, copy, out.rows, self.chunk);
+            }
         }
     }
-}
 
-/// Fills `columns` with the gradients of a chunk's columns.
-pub(super) fn column_gradients(
-    call: &Call,
-    gradient: &GradientRows,
-    weight: &CubeTensor,
-    columns: &CubeTensor,
-    chunk: &Range<usize>,
-) {
-    let [g, o, c, p] = sizes(call, chunk);
-    let row = gradient.row;
-    let rows = view(
-        &gradient.tensor,
-        gradient.first,
-        [g, p, o],
-        [p * row, row, 1],
-    );
-    let weight = view(weight, 0, [g, o, c], [o * c, c, 1]);
-    multiply(
-        call,
-        rows,
-        weight,
-        view(columns, 0, [g, p, c], [p * c, c, 1]),
-    );
-}
+    /// Fills the columns with their gradients.
+    pub(super) fn column_gradients(&self, gradient: &GradientRows, weight: &CubeTensor) {
+        let [g, o, c, p] = self.sizes();
+        let row = gradient.row;
+        // With several groups the rows are a copy, one group after another, of `o` numbers each.
+        let (shape, strides) = ([g, p, o], [p * row, row, 1]);
+        let rows = view(&gradient.tensor, gradient.first, shape, strides);
+        let weight = view(weight, 0, [g, o, c], [o * c, c, 1]);
+        let columns = view(self.columns, 0, [g, p, c], [p * c, c, 1]);
+        multiply(self.call, rows, weight, columns);
+    }
 
-/// Writes the weight gradient of a chunk, `[C_out, kh, kw, C / weight groups]`, in parts that
-/// remain to be added up; returns how many.
-pub(super) fn weight_gradient(
-    call: &Call,
-    gradient: &GradientRows,
-    columns: &CubeTensor,
-    out: &CubeTensor,
-    chunk: &Range<usize>,
-) -> usize {
-    let [g, o, c, p] = sizes(call, chunk);
-    let number = parts(most_parts(call), p);
-    // Parts are a batch of products over fewer positions each.
-    let [batch, p] = [g * number, p / number];
-    let row = gradient.row;
-    let rows = view(
-        &gradient.tensor,
-        gradient.first,
-        [batch, o, p],
-        [p * row, 1, row],
-    );
-    let columns = view(columns, 0, [batch, p, c], [p * c, c, 1]);
-    multiply(
-        call,
-        rows,
-        columns,
-        view(out, 0, [batch, o, c], [o * c, c, 1]),
-    );
-    number
+    /// Writes the weight gradient of the chunk, `[C_out, kh, kw, C / weight groups]`, in parts that
+    /// remain to be added up; returns how many.
+    pub(super) fn weight_gradient(&self, gradient: &GradientRows, out: &CubeTensor) -> usize {
+        let [g, o, c, p] = self.sizes();
+        let number = parts(most_parts(self.call), p);
+        // Parts are a batch of products over fewer positions each.
+        let [batch, p] = [g * number, p / number];
+        let row = gradient.row;
+        let (shape, strides) = ([batch, o, p], [p * row, 1, row]);
+        let rows = view(&gradient.tensor, gradient.first, shape, strides);
+        let columns = view(self.columns, 0, [batch, p, c], [p * c, c, 1]);
+        let out = view(out, 0, [batch, o, c], [o * c, c, 1]);
+        multiply(self.call, rows, columns, out);
+        number
+    }
 }

@@ -1,15 +1,16 @@
 //! What cannot be reached through the operator: the ways to add up the input gradient.
 
 use burn::backend::{Flex, TensorMetadata, ops::FloatTensorOps};
-use burn::tensor::{DType, TensorData};
+use burn::tensor::{DType, Shape, TensorData};
 use burn_cubecl::cubecl::RuntimeId;
-use burn_cubecl::{CubeBackend, CubeDevice, tensor::CubeTensor};
+use burn_cubecl::{CubeBackend, CubeDevice};
 use cubecl::{features::AtomicUsage, ir::Type};
 
 use super::backward::Backward;
+use super::call::Call;
 use super::launch::{Adds, Sampling};
-use super::layout::Call;
-use crate::ops::{DeformConvOps, Optional, Wanted};
+use crate::call::{CallShapes, CheckedCall};
+use crate::ops::{DeformConvOps, DeformConvTensors, NeedsGrad, Optional};
 use crate::options::DeformConvOptions;
 
 const X: [usize; 4] = [2, 6, 7, 9];
@@ -17,20 +18,27 @@ const OFFSET: [usize; 4] = [2, 2 * 2 * 9, 7, 9];
 const WEIGHT: [usize; 4] = [4, 6, 3, 3];
 const OUTPUT: [usize; 4] = [2, 4, 7, 9];
 
-const WANTED: Wanted = Wanted {
+const NEEDS: NeedsGrad = NeedsGrad {
     x: true,
     offset: false,
     weight: false,
     mask: false,
 };
 
-fn options() -> DeformConvOptions {
-    DeformConvOptions {
+fn checked() -> CheckedCall {
+    let options = DeformConvOptions {
         padding: [1, 1],
         offset_groups: 2,
         column_budget: 20_000,
         ..DeformConvOptions::default()
-    }
+    };
+    let shapes = CallShapes {
+        x: Shape::new(X),
+        offset: Shape::new(OFFSET),
+        weight: Shape::new(WEIGHT),
+        mask: None,
+    };
+    CheckedCall::new(shapes, options)
 }
 
 fn data(shape: [usize; 4], seed: usize) -> TensorData {
@@ -53,17 +61,15 @@ fn device() -> Option<CubeDevice> {
 /// The input gradient of the CPU implementation.
 fn expected() -> Vec<f32> {
     let tensor = |shape, seed| Flex::float_from_data(data(shape, seed), &Default::default());
-    let found = Flex::deform_conv_backward(
-        tensor(X, 0),
-        tensor(OFFSET, 1),
-        tensor(WEIGHT, 2),
-        Optional::Absent,
-        tensor(OUTPUT, 3),
-        options(),
-        WANTED,
-    );
+    let tensors = DeformConvTensors {
+        x: tensor(X, 0),
+        offset: tensor(OFFSET, 1),
+        weight: tensor(WEIGHT, 2),
+        mask: Optional::Absent,
+    };
+    let found = Flex::deform_conv_backward(tensors, tensor(OUTPUT, 3), checked(), NEEDS);
     let Optional::Present(x) = found.x else {
-        panic!("the input gradient is wanted");
+        panic!("the input gradient is needed");
     };
     read::<Flex>(x)
 }
@@ -81,31 +87,35 @@ fn read<B: FloatTensorOps<B> + burn::backend::Backend>(
 /// The input gradient, added up in a given way.
 fn found(device: &CubeDevice, adds: Adds) -> Vec<f32> {
     let tensor = |shape, seed| CubeBackend::float_from_data(data(shape, seed), device);
-    let (x, offset, weight): (CubeTensor, CubeTensor, CubeTensor) =
-        (tensor(X, 0), tensor(OFFSET, 1), tensor(WEIGHT, 2));
-    let call = Call::new(&x, &offset, &weight, None, options());
+    let tensors = DeformConvTensors {
+        x: tensor(X, 0),
+        offset: tensor(OFFSET, 1),
+        weight: tensor(WEIGHT, 2),
+        mask: Optional::Absent,
+    };
+    let call = Call::new(&tensors, checked());
     let backward = Backward {
         sampling: Sampling {
             call: &call,
-            offset: &offset,
+            offset: &tensors.offset,
             mask: None,
         },
-        x: &x,
+        x: &tensors.x,
         grad: &tensor(OUTPUT, 3),
-        wanted: WANTED,
-        adds: Some(adds),
+        needs: NEEDS,
+        forced_adds: Some(adds),
     };
-    let Optional::Present(x) = backward.run(weight).x else {
-        panic!("the input gradient is wanted");
+    let Optional::Present(x) = backward.run(tensors.weight).x else {
+        panic!("the input gradient is needed");
     };
     assert_eq!(x.dtype(), DType::F32);
     read::<CubeBackend>(x)
 }
 
 fn check(device: &CubeDevice, adds: Adds) {
-    for (got, wanted) in found(device, adds).into_iter().zip(expected()) {
+    for (got, want) in found(device, adds).into_iter().zip(expected()) {
         // Sums of up to a hundred terms of the order of 1 in another order.
-        assert!((got - wanted).abs() < 1e-5, "{adds:?}: {got}, not {wanted}");
+        assert!((got - want).abs() < 1e-5, "{adds:?}: {got}, not {want}");
     }
 }
 

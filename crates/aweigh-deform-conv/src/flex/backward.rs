@@ -1,53 +1,60 @@
 //! The backward pass.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::chunk::{Chunk, Part, chunks};
-use super::forward::{SAMPLE, Scratch, rows, threads};
-use super::gemm::{Layout, Threads, Write, product};
-use super::kernels::{self, Maps};
-use super::plan::{Block, Needs, Plan};
+use super::gemm::{Destination, Layout, Matrix, Threads, Write, product};
+use super::inputs::{Inputs, TILE};
+use super::kernels::{self, GradientMaps, Maps};
+use super::maps;
+use super::plan::{Block, Buffers, Plan};
 use super::real::Real;
+use super::scratch::{SAMPLE, Scratch, rows};
 use super::weights::BlockWeight;
-use super::{Inputs, TILE, maps};
-use crate::ops::Wanted;
+use crate::ops::NeedsGrad;
 
 /// Channels of a slice of the input's gradient: at least a cache line, so that threads that add to
 /// neighbouring slices do not share one.
 const MIN_SLICE: usize = 16;
 
-/// The wanted gradients, each of the shape of its tensor.
-pub(super) struct Found<T> {
+/// The needed gradients, each of the shape of its tensor.
+pub(super) struct Gradients<T> {
     pub(super) x: Option<Vec<T>>,
     pub(super) offset: Option<Vec<T>>,
     pub(super) weight: Option<Vec<T>>,
     pub(super) mask: Option<Vec<T>>,
 }
 
-/// The wanted gradients, given the gradient of the output, `[B, C_out, H', W']`.
-pub(super) fn backward<T: Real>(inputs: &Inputs<'_, T>, grad: &[T], wanted: Wanted) -> Found<T> {
-    let zeros = |wanted: bool, len: usize| wanted.then(|| vec![T::ZERO; len]);
-    let mut found = Found {
-        x: zeros(wanted.x, inputs.x.len()),
-        offset: zeros(wanted.offset, inputs.offset.len()),
-        weight: zeros(wanted.weight, inputs.weight.len()),
-        mask: zeros(wanted.mask, inputs.mask.map_or(0, <[T]>::len)),
+/// The needed gradients, given the gradient of the output, `[B, C_out, H', W']`.
+pub(super) fn backward<T: Real>(
+    inputs: &Inputs<'_, T>,
+    grad: &[T],
+    needs: NeedsGrad,
+) -> Gradients<T> {
+    let zeros = |needed: bool, len: usize| needed.then(|| vec![T::ZERO; len]);
+    let mut found = Gradients {
+        x: zeros(needs.x, inputs.x.len()),
+        offset: zeros(needs.offset, inputs.offset.len()),
+        weight: zeros(needs.weight, inputs.weight.len()),
+        mask: zeros(needs.mask, inputs.mask.map_or(0, <[T]>::len)),
     };
     if grad.is_empty() {
         return found;
     }
     let sizes = &inputs.sizes;
-    let needs = Needs {
-        maps: 1 + usize::from(wanted.x),
+    let buffers = Buffers {
+        maps: 1 + usize::from(needs.x),
         columns: 1,
-        weights: 1 + usize::from(wanted.weight),
-        per_sample: SAMPLE + 3 * usize::from(wanted.offset || wanted.mask),
+        weights: 1 + usize::from(needs.weight),
+        per_sample: SAMPLE + 3 * usize::from(needs.offset || needs.mask),
     };
-    let plan = Plan::new(sizes, &inputs.options, needs, size_of::<T>());
+    let plan = Plan::new(sizes, &inputs.options, buffers, size_of::<T>());
     let mut pass = Pass {
         inputs,
         grad,
-        wanted,
+        needs,
         scratch: Scratch::new(inputs, &plan),
         slopes: Vec::new(),
         x_gradient: Vec::new(),
@@ -62,7 +69,7 @@ struct Pass<'a, T> {
     inputs: &'a Inputs<'a, T>,
     /// Gradient of the output.
     grad: &'a [T],
-    wanted: Wanted,
+    needs: NeedsGrad,
     scratch: Scratch<T>,
     /// Gradients of each sample's vertical and horizontal position and mask,
     /// `[position][offset group][tap]`.
@@ -71,31 +78,40 @@ struct Pass<'a, T> {
     x_gradient: Vec<T>,
 }
 
+/// A block's part of the weight, and of its gradient if that is needed.
+struct BlockWeights<T> {
+    weight: BlockWeight<T>,
+    gradient: Option<BlockWeight<T>>,
+}
+
 impl<T: Real> Pass<'_, T> {
-    fn block(&mut self, block: &Block, plan: &Plan, found: &mut Found<T>) {
+    fn block(&mut self, block: &Block, plan: &Plan, found: &mut Gradients<T>) {
         let (sizes, options) = (&self.inputs.sizes, &self.inputs.options);
-        let weight = BlockWeight::gather(self.inputs.weight, sizes, options, block);
-        let mut weight_gradient =
-            (self.wanted.weight).then(|| BlockWeight::zeros(sizes, options, block));
+        let zeros = || BlockWeight::zeros(sizes, options, block);
+        let mut weights = BlockWeights {
+            weight: BlockWeight::gather(self.inputs.weight, sizes, options, block),
+            gradient: self.needs.weight.then(zeros),
+        };
         for first in (0..sizes.batch).step_by(plan.images) {
             let group = first..(first + plan.images).min(sizes.batch);
-            let needs_maps = self.wanted.offset || self.wanted.mask || self.wanted.weight;
+            // The input's own gradient depends on where it was sampled, not on what was there.
+            let needs_maps = self.needs.offset || self.needs.mask || self.needs.weight;
             if needs_maps {
                 self.scratch.load(self.inputs, block, group.clone());
             }
-            if self.wanted.x {
+            if self.needs.x {
                 let maps = group.len() * (sizes.pixels() + 1) * block.channels.len();
                 self.x_gradient.clear();
                 self.x_gradient.resize(maps, T::ZERO);
             }
             for chunk in chunks(group.clone(), sizes.positions(), plan.chunk) {
-                self.chunk(block, &chunk, &weight, weight_gradient.as_mut(), found);
+                self.chunk(block, &chunk, &mut weights, found);
             }
             if let Some(x) = &mut found.x {
                 self.store_x(block, group, x);
             }
         }
-        if let (Some(gradient), Some(whole)) = (weight_gradient, &mut found.weight) {
+        if let (Some(gradient), Some(whole)) = (weights.gradient, &mut found.weight) {
             gradient.scatter(whole, block);
         }
     }
@@ -104,16 +120,15 @@ impl<T: Real> Pass<'_, T> {
         &mut self,
         block: &Block,
         chunk: &Chunk,
-        weight: &BlockWeight<T>,
-        weight_gradient: Option<&mut BlockWeight<T>>,
-        found: &mut Found<T>,
+        weights: &mut BlockWeights<T>,
+        found: &mut Gradients<T>,
     ) {
-        let Wanted {
+        let NeedsGrad {
             x, offset, mask, ..
-        } = self.wanted;
+        } = self.needs;
         self.scratch.locate(self.inputs, chunk);
         if x || offset || mask {
-            self.column_gradients(block, chunk, weight);
+            self.column_gradients(block, chunk, &weights.weight);
         }
         if offset || mask {
             self.differentiate(block, chunk);
@@ -122,7 +137,8 @@ impl<T: Real> Pass<'_, T> {
         if x {
             self.scatter(block, chunk);
         }
-        if let Some(gradient) = weight_gradient {
+        if let Some(gradient) = &mut weights.gradient {
+            // Last, because the samples take the place of the columns' gradients.
             self.scratch.sample(self.inputs, block, chunk);
             self.accumulate_weight(block, chunk, gradient);
         }
@@ -139,6 +155,7 @@ impl<T: Real> Pass<'_, T> {
 
     /// `d columns = d out^T x W`.
     fn column_gradients(&mut self, block: &Block, chunk: &Chunk, weight: &BlockWeight<T>) {
+        // Out of `self` while tasks write to parts of it and read the rest of `self`.
         let mut columns = std::mem::take(&mut self.scratch.columns);
         let parts = chunk.parts(self.inputs.sizes.positions());
         let mut rest = &mut columns[..chunk.len() * block.row];
@@ -148,15 +165,22 @@ impl<T: Real> Pass<'_, T> {
             tasks.push((part, rows));
             rest = after;
         }
-        let threads = threads(parts.len());
+        let threads = Threads::of_images(parts.len());
         let one_image = |(part, rows): (&Part, &mut [T])| {
             for panel in &block.panels {
                 let grad = self.output_gradient(chunk, part, panel.group, weight.outputs);
                 let matrix = weight.matrix(panel);
-                let to = Layout::rows(panel.column, grad.cols, matrix.cols, block.row);
-                let grad = (self.grad, grad.transposed());
-                let weight = (weight.values.as_slice(), matrix);
-                product((rows, to), grad, weight, Write::Overwrite, threads);
+                let cols = matrix.layout.cols;
+                let to = Destination {
+                    values: &mut *rows,
+                    layout: Layout::rows(panel.column, grad.cols, cols, block.row),
+                    write: Write::Overwrite,
+                };
+                let grad = Matrix {
+                    values: self.grad,
+                    layout: grad.transposed(),
+                };
+                product(to, grad, matrix, threads);
             }
         };
         match threads {
@@ -168,23 +192,32 @@ impl<T: Real> Pass<'_, T> {
 
     /// `d W += d out x columns`.
     fn accumulate_weight(&self, block: &Block, chunk: &Chunk, gradient: &mut BlockWeight<T>) {
+        // One image after another, in order: all add to the same matrix.
         for part in chunk.parts(self.inputs.sizes.positions()) {
             for panel in &block.panels {
                 let grad = self.output_gradient(chunk, &part, panel.group, gradient.outputs);
-                let to = gradient.matrix(panel);
+                let to = gradient.layout(panel);
                 let start = part.row * block.row + panel.column;
                 let samples = Layout::rows(start, grad.cols, to.cols, block.row);
-                product(
-                    (&mut gradient.values, to),
-                    (self.grad, grad),
-                    (&self.scratch.columns, samples),
-                    Write::Accumulate,
-                    Threads::Pool,
-                );
+                let to = Destination {
+                    values: &mut gradient.values,
+                    layout: to,
+                    write: Write::Accumulate,
+                };
+                let grad = Matrix {
+                    values: self.grad,
+                    layout: grad,
+                };
+                let samples = Matrix {
+                    values: &self.scratch.columns,
+                    layout: samples,
+                };
+                product(to, grad, samples, Threads::Pool);
             }
         }
     }
 
+    /// Fills the slopes of a chunk from the gradients of its columns.
     fn differentiate(&mut self, block: &Block, chunk: &Chunk) {
         let per_position = self.inputs.samples_per_position();
         let samples = chunk.len() * per_position;
@@ -202,8 +235,9 @@ impl<T: Real> Pass<'_, T> {
             });
     }
 
-    /// Adds the slopes of a chunk to the gradients of offset and mask.
-    fn store_slopes(&self, chunk: &Chunk, found: &mut Found<T>) {
+    /// Adds the slopes of a chunk to the gradients of offset and mask, to which every block adds:
+    /// an offset moves the channels of all of them.
+    fn store_slopes(&self, chunk: &Chunk, found: &mut Gradients<T>) {
         if let Some(offset) = &mut found.offset {
             self.store_planes(chunk, offset, 2, |slopes, axis| slopes[axis]);
         }
@@ -226,6 +260,7 @@ impl<T: Real> Pass<'_, T> {
         let parts = chunk.parts(positions);
         let first = (chunk.first_image + parts[0].image) * image_planes;
         let range = first * positions..(first + parts.len() * image_planes) * positions;
+        // A task per plane, although the slopes of a position lie together: no two write to one.
         planes[range]
             .par_chunks_mut(positions)
             .enumerate()
@@ -240,15 +275,19 @@ impl<T: Real> Pass<'_, T> {
             });
     }
 
-    /// Channels of a slice of the input's gradient.
+    /// Channels of a slice of the input's gradient: one slice for each thread. The result does not
+    /// depend on their number, because channels are added up apart from each other.
     fn slice_width(block: &Block) -> usize {
         let channels = block.channels.len();
         let equal = channels.div_ceil(rayon::current_num_threads());
         equal.next_multiple_of(MIN_SLICE).min(channels)
     }
 
-    /// Adds the columns' gradients to the corners they were sampled from. Threads share out the
-    /// channels and images, so that none adds where another does.
+    /// Adds the columns' gradients to the corners they were sampled from.
+    ///
+    /// Offsets can move any two positions to the same pixel, so threads that shared out positions
+    /// would race. They share out channels and images: none adds where another does, and each
+    /// adds in the order of the positions.
     fn scatter(&mut self, block: &Block, chunk: &Chunk) {
         let (inputs, map_rows) = (self.inputs, self.inputs.sizes.pixels() + 1);
         let per_position = inputs.samples_per_position();
@@ -262,20 +301,25 @@ impl<T: Real> Pass<'_, T> {
             .for_each(|(index, maps)| {
                 let slice = index * width..((index + 1) * width).min(channels);
                 let maps = maps.par_chunks_exact_mut(map_rows * slice.len());
+                // Maps are those of all images of the group, parts those of the chunk alone.
                 let maps = maps.skip(parts[0].image);
                 maps.zip(&parts).for_each(|(map, part)| {
                     let positions = part.row..part.row + part.positions.len();
                     let samples = positions.start * per_position..positions.end * per_position;
                     let columns = &columns[positions.start * block.row..positions.end * block.row];
                     let rows = rows(inputs, block, &table[samples]);
-                    let first_row = part.image * map_rows;
-                    kernels::scatter(&rows, columns, map, first_row, slice.clone());
+                    let maps = GradientMaps {
+                        values: map,
+                        first_row: part.image * map_rows,
+                        channels: slice.clone(),
+                    };
+                    kernels::scatter(&rows, columns, maps);
                 });
             });
     }
 
     /// Copies the block's gradient of the images `group` to `x`, `[B, C, H, W]`.
-    fn store_x(&self, block: &Block, group: std::ops::Range<usize>, x: &mut [T]) {
+    fn store_x(&self, block: &Block, group: Range<usize>, x: &mut [T]) {
         let sizes = &self.inputs.sizes;
         let (pixels, map_rows) = (sizes.pixels(), sizes.pixels() + 1);
         let (width, channels) = (Self::slice_width(block), block.channels.len());
@@ -289,6 +333,7 @@ impl<T: Real> Pass<'_, T> {
             for (image, rows) in group.clone().zip(maps.chunks_exact(map_rows * width)) {
                 let channel = image * sizes.channels_in + block.channels.start + start;
                 let planes = &mut x[channel * pixels..(channel + width) * pixels];
+                // What went to corners outside is in the row after the last pixel: it stays there.
                 maps::to_planes(&rows[..pixels * width], planes, width);
             }
         }

@@ -78,12 +78,12 @@ mod tests {
                 parts.map(|p| (p.image, p.positions, p.row)).collect()
             })
             .collect();
-        let wanted = vec![
+        let expected = vec![
             vec![(0, 0..10, 0), (1, 0..4, 10)],
             vec![(1, 4..10, 0), (2, 0..8, 6)],
             vec![(2, 8..10, 0)],
         ];
-        assert_eq!(covered, wanted);
+        assert_eq!(covered, expected);
         assert_eq!(chunks[1].position(7, 10), (2, 1));
     }
 }

@@ -6,7 +6,7 @@
 
 use super::real::Real;
 
-/// A matrix inside of a slice: element (r, c) lies at `start + r * row_stride + c * col_stride`.
+/// Where a matrix lies inside of a slice: element (r, c) lies at `start + r * row_stride + c * col_stride`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Layout {
     pub(super) start: usize,
@@ -51,13 +51,31 @@ impl Layout {
 
     /// No two elements share a place.
     fn is_injective(&self) -> bool {
-        let [inner, outer] = match self.row_stride < self.col_stride {
-            true => [(self.row_stride, self.rows), (self.col_stride, self.cols)],
-            false => [(self.col_stride, self.cols), (self.row_stride, self.rows)],
+        let inner_is_rows = self.row_stride < self.col_stride;
+        let inner = if inner_is_rows {
+            *self
+        } else {
+            self.transposed()
         };
-        let inner_span = inner.0 * inner.1.saturating_sub(1);
-        (inner.0 > 0 || inner.1 <= 1) && (outer.0 > inner_span || outer.1 <= 1)
+        // A step of the outer axis must pass over everything that the inner axis reaches.
+        let reach = inner.row_stride * inner.rows.saturating_sub(1);
+        (inner.row_stride > 0 || inner.rows <= 1) && (inner.col_stride > reach || inner.cols <= 1)
     }
+}
+
+/// A matrix that a product reads.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Matrix<'a, T> {
+    pub(super) values: &'a [T],
+    pub(super) layout: Layout,
+}
+
+/// A matrix that a product writes.
+#[derive(Debug)]
+pub(super) struct Destination<'a, T> {
+    pub(super) values: &'a mut [T],
+    pub(super) layout: Layout,
+    pub(super) write: Write,
 }
 
 /// What a product does with the previous content of its destination.
@@ -76,31 +94,41 @@ pub(super) enum Threads {
     Pool,
 }
 
+impl Threads {
+    /// Who works on each of the products of `images` images: one thread, while others work on other
+    /// images, if that keeps all busy; otherwise all threads work on one image after another.
+    pub(super) fn of_images(images: usize) -> Self {
+        if images >= rayon::current_num_threads() {
+            Self::One
+        } else {
+            Self::Pool
+        }
+    }
+}
+
 /// `out = a * b` or `out += a * b`. The order of summation does not depend on the threads.
 ///
 /// # Panics
 ///
 /// When sizes do not fit each other or a view reaches beyond its slice.
 pub(super) fn product<T: Real>(
-    out: (&mut [T], Layout),
-    a: (&[T], Layout),
-    b: (&[T], Layout),
-    write: Write,
+    out: Destination<'_, T>,
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
     threads: Threads,
 ) {
-    let (out, to) = out;
-    let ((a, of_a), (b, of_b)) = (a, b);
+    let (to, of_a, of_b) = (out.layout, a.layout, b.layout);
     assert_eq!(
         [to.rows, to.cols, of_a.cols],
         [of_a.rows, of_b.cols, of_b.rows],
         "sizes of a matrix product"
     );
-    assert!(to.extent() <= out.len() && to.is_injective());
-    assert!(of_a.extent() <= a.len() && of_b.extent() <= b.len());
+    assert!(to.extent() <= out.values.len() && to.is_injective());
+    assert!(of_a.extent() <= a.values.len() && of_b.extent() <= b.values.len());
     if to.extent() == 0 {
         return;
     }
-    let (read_out, alpha) = match write {
+    let (read_out, alpha) = match out.write {
         Write::Overwrite => (false, T::ZERO),
         Write::Accumulate => (true, T::ONE),
     };
@@ -116,14 +144,14 @@ pub(super) fn product<T: Real>(
             to.rows,
             to.cols,
             of_a.cols,
-            out.as_mut_ptr().add(to.start),
+            out.values.as_mut_ptr().add(to.start),
             to.col_stride as isize,
             to.row_stride as isize,
             read_out,
-            a.as_ptr().add(of_a.start),
+            a.values.as_ptr().add(of_a.start),
             of_a.col_stride as isize,
             of_a.row_stride as isize,
-            b.as_ptr().add(of_b.start),
+            b.values.as_ptr().add(of_b.start),
             of_b.col_stride as isize,
             of_b.row_stride as isize,
             alpha,

@@ -45,6 +45,8 @@ impl<'a, T: Real> Maps<'a, T> {
 }
 
 /// Writes the samples of every position, tap and channel to `columns`.
+///
+/// Slices of one length side by side leave the inner loop without bounds checks, and so vectors.
 #[multiversion(targets = "simd")]
 pub(super) fn sample<T: Real>(rows: &Rows<'_, T>, maps: Maps<'_, T>, columns: &mut [T]) {
     let positions = rows.samples.chunks_exact(rows.per_position);
@@ -84,6 +86,8 @@ pub(super) fn differentiate<T: Real>(
                 let start = segment.column + tap * segment.tap_stride;
                 let gradient = &columns[start..start + segment.len];
                 let corners = maps.corners(sample, segment);
+                // A sample is linear in its corners: four sums over channels, one for each corner,
+                // give the slopes along both axes and of the mask.
                 let [a, b, c, d] = dots(gradient, corners);
                 let [y, x] = sample.fraction;
                 let (above, left) = (T::ONE - y, T::ONE - x);
@@ -102,6 +106,7 @@ pub(super) fn differentiate<T: Real>(
 fn dots<T: Real>(gradient: &[T], corners: [&[T]; 4]) -> [T; 4] {
     let mut sums = [[T::ZERO; LANES]; 4];
     let whole = gradient.len() / LANES * LANES;
+    // As many sums as lanes, because a single one would wait for itself at every addition.
     for start in (0..whole).step_by(LANES) {
         let lanes = start..start + LANES;
         let gradient = &gradient[lanes.clone()];
@@ -122,20 +127,23 @@ fn dots<T: Real>(gradient: &[T], corners: [&[T]; 4]) -> [T; 4] {
     found
 }
 
-/// Adds the gradients of `columns` to the corners they were sampled from, for the block's channels
-/// `slice`; rows of `maps` hold these channels only. `first_row` is the maps' first row.
+/// Memory of the input's gradient: rows that hold some of the block's channels only.
+pub(super) struct GradientMaps<'a, T> {
+    pub(super) values: &'a mut [T],
+    /// Row of the maps that it starts with.
+    pub(super) first_row: usize,
+    pub(super) channels: Range<usize>,
+}
+
+/// Adds the gradients of `columns` to the corners they were sampled from, for the channels of `maps`.
 #[multiversion(targets = "simd")]
-pub(super) fn scatter<T: Real>(
-    rows: &Rows<'_, T>,
-    columns: &[T],
-    maps: &mut [T],
-    first_row: usize,
-    slice: Range<usize>,
-) {
+pub(super) fn scatter<T: Real>(rows: &Rows<'_, T>, columns: &[T], maps: GradientMaps<'_, T>) {
+    let slice = maps.channels;
     let width = slice.len();
     let positions = rows.samples.chunks_exact(rows.per_position);
     for (samples, columns) in positions.zip(columns.chunks_exact(rows.row)) {
         for segment in rows.segments {
+            // The slice is this thread's; the rest of the segment is another's.
             let start = segment.channel.max(slice.start);
             let end = (segment.channel + segment.len).min(slice.end);
             if start >= end {
@@ -146,8 +154,8 @@ pub(super) fn scatter<T: Real>(
                 let column = segment.column + tap * segment.tap_stride + start - segment.channel;
                 let gradient = &columns[column..column + end - start];
                 for (weight, row) in sample.weights().into_iter().zip(sample.rows) {
-                    let at = (row as usize - first_row) * width + start - slice.start;
-                    let corner = &mut maps[at..at + end - start];
+                    let at = (row as usize - maps.first_row) * width + start - slice.start;
+                    let corner = &mut maps.values[at..at + end - start];
                     for (corner, gradient) in corner.iter_mut().zip(gradient) {
                         *corner += weight * *gradient;
                     }

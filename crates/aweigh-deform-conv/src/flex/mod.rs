@@ -18,40 +18,23 @@ mod backward;
 mod chunk;
 mod forward;
 mod gemm;
+mod inputs;
 mod kernels;
 mod maps;
 mod plan;
 mod real;
 mod samples;
+mod scratch;
 mod weights;
 
 use burn::backend::flex::FlexTensor;
 use burn::backend::{Flex, TensorMetadata, ops::FloatTensorOps, tensor::FloatTensor};
 use burn::tensor::{DType, FloatDType, Shape, TensorData};
 
-use crate::ops::{DeformConvGradients, DeformConvOps, Optional, Wanted};
-use crate::options::{DeformConvOptions, Sizes};
+use crate::call::CheckedCall;
+use crate::ops::{DeformConvGradients, DeformConvOps, DeformConvTensors, NeedsGrad, Optional};
+use inputs::Inputs;
 use real::Real;
-
-/// Positions that one task processes.
-const TILE: usize = 16;
-
-/// The tensors of a call.
-struct Inputs<'a, T> {
-    x: &'a [T],
-    offset: &'a [T],
-    weight: &'a [T],
-    mask: Option<&'a [T]>,
-    sizes: Sizes,
-    options: DeformConvOptions,
-}
-
-impl<T> Inputs<'_, T> {
-    /// Samples of one position that have an offset of their own.
-    fn samples_per_position(&self) -> usize {
-        self.options.offset_groups * self.sizes.taps()
-    }
-}
 
 /// The primitives of a call, contiguous.
 struct Primitives {
@@ -59,47 +42,30 @@ struct Primitives {
     offset: FlexTensor,
     weight: FlexTensor,
     mask: Option<FlexTensor>,
-    options: DeformConvOptions,
+    call: CheckedCall,
 }
 
 impl Primitives {
-    fn new(
-        x: FlexTensor,
-        offset: FlexTensor,
-        weight: FlexTensor,
-        mask: Optional<Flex>,
-        options: DeformConvOptions,
-    ) -> Self {
-        let mask = match mask {
-            Optional::Present(mask) => Some(mask),
-            Optional::Absent => None,
-        };
-        let compute = compute_dtype(x.dtype());
+    fn new(tensors: DeformConvTensors<Flex>, call: CheckedCall) -> Self {
+        let compute = compute_dtype(tensors.x.dtype());
         let prepare = |tensor: FlexTensor| widen(tensor, compute).to_contiguous();
         Self {
-            x: prepare(x),
-            offset: prepare(offset),
-            weight: prepare(weight),
-            mask: mask.map(prepare),
-            options,
+            x: prepare(tensors.x),
+            offset: prepare(tensors.offset),
+            weight: prepare(tensors.weight),
+            mask: tensors.mask.into_option().map(prepare),
+            call,
         }
     }
 
     fn inputs<T: Real>(&self) -> Inputs<'_, T> {
-        let mask = self.mask.as_ref();
         Inputs {
             x: self.x.storage(),
             offset: self.offset.storage(),
             weight: self.weight.storage(),
-            mask: mask.map(FlexTensor::storage),
-            sizes: Sizes::new(
-                &self.x.shape(),
-                &self.offset.shape(),
-                &self.weight.shape(),
-                mask.map(|mask| mask.shape()).as_ref(),
-                &self.options,
-            ),
-            options: self.options,
+            mask: self.mask.as_ref().map(FlexTensor::storage),
+            sizes: self.call.sizes,
+            options: self.call.options,
         }
     }
 }
@@ -113,9 +79,10 @@ fn compute_dtype(dtype: DType) -> DType {
 }
 
 fn widen(tensor: FlexTensor, dtype: DType) -> FlexTensor {
-    match tensor.dtype() == dtype {
-        true => tensor,
-        false => Flex::float_cast(tensor, FloatDType::from(dtype)),
+    if tensor.dtype() == dtype {
+        tensor
+    } else {
+        Flex::float_cast(tensor, FloatDType::from(dtype))
     }
 }
 
@@ -125,62 +92,55 @@ fn tensor<T: Real>(values: Vec<T>, shape: Shape, dtype: DType) -> FlexTensor {
 
 impl DeformConvOps for Flex {
     fn deform_conv_forward(
-        x: FloatTensor<Self>,
-        offset: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        mask: Optional<Self>,
-        options: DeformConvOptions,
+        tensors: DeformConvTensors<Self>,
+        call: CheckedCall,
     ) -> FloatTensor<Self> {
-        let dtype = x.dtype();
-        let call = Primitives::new(x, offset, weight, mask, options);
+        let dtype = tensors.x.dtype();
+        let primitives = Primitives::new(tensors, call);
         match compute_dtype(dtype) {
-            DType::F64 => forward_as::<f64>(&call, dtype),
-            _ => forward_as::<f32>(&call, dtype),
+            DType::F64 => forward_as::<f64>(&primitives, dtype),
+            _ => forward_as::<f32>(&primitives, dtype),
         }
     }
 
     fn deform_conv_backward(
-        x: FloatTensor<Self>,
-        offset: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        mask: Optional<Self>,
+        tensors: DeformConvTensors<Self>,
         grad: FloatTensor<Self>,
-        options: DeformConvOptions,
-        wanted: Wanted,
+        call: CheckedCall,
+        needs: NeedsGrad,
     ) -> DeformConvGradients<Self> {
-        let dtype = x.dtype();
-        let call = Primitives::new(x, offset, weight, mask, options);
+        let dtype = tensors.x.dtype();
+        let primitives = Primitives::new(tensors, call);
         let grad = widen(grad, compute_dtype(dtype)).to_contiguous();
         match compute_dtype(dtype) {
-            DType::F64 => backward_as::<f64>(&call, &grad, wanted, dtype),
-            _ => backward_as::<f32>(&call, &grad, wanted, dtype),
+            DType::F64 => backward_as::<f64>(&primitives, &grad, needs, dtype),
+            _ => backward_as::<f32>(&primitives, &grad, needs, dtype),
         }
     }
 }
 
-fn forward_as<T: Real>(call: &Primitives, dtype: DType) -> FlexTensor {
-    let inputs = call.inputs::<T>();
+fn forward_as<T: Real>(primitives: &Primitives, dtype: DType) -> FlexTensor {
+    let inputs = primitives.inputs::<T>();
     let out = forward::forward(&inputs);
     tensor(out, inputs.sizes.output_shape(), dtype)
 }
 
 fn backward_as<T: Real>(
-    call: &Primitives,
+    primitives: &Primitives,
     grad: &FlexTensor,
-    wanted: Wanted,
+    needs: NeedsGrad,
     dtype: DType,
 ) -> DeformConvGradients<Flex> {
-    let found = backward::backward(&call.inputs::<T>(), grad.storage(), wanted);
-    let like = |values: Option<Vec<T>>, shape: Shape| match values {
-        Some(values) => Optional::Present(tensor(values, shape, dtype)),
-        None => Optional::Absent,
+    let found = backward::backward(&primitives.inputs::<T>(), grad.storage(), needs);
+    let like = |values: Option<Vec<T>>, like: &FlexTensor| {
+        Optional::from(values.map(|values| tensor(values, like.shape(), dtype)))
     };
     DeformConvGradients {
-        x: like(found.x, call.x.shape()),
-        offset: like(found.offset, call.offset.shape()),
-        weight: like(found.weight, call.weight.shape()),
-        mask: match &call.mask {
-            Some(mask) => like(found.mask, mask.shape()),
+        x: like(found.x, &primitives.x),
+        offset: like(found.offset, &primitives.offset),
+        weight: like(found.weight, &primitives.weight),
+        mask: match &primitives.mask {
+            Some(mask) => like(found.mask, mask),
             None => Optional::Absent,
         },
     }

@@ -6,9 +6,11 @@
 
 use std::ops::Range;
 
-use crate::options::{DeformConvOptions, Sizes};
+use crate::call::Sizes;
+use crate::options::DeformConvOptions;
 
-/// Channels that are split only into blocks of at least this many, so that rows stay vectors.
+/// Channels that are split only into blocks of at least this many: a cache line of `f32`, and as
+/// many lanes as the widest vectors have.
 const MIN_BLOCK: usize = 16;
 
 /// Positions of the smallest chunk: fewer would make products of no use.
@@ -58,7 +60,7 @@ pub(super) struct Block {
 
 /// Scratch memory of a pass, in elements, for each thing that there is one of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Needs {
+pub(super) struct Buffers {
     /// Channel-last maps per image: the input, its gradient.
     pub(super) maps: usize,
     /// Matrices of columns: the samples, their gradients.
@@ -84,27 +86,33 @@ impl Plan {
     pub(super) fn new(
         sizes: &Sizes,
         options: &DeformConvOptions,
-        needs: Needs,
+        buffers: Buffers,
         width: usize,
     ) -> Self {
         let channels = sizes.channels_in;
         let per_group = channels / options.weight_groups;
         let weight = sizes.channels_out * per_group * sizes.taps();
-        let budget = (options.column_budget / width).saturating_sub(needs.weights * weight);
-        // Maps take at most half, so that columns always get the other half.
-        let map = |channels: usize| (needs.maps * (sizes.pixels() + 1) * channels).max(1);
+        // In numbers from here on. The weight is needed whatever the pieces are.
+        let budget = (options.column_budget / width).saturating_sub(buffers.weights * weight);
+        // Maps take at most half, so that columns always get the other half. A map has the row of
+        // zeros that corners outside of it read.
+        let map = |channels: usize| buffers.maps * (sizes.pixels() + 1) * channels;
+        // Channels are cut only if the maps of a single image do not fit: every block finds the
+        // samples of all positions anew.
         let fitting = (budget / 2 / map(1)).max(MIN_BLOCK.min(channels));
         let blocks = blocks(sizes, options, fitting);
         let widest = blocks.iter().map(|b| b.channels.len()).max().unwrap_or(1);
+        // Several small images are one group, so that their positions fill a chunk.
         let images = (budget / 2 / map(widest)).clamp(1, sizes.batch.max(1));
         let left = budget.saturating_sub(images * map(widest));
         let samples = options.offset_groups * sizes.taps();
-        let row = needs.columns * widest * sizes.taps() + needs.per_sample * samples;
+        // Of one position: its row of columns, and what is known of its samples.
+        let row = buffers.columns * widest * sizes.taps() + buffers.per_sample * samples;
         let chunk = (left / row).min(CHUNK_BYTES / width / row).max(MIN_CHUNK);
         Self {
             blocks,
             images,
-            chunk: chunk.min(images * sizes.positions()).max(1),
+            chunk: chunk.min(images * sizes.positions()),
         }
     }
 }
@@ -122,7 +130,8 @@ fn blocks(sizes: &Sizes, options: &DeformConvOptions, fitting: usize) -> Vec<Blo
     let mut found = Vec::new();
     let mut start = 0;
     while start < channels {
-        // A block that is smaller than a weight group ends with the group.
+        // A block that is smaller than a weight group ends with the group: its channels then
+        // share one matrix of the weight. A larger one holds whole groups.
         let group_end = (start / per_group + 1) * per_group;
         let end = (start + step).min(group_end.max(start + step / per_group * per_group));
         let channels = start..end.min(channels);
@@ -132,6 +141,8 @@ fn blocks(sizes: &Sizes, options: &DeformConvOptions, fitting: usize) -> Vec<Blo
     found
 }
 
+/// Cuts a block at the borders of weight groups into panels, and those at the borders of offset
+/// groups into segments.
 fn block(channels: Range<usize>, per_group: usize, per_offset: usize, taps: usize) -> Block {
     let (mut panels, mut segments) = (Vec::new(), Vec::new());
     let mut column = 0;
@@ -159,6 +170,8 @@ fn block(channels: Range<usize>, per_group: usize, per_offset: usize, taps: usiz
             });
             channel = stop;
         }
+        // The next panel begins after all taps of this one, so that each panel's columns are a
+        // matrix of their own.
         column += taps * len;
         start = end;
     }
@@ -192,13 +205,13 @@ mod tests {
             column_budget: budget,
             ..DeformConvOptions::default()
         };
-        let needs = Needs {
+        let buffers = Buffers {
             maps: 2,
             columns: 2,
             weights: 2,
             per_sample: 10,
         };
-        Plan::new(&sizes(channels, size), &options, needs, 4)
+        Plan::new(&sizes(channels, size), &options, buffers, 4)
     }
 
     /// Channels of the blocks, images of a group.

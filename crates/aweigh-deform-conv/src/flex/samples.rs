@@ -3,14 +3,16 @@
 use rayon::prelude::*;
 
 use super::chunk::Chunk;
+use super::inputs::{Inputs, TILE};
 use super::real::Real;
-use super::{Inputs, TILE};
 
 /// Where one tap of one position and offset group samples.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sample<T> {
     /// Rows of the channel-last maps at the corners (y0, x0), (y0, x1), (y1, x0), (y1, x1). A
-    /// corner outside of the map is the row of zeros after the image's last pixel.
+    /// corner outside of the map is the row of zeros after the image's last pixel, so that the
+    /// loops over channels ask nothing. `u32` keeps the table small; a group of images has far
+    /// fewer pixels.
     pub(super) rows: [u32; 4],
     /// Distance of the sample below and right of its first corner, in [0, 1).
     pub(super) fraction: [T; 2],
@@ -25,33 +27,40 @@ impl<T: Real> Sample<T> {
         mask: T::ZERO,
     };
 
-    /// Bilinear weights of the corners, without the mask.
-    #[inline(always)]
-    pub(super) fn bilinear(&self) -> [T; 4] {
-        let [y, x] = self.fraction;
-        let (above, left) = (T::ONE - y, T::ONE - x);
-        [above * left, above * x, y * left, y * x]
-    }
-
     /// Weights of the corners in the sampled value.
     #[inline(always)]
     pub(super) fn weights(&self) -> [T; 4] {
-        self.bilinear().map(|weight| weight * self.mask)
+        let [y, x] = self.fraction;
+        let (above, left) = (T::ONE - y, T::ONE - x);
+        [above * left, above * x, y * left, y * x].map(|weight| weight * self.mask)
     }
 }
 
-/// The two pixels around a coordinate, absent where they lie outside of `0..size`, and the
-/// distance to the first one.
-fn neighbours<T: Real>(at: T, size: usize) -> ([Option<usize>; 2], T) {
+/// Where a coordinate lies along one axis.
+struct Neighbours<T> {
+    /// The pixels before and after it; none where they lie outside of the map.
+    pixels: [Option<usize>; 2],
+    /// Distance from the pixel before it.
+    fraction: T,
+}
+
+/// The neighbours of a coordinate on an axis of `size` pixels.
+fn neighbours<T: Real>(at: T, size: usize) -> Neighbours<T> {
     let size = T::from_int(size as i64);
     let low = at.floor();
     // Compared before the conversion: an offset may be as large as the number type allows.
     let pixel = |at: T| (at >= T::ZERO && at < size).then(|| at.to_index());
-    let fraction = match at <= T::from_int(-1) || at >= size {
-        true => T::ZERO,
-        false => at - low,
+    // An infinite coordinate is outside, where `at - low` would be no number. What is no number to
+    // begin with stays so: it is neither outside nor inside, and shows in the output.
+    let fraction = if at <= T::from_int(-1) || at >= size {
+        T::ZERO
+    } else {
+        at - low
     };
-    ([pixel(low), pixel(low + T::ONE)], fraction)
+    Neighbours {
+        pixels: [pixel(low), pixel(low + T::ONE)],
+        fraction,
+    }
 }
 
 /// Fills `table`, `[position of the chunk][offset group][tap]`.
@@ -78,6 +87,7 @@ fn locate_position<T: Real>(
     let (positions, taps) = (sizes.positions(), sizes.taps());
     let (image, position) = chunk.position(row, positions);
     let output = [position / sizes.output[1], position % sizes.output[1]];
+    // Every image has one row more than pixels: the zeros.
     let map = image * (sizes.pixels() + 1);
     let plane = |channel: usize, channels: usize| {
         ((chunk.first_image + image) * channels + channel) * positions + position
@@ -95,7 +105,7 @@ fn locate_position<T: Real>(
             (Some(y), Some(x)) => (map + y * sizes.input[1] + x) as u32,
             _ => (map + sizes.pixels()) as u32,
         };
-        let ([y0, y1], [x0, x1]) = (rows.0, columns.0);
+        let ([y0, y1], [x0, x1]) = (rows.pixels, columns.pixels);
         *sample = Sample {
             rows: [
                 corner(y0, x0),
@@ -103,7 +113,7 @@ fn locate_position<T: Real>(
                 corner(y1, x0),
                 corner(y1, x1),
             ],
-            fraction: [rows.1, columns.1],
+            fraction: [rows.fraction, columns.fraction],
             mask: match inputs.mask {
                 Some(mask) => mask[plane(index, inputs.samples_per_position())],
                 None => T::ONE,

@@ -1,9 +1,10 @@
 //! The weight in the order of a block's columns.
 
-use super::gemm::Layout;
+use super::gemm::{Layout, Matrix};
 use super::plan::{Block, Panel};
 use super::real::Real;
-use crate::options::{DeformConvOptions, Sizes};
+use crate::call::Sizes;
+use crate::options::DeformConvOptions;
 
 /// The weight, or its gradient, of one block: for each panel `[output channel of the group][tap]
 /// [channel]`, the order of a row of columns.
@@ -49,12 +50,21 @@ impl<T: Real> BlockWeight<T> {
         });
     }
 
-    /// The matrix of a panel, `[output channel of the group, taps * channels]`.
-    pub(super) fn matrix(&self, panel: &Panel) -> Layout {
+    /// Where the matrix of a panel lies, `[output channel of the group, taps * channels]`.
+    pub(super) fn layout(&self, panel: &Panel) -> Layout {
         let row = self.taps * panel.len;
         Layout::rows(panel.column * self.outputs, self.outputs, row, row)
     }
 
+    /// The matrix of a panel.
+    pub(super) fn matrix(&self, panel: &Panel) -> Matrix<'_, T> {
+        Matrix {
+            values: &self.values,
+            layout: self.layout(panel),
+        }
+    }
+
+    /// Walks the values in order, with the place of each in the whole weight.
     fn for_each(&mut self, block: &Block, mut visit: impl FnMut(usize, usize, &mut [T])) {
         for panel in &block.panels {
             let mut at = panel.column * self.outputs;

@@ -12,7 +12,7 @@ use crate::naive::Problem;
 use crate::parity::{compare, deform_cases, problem};
 use crate::support::{Layout, Offsets, Plan, Random, Setup, assert_close};
 
-use run::{every_choice, run, setup, wanted_part};
+use run::{every_choice, needed_part, run, setup};
 
 fn check(setup: &Setup, problem: &Problem, context: &str) {
     let context = format!("{context} in {:?}", setup.dtype);
@@ -50,7 +50,7 @@ fn a_tracked_call_equals_the_definition() {
 }
 
 #[test]
-fn only_wanted_gradients_are_computed() {
+fn only_needed_gradients_are_computed() {
     let Some(setup) = setup(DType::F32) else {
         return;
     };
@@ -59,10 +59,10 @@ fn only_wanted_gradients_are_computed() {
     plan.options.column_budget = 20_000;
     let problem = plan.fill(&mut Random::new(5));
     let all = problem.solve();
-    for wanted in every_choice() {
-        let found = run::gradients(&setup, &problem, wanted);
-        let expected = wanted_part(&all, wanted);
-        assert_close(&found, &expected, DType::F32, &format!("{wanted:?}"));
+    for needs in every_choice() {
+        let found = run::gradients(&setup, &problem, needs);
+        let expected = needed_part(&all, needs);
+        assert_close(&found, &expected, DType::F32, &format!("{needs:?}"));
     }
 }
 
@@ -91,21 +91,21 @@ fn double_precision_equals_the_definition() {
     let mut plan = Plan::new(2, [12, 6], [9, 8]);
     plan.bias = false;
     let problem = plan.fill(&mut Random::new(23));
-    let (found, wanted) = (run(&setup, &problem), problem.solve());
+    let (found, expected) = (run(&setup, &problem), problem.solve());
     let single = crate::naive::Outcome {
-        grad_input: wanted.grad_input.clone(),
+        grad_input: expected.grad_input.clone(),
         ..found.clone()
     };
-    assert_close(&single, &wanted, DType::F64, "f64");
-    assert_close(&found, &wanted, DType::F32, "f64");
+    assert_close(&single, &expected, DType::F64, "f64");
+    assert_close(&found, &expected, DType::F32, "f64");
 }
 
 /// Largest difference over the largest value.
-fn relative(found: &[f64], wanted: &[f64]) -> f64 {
-    let largest = wanted
+fn relative(found: &[f64], expected: &[f64]) -> f64 {
+    let largest = expected
         .iter()
         .fold(1e-3, |max: f64, value| max.max(value.abs()));
-    let differences = found.iter().zip(wanted).map(|(a, b)| (a - b).abs());
+    let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
     differences.fold(0.0, f64::max) / largest
 }
 
@@ -127,9 +127,9 @@ fn half_precision_equals_the_definition() {
     for mut plan in plans {
         plan.bias = false;
         let problem = run::rounded(plan.fill(&mut Random::new(19)), &setup);
-        let (found, wanted) = (run(&setup, &problem), problem.solve());
-        for ((name, found), (_, wanted)) in found.parts().into_iter().zip(wanted.parts()) {
-            let error = relative(found, wanted);
+        let (found, expected) = (run(&setup, &problem), problem.solve());
+        for ((name, found), (_, expected)) in found.parts().into_iter().zip(expected.parts()) {
+            let error = relative(found, expected);
             assert!(error < 1.0 / 1024.0, "{name} is off by {error}, {plan:?}");
         }
     }

@@ -1,12 +1,11 @@
 //! Calls of the operator on a GPU.
 
-use aweigh_deform_conv::{DeformConvOps, Optional, Wanted};
+use aweigh_deform_conv::{DeformConvOps, NeedsGrad, Optional};
 use burn::backend::Dispatch;
-use burn::backend::tensor::FloatTensor;
 use burn::tensor::{DType, Device, DeviceKind, DeviceType, Tensor};
 
 use crate::naive::{Outcome, Problem};
-use crate::support::{Layout, Setup, values_of};
+use crate::support::{Layout, Setup, call, values_of};
 
 /// A setup on the GPU, if there is one with this type.
 #[allow(clippy::print_stdout)]
@@ -27,45 +26,10 @@ pub(super) fn setup(dtype: DType) -> Option<Setup> {
     })
 }
 
-/// The tensors of a problem.
-struct Inputs {
-    x: FloatTensor<Dispatch>,
-    offset: FloatTensor<Dispatch>,
-    weight: FloatTensor<Dispatch>,
-    mask: Option<FloatTensor<Dispatch>>,
-}
-
-impl Inputs {
-    fn new(setup: &Setup, problem: &Problem) -> Self {
-        let tensor = |values: &[f64], shape| setup.laid_out(values, shape).into_dispatch();
-        let mask = problem.mask.as_ref();
-        Self {
-            x: tensor(&problem.x, problem.x_shape()),
-            offset: tensor(&problem.offset, problem.offset_shape()),
-            weight: tensor(&problem.weight, problem.weight_shape()),
-            mask: mask.map(|mask| tensor(mask, problem.mask_shape())),
-        }
-    }
-
-    fn mask(&self) -> Optional<Dispatch> {
-        match &self.mask {
-            Some(mask) => Optional::Present(mask.clone()),
-            None => Optional::Absent,
-        }
-    }
-}
-
 /// Output and gradients without autodiff, whose sums are kernels more to compile; the bias, which
 /// Burn adds, is added here.
 pub(super) fn run(setup: &Setup, problem: &Problem) -> Outcome {
-    let inputs = Inputs::new(setup, problem);
-    let output = Dispatch::deform_conv_forward(
-        inputs.x.clone(),
-        inputs.offset.clone(),
-        inputs.weight.clone(),
-        inputs.mask(),
-        problem.options,
-    );
+    let output = Dispatch::deform_conv_forward(setup.operands(problem), call(problem));
     let mut output = values_of(Tensor::<4>::from_dispatch(output));
     let positions: usize = problem.output().into_iter().product();
     let mut grad_bias = problem.bias.as_ref().map(|bias| vec![0.0; bias.len()]);
@@ -76,33 +40,24 @@ pub(super) fn run(setup: &Setup, problem: &Problem) -> Outcome {
             sums[channel] += problem.grad[i];
         }
     }
-    let wanted = Wanted {
+    let needs = NeedsGrad {
         x: true,
         offset: true,
         weight: true,
-        mask: inputs.mask.is_some(),
+        mask: problem.mask.is_some(),
     };
     Outcome {
         output,
         grad_bias,
-        ..gradients(setup, problem, wanted)
+        ..gradients(setup, problem, needs)
     }
 }
 
-/// The wanted gradients; nothing for the others.
-pub(super) fn gradients(setup: &Setup, problem: &Problem, wanted: Wanted) -> Outcome {
-    let inputs = Inputs::new(setup, problem);
-    let mask = inputs.mask();
+/// The needed gradients; nothing for the others.
+pub(super) fn gradients(setup: &Setup, problem: &Problem, needs: NeedsGrad) -> Outcome {
     let grad = setup.laid_out(&problem.grad, problem.output_shape());
-    let found = Dispatch::deform_conv_backward(
-        inputs.x,
-        inputs.offset,
-        inputs.weight,
-        mask,
-        grad.into_dispatch(),
-        problem.options,
-        wanted,
-    );
+    let (tensors, grad) = (setup.operands(problem), grad.into_dispatch());
+    let found = Dispatch::deform_conv_backward(tensors, grad, call(problem), needs);
     Outcome {
         output: Vec::new(),
         grad_input: values(found.x).unwrap_or_default(),
@@ -114,15 +69,13 @@ pub(super) fn gradients(setup: &Setup, problem: &Problem, wanted: Wanted) -> Out
 }
 
 fn values(tensor: Optional<Dispatch>) -> Option<Vec<f64>> {
-    match tensor {
-        Optional::Present(tensor) => Some(values_of(Tensor::<4>::from_dispatch(tensor))),
-        Optional::Absent => None,
-    }
+    let tensor = tensor.into_option()?;
+    Some(values_of(Tensor::<4>::from_dispatch(tensor)))
 }
 
 /// Every choice of gradients.
-pub(super) fn every_choice() -> impl Iterator<Item = Wanted> {
-    (0..16).map(|bits| Wanted {
+pub(super) fn every_choice() -> impl Iterator<Item = NeedsGrad> {
+    (0..16).map(|bits| NeedsGrad {
         x: bits & 1 != 0,
         offset: bits & 2 != 0,
         weight: bits & 4 != 0,
@@ -131,17 +84,14 @@ pub(super) fn every_choice() -> impl Iterator<Item = Wanted> {
 }
 
 /// What [`gradients`] gives if all of them are `all`.
-pub(super) fn wanted_part(all: &Outcome, wanted: Wanted) -> Outcome {
-    let part = |values: &Vec<f64>, wanted: bool| match wanted {
-        true => values.clone(),
-        false => Vec::new(),
-    };
+pub(super) fn needed_part(all: &Outcome, needs: NeedsGrad) -> Outcome {
+    let part = |values: &[f64], needed: bool| if needed { values.to_vec() } else { Vec::new() };
     Outcome {
         output: Vec::new(),
-        grad_input: part(&all.grad_input, wanted.x),
-        grad_offset: part(&all.grad_offset, wanted.offset),
-        grad_weight: part(&all.grad_weight, wanted.weight),
-        grad_mask: all.grad_mask.clone().filter(|_| wanted.mask),
+        grad_input: part(&all.grad_input, needs.x),
+        grad_offset: part(&all.grad_offset, needs.offset),
+        grad_weight: part(&all.grad_weight, needs.weight),
+        grad_mask: all.grad_mask.clone().filter(|_| needs.mask),
         grad_bias: None,
     }
 }

@@ -12,8 +12,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aweigh_deform_conv::{
-    DEFAULT_COLUMN_BUDGET, DeformConvInput, DeformConvOps, DeformConvOptions, Optional, Wanted,
-    deform_conv2d,
+    CallShapes, CheckedCall, DEFAULT_COLUMN_BUDGET, DeformConvInput, DeformConvOps,
+    DeformConvOptions, DeformConvTensors, NeedsGrad, Optional, deform_conv2d,
 };
 use aweigh_testkit::device;
 use burn::backend::Dispatch;
@@ -113,6 +113,26 @@ impl Inputs {
         }
     }
 
+    fn operands(&self) -> DeformConvTensors<Dispatch> {
+        let dispatch = |tensor: &Tensor<4>| tensor.clone().into_dispatch();
+        DeformConvTensors {
+            x: dispatch(&self.x),
+            offset: dispatch(&self.offset),
+            weight: dispatch(&self.weight),
+            mask: Optional::Present(dispatch(&self.mask)),
+        }
+    }
+
+    fn call(&self, budget: usize) -> CheckedCall {
+        let shapes = CallShapes {
+            x: self.x.shape(),
+            offset: self.offset.shape(),
+            weight: self.weight.shape(),
+            mask: Some(self.mask.shape()),
+        };
+        CheckedCall::new(shapes, options(budget))
+    }
+
     /// Bytes of the gradients of all inputs. The output is as large as the input.
     fn gradient_bytes(&self) -> usize {
         let tensors = [&self.x, &self.offset, &self.weight, &self.mask];
@@ -154,34 +174,17 @@ fn assert_lean(what: &str, peak: usize, results: usize, budget: usize) {
 /// The operator's forward and backward pass, each on its own.
 fn check_operator(budget: usize) {
     let inputs = Inputs::new();
-    let dispatch = |tensor: &Tensor<4>| tensor.clone().into_dispatch();
-    let mask = || Optional::Present(dispatch(&inputs.mask));
-    let (output, peak) = measure(|| {
-        <Dispatch as DeformConvOps>::deform_conv_forward(
-            dispatch(&inputs.x),
-            dispatch(&inputs.offset),
-            dispatch(&inputs.weight),
-            mask(),
-            options(budget),
-        )
-    });
+    let (output, peak) =
+        measure(|| Dispatch::deform_conv_forward(inputs.operands(), inputs.call(budget)));
     assert_lean("forward", peak, bytes(&inputs.x), budget);
-    let wanted = Wanted {
+    let needs = NeedsGrad {
         x: true,
         offset: true,
         weight: true,
         mask: true,
     };
     let (_gradients, peak) = measure(|| {
-        <Dispatch as DeformConvOps>::deform_conv_backward(
-            dispatch(&inputs.x),
-            dispatch(&inputs.offset),
-            dispatch(&inputs.weight),
-            mask(),
-            output,
-            options(budget),
-            wanted,
-        )
+        Dispatch::deform_conv_backward(inputs.operands(), output, inputs.call(budget), needs)
     });
     assert_lean("backward", peak, inputs.gradient_bytes(), budget);
 }

@@ -34,19 +34,19 @@ fn parameters<M: Module>(module: &M) -> Vec<(String, Vec<usize>)> {
     tensors.map(|t| (t.name, t.shape.to_vec())).collect()
 }
 
-fn check_parameters<M: Module>(module: &M, wanted: &[(&str, &[usize])]) {
+fn check_parameters<M: Module>(module: &M, expected: &[(&str, &[usize])]) {
     let found = parameters(module);
     let found: Vec<(&str, &[usize])> = found
         .iter()
         .map(|(name, shape)| (name.as_str(), shape.as_slice()))
         .collect();
-    assert_eq!(found, wanted);
+    assert_eq!(found, expected);
 }
 
 /// Whether two maps agree up to the rounding of sums of a few dozen terms near 1.
-fn assert_equal(got: Tensor<4>, wanted: Tensor<4>) {
-    assert_eq!(got.dims(), wanted.dims());
-    for (got, want) in values_of(got).iter().zip(values_of(wanted)) {
+fn assert_equal(got: Tensor<4>, expected: Tensor<4>) {
+    assert_eq!(got.dims(), expected.dims());
+    for (got, want) in values_of(got).iter().zip(values_of(expected)) {
         assert!((got - want).abs() < 1e-5, "{got} is not {want}");
     }
 }
@@ -129,15 +129,15 @@ fn parameters_have_the_names_of_the_reference() {
 fn zero_offsets_are_the_plain_convolution() {
     let layer = config().init(&device());
     let x = map([2, 4, 9, 7]);
-    let wanted = plain(&config(), &layer).forward(x.clone());
-    let [batch, _, height, width] = wanted.dims();
+    let expected = plain(&config(), &layer).forward(x.clone());
+    let [batch, _, height, width] = expected.dims();
     let offset = Tensor::zeros([batch, 48, height, width], &device());
     assert_equal(
         layer.forward(x.clone(), offset.clone(), None),
-        wanted.clone(),
+        expected.clone(),
     );
     let mask = Tensor::ones([batch, 24, height, width], &device());
-    assert_equal(layer.forward(x, offset, Some(mask)), wanted);
+    assert_equal(layer.forward(x, offset, Some(mask)), expected);
 }
 
 #[test]
@@ -156,8 +156,8 @@ fn a_new_modulated_pack_is_half_the_plain_convolution() {
     let mut layer = config.init(&device());
     layer.weight = pack.weight.clone();
     let x = map([2, 4, 9, 7]);
-    let wanted = plain(&config, &layer).forward(x.clone()) * 0.5;
-    assert_equal(pack.forward(x), wanted);
+    let expected = plain(&config, &layer).forward(x.clone()) * 0.5;
+    assert_equal(pack.forward(x), expected);
 }
 
 /// Offsets are the first two thirds of the predicted channels, masks the sigmoid of the rest.
@@ -180,8 +180,8 @@ fn a_modulated_pack_splits_its_prediction() {
     let mask = ((-mask).exp() + 1.0).recip();
     let mut layer = config().init(&device());
     (layer.weight, layer.bias) = (pack.weight.clone(), pack.bias.clone());
-    let wanted = layer.forward(x.clone(), offset, Some(mask));
-    assert_equal(pack.forward(x), wanted);
+    let expected = layer.forward(x.clone(), offset, Some(mask));
+    assert_equal(pack.forward(x), expected);
 }
 
 #[test]
@@ -220,9 +220,9 @@ fn state_dicts_round_trip() {
 fn records_round_trip() {
     let pack = config().init_pack(&device());
     let x = map([1, 4, 9, 7]);
-    let wanted = values_of(pack.forward(x.clone()));
+    let expected = values_of(pack.forward(x.clone()));
     let read = config()
         .init_pack(&device())
         .load_record(pack.into_record());
-    assert_eq!(values_of(read.forward(x)), wanted);
+    assert_eq!(values_of(read.forward(x)), expected);
 }

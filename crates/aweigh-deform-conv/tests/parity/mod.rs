@@ -135,9 +135,9 @@ pub(crate) fn compare(case: &Case, report: &mut Report, outcome: &Outcome, dtype
         assert!(understood, "{}: unknown tensor `{name}`", case.name);
     }
     for (name, values) in parts {
-        let wanted = format!("{name}{suffix}");
-        let golden = case.f64s(&wanted);
-        report.close(&wanted, values, &golden, tolerance(dtype, &golden));
+        let stored = format!("{name}{suffix}");
+        let golden = case.f64s(&stored);
+        report.close(&stored, values, &golden, tolerance(dtype, &golden));
     }
 }
 

@@ -9,9 +9,9 @@ use crate::naive::Outcome;
 /// terms, as roundings add up at random. The reference's own f32 and f64 runs differ by up to 16.
 const ROUNDINGS: f64 = 64.0;
 
-/// The rounding of results in `dtype` that should be `wanted`, all of one kind.
-pub(crate) fn tolerance(dtype: DType, wanted: &[f64]) -> Tolerance {
-    let largest = wanted
+/// The rounding of results in `dtype` that should be `expected`, all of one kind.
+pub(crate) fn tolerance(dtype: DType, expected: &[f64]) -> Tolerance {
+    let largest = expected
         .iter()
         .fold(1.0, |max: f64, value| max.max(value.abs()));
     let single = ROUNDINGS * largest * f64::from(f32::EPSILON) / 2.0;
@@ -30,13 +30,13 @@ pub(crate) fn tolerance(dtype: DType, wanted: &[f64]) -> Tolerance {
 /// # Panics
 ///
 /// When an element is out of tolerance; the message starts with `context`.
-pub(crate) fn assert_close(got: &Outcome, wanted: &Outcome, dtype: DType, context: &str) {
-    let (got, wanted) = (got.parts(), wanted.parts());
-    assert_eq!(got.len(), wanted.len(), "{context}: number of parts");
-    for ((name, got), (_, wanted)) in got.into_iter().zip(wanted) {
-        assert_eq!(got.len(), wanted.len(), "{context}: length of {name}");
-        let limits = tolerance(dtype, wanted);
-        for (i, (got, want)) in got.iter().zip(wanted).enumerate() {
+pub(crate) fn assert_close(got: &Outcome, expected: &Outcome, dtype: DType, context: &str) {
+    let (got, expected) = (got.parts(), expected.parts());
+    assert_eq!(got.len(), expected.len(), "{context}: number of parts");
+    for ((name, got), (_, expected)) in got.into_iter().zip(expected) {
+        assert_eq!(got.len(), expected.len(), "{context}: length of {name}");
+        let limits = tolerance(dtype, expected);
+        for (i, (got, want)) in got.iter().zip(expected).enumerate() {
             let error = (got - want).abs();
             let limit = limits.absolute + limits.relative * want.abs();
             assert!(

@@ -3,8 +3,11 @@
 mod compare;
 mod random;
 
-use aweigh_deform_conv::{DeformConvInput, deform_conv2d};
+use aweigh_deform_conv::{
+    CallShapes, CheckedCall, DeformConvInput, DeformConvTensors, deform_conv2d,
+};
 use aweigh_testkit::device;
+use burn::backend::Dispatch;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use crate::naive::{Outcome, Problem};
@@ -80,6 +83,18 @@ impl Setup {
         }
     }
 
+    /// The problem's tensors as the operator takes them, in the setup's layout.
+    pub(crate) fn operands(&self, problem: &Problem) -> DeformConvTensors<Dispatch> {
+        let tensor = |values: &[f64], shape| self.laid_out(values, shape).into_dispatch();
+        let mask = problem.mask.as_ref();
+        DeformConvTensors {
+            x: tensor(&problem.x, problem.x_shape()),
+            offset: tensor(&problem.offset, problem.offset_shape()),
+            weight: tensor(&problem.weight, problem.weight_shape()),
+            mask: mask.map(|mask| tensor(mask, problem.mask_shape())).into(),
+        }
+    }
+
     /// Runs the operator with every input tracked.
     pub(crate) fn run(&self, problem: &Problem) -> Outcome {
         let leaf = |values: &[f64], shape| self.laid_out(values, shape).autodiff().require_grad();
@@ -130,6 +145,18 @@ impl Setup {
             _ => (output * grad).sum(),
         }
     }
+}
+
+/// The problem's shapes and options as the operator takes them.
+pub(crate) fn call(problem: &Problem) -> CheckedCall {
+    let mask = problem.mask.as_ref();
+    let shapes = CallShapes {
+        x: problem.x_shape().into(),
+        offset: problem.offset_shape().into(),
+        weight: problem.weight_shape().into(),
+        mask: mask.map(|_| problem.mask_shape().into()),
+    };
+    CheckedCall::new(shapes, problem.options)
 }
 
 /// The elements of a tensor, as f64.

@@ -11,14 +11,14 @@ const DTYPES: [DType; 2] = [DType::F32, DType::F64];
 
 /// Runs a problem in both precisions and compares with the definition.
 fn check(problem: &Problem, layout: Layout, context: &str) {
-    let wanted = problem.solve();
+    let expected = problem.solve();
     for dtype in DTYPES {
         let setup = Setup {
             layout,
             ..Setup::cpu(dtype)
         };
         let context = format!("{context} in {dtype:?}");
-        assert_close(&setup.run(problem), &wanted, dtype, &context);
+        assert_close(&setup.run(problem), &expected, dtype, &context);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Only gradients of tracked inputs are computed.
 
 use aweigh_deform_conv::{
-    DeformConv2dConfig, DeformConvInput, DeformConvOps, Optional, Wanted, deform_conv2d,
+    DeformConv2dConfig, DeformConvInput, DeformConvOps, NeedsGrad, Optional, deform_conv2d,
 };
 use aweigh_testkit::device;
 use burn::backend::Dispatch;
@@ -9,7 +9,7 @@ use burn::module::Module;
 use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::naive::{Outcome, Problem};
-use crate::support::{Plan, Random, Setup, values_of};
+use crate::support::{Plan, Random, Setup, call, values_of};
 
 fn problem(mask: bool) -> Problem {
     let plan = Plan {
@@ -48,7 +48,7 @@ fn leaf<const D: usize>(
 }
 
 /// Runs with the chosen inputs tracked: input, offset, weight, mask, bias.
-fn check(problem: &Problem, tracked: [bool; 5], constant: Constant, wanted: &Outcome) {
+fn check(problem: &Problem, tracked: [bool; 5], constant: Constant, expected: &Outcome) {
     let x = leaf(&problem.x, problem.x_shape(), tracked[0], constant);
     let offset = leaf(
         &problem.offset,
@@ -82,11 +82,11 @@ fn check(problem: &Problem, tracked: [bool; 5], constant: Constant, wanted: &Out
         bias.and_then(|bias| bias.grad(&gradients)).map(values_of),
     ];
     let all = [
-        Some(wanted.grad_input.clone()),
-        Some(wanted.grad_offset.clone()),
-        Some(wanted.grad_weight.clone()),
-        wanted.grad_mask.clone(),
-        wanted.grad_bias.clone(),
+        Some(expected.grad_input.clone()),
+        Some(expected.grad_offset.clone()),
+        Some(expected.grad_weight.clone()),
+        expected.grad_mask.clone(),
+        expected.grad_bias.clone(),
     ];
     for (i, (found, all)) in found.into_iter().zip(all).enumerate() {
         let want = if tracked[i] { all } else { None };
@@ -115,14 +115,12 @@ fn only_tracked_inputs_have_gradients() {
 
 /// The gradient that an operator gives back, if it does.
 fn given(gradient: Optional<Dispatch>) -> Option<Vec<f64>> {
-    match gradient {
-        Optional::Present(gradient) => Some(values_of(Tensor::<4>::from_dispatch(gradient))),
-        Optional::Absent => None,
-    }
+    let gradient = gradient.into_option()?;
+    Some(values_of(Tensor::<4>::from_dispatch(gradient)))
 }
 
 #[test]
-fn operator_computes_only_what_is_wanted() {
+fn operator_computes_only_what_is_needed() {
     for mask in [false, true] {
         let problem = problem(mask);
         let all = Setup::cpu(DType::F32).run(&problem);
@@ -130,41 +128,30 @@ fn operator_computes_only_what_is_wanted() {
             if skip || (with_mask && !mask) {
                 continue;
             }
-            let wanted = Wanted {
+            let needs = NeedsGrad {
                 x,
                 offset,
                 weight,
                 mask: with_mask,
             };
-            let found = backward(&problem, wanted);
-            let pick = |wanted: bool, all: &Vec<f64>| wanted.then(|| all.clone());
+            let found = backward(&problem, needs);
+            let pick = |needed: bool, all: &Vec<f64>| needed.then(|| all.clone());
             let expected = [
                 pick(x, &all.grad_input),
                 pick(offset, &all.grad_offset),
                 pick(weight, &all.grad_weight),
                 all.grad_mask.as_ref().and_then(|all| pick(with_mask, all)),
             ];
-            assert!(found == expected, "{wanted:?}, mask {mask}");
+            assert!(found == expected, "{needs:?}, mask {mask}");
         }
     }
 }
 
-fn backward(problem: &Problem, wanted: Wanted) -> [Option<Vec<f64>>; 4] {
+fn backward(problem: &Problem, needs: NeedsGrad) -> [Option<Vec<f64>>; 4] {
     let setup = Setup::cpu(DType::F32);
-    let tensor = |values: &[f64], shape| setup.tensor::<4>(values, shape).into_dispatch();
-    let mask = match &problem.mask {
-        Some(mask) => Optional::Present(tensor(mask, problem.mask_shape())),
-        None => Optional::Absent,
-    };
-    let found = <Dispatch as DeformConvOps>::deform_conv_backward(
-        tensor(&problem.x, problem.x_shape()),
-        tensor(&problem.offset, problem.offset_shape()),
-        tensor(&problem.weight, problem.weight_shape()),
-        mask,
-        tensor(&problem.grad, problem.output_shape()),
-        problem.options,
-        wanted,
-    );
+    let grad = setup.tensor(&problem.grad, problem.output_shape());
+    let (tensors, grad) = (setup.operands(problem), Tensor::<4>::into_dispatch(grad));
+    let found = Dispatch::deform_conv_backward(tensors, grad, call(problem), needs);
     [found.x, found.offset, found.weight, found.mask].map(given)
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use aweigh_backbone::{Depth, FpnConfig, NormConfig, ResNetConfig};
+use aweigh_backbone::{BackboneConfig, Depth, FpnConfig, NormConfig, ResNetConfig};
 use aweigh_detectors::fcos::FcosConfig;
 use aweigh_detectors::fovea::FoveaConfig;
 use aweigh_detectors::fsaf::{FsafBranch, FsafConfig};
@@ -23,7 +23,7 @@ use burn::tensor::{Device, DeviceKind, DeviceType, Tensor, TensorData};
 fn tiny() -> DetectorConfig {
     DetectorConfig {
         num_classes: Some(3),
-        backbone: ResNetConfig {
+        backbone: BackboneConfig::ResNet(ResNetConfig {
             depth: Depth::D18,
             base_channels: 8,
             num_stages: 2,
@@ -31,7 +31,7 @@ fn tiny() -> DetectorConfig {
             frozen_stages: -1,
             norm: NormConfig::default(),
             ..ResNetConfig::default()
-        },
+        }),
         neck: FpnConfig {
             out_channels: 8,
             start_level: 0,

@@ -1,6 +1,6 @@
 //! FCOS alone.
 
-use aweigh_backbone::{Affine, FpnConfig, NormConfig, ResNetConfig};
+use aweigh_backbone::{Affine, BackboneConfig, FpnConfig, NormConfig, ResNetConfig};
 use aweigh_detectors::DetectorConfig;
 use aweigh_detectors::fcos::{BoxLossKind, FcosConfig};
 
@@ -91,12 +91,12 @@ fn errors_name_the_key() {
 fn fcos_r50_has_torchvisions_parameters() {
     let config = DetectorConfig {
         num_classes: Some(91),
-        backbone: ResNetConfig {
+        backbone: BackboneConfig::ResNet(ResNetConfig {
             norm: NormConfig::FrozenBn {
                 affine: Affine::Frozen,
             },
             ..ResNetConfig::default()
-        },
+        }),
         neck: FpnConfig::default(),
         fcos: Some(FcosConfig {
             conv_bias: Some(true),

@@ -9,7 +9,7 @@ mod learnable;
 mod reppoints;
 mod retina;
 
-use aweigh_backbone::{Depth, FpnConfig, NormConfig, ResNetConfig};
+use aweigh_backbone::{BackboneConfig, Depth, FpnConfig, NormConfig, ResNetConfig};
 use aweigh_detectors::fcos::FcosConfig;
 use aweigh_detectors::fovea::FoveaConfig;
 use aweigh_detectors::retina::RetinaConfig;
@@ -26,13 +26,13 @@ const NORM: TowerNorm = TowerNorm::GroupNorm { groups: 2 };
 fn base() -> DetectorConfig {
     DetectorConfig {
         num_classes: Some(3),
-        backbone: ResNetConfig {
+        backbone: BackboneConfig::ResNet(ResNetConfig {
             depth: Depth::D18,
             base_channels: 4,
             frozen_stages: -1,
             norm: NormConfig::GroupNorm { groups: 2 },
             ..ResNetConfig::default()
-        },
+        }),
         neck: FpnConfig {
             out_channels: 8,
             num_outs: 5,

@@ -152,12 +152,12 @@ pub(super) fn length(experiment: &Experiment, per_epoch: usize) -> RunLength {
 fn warn_of_frozen_random_weights(experiment: &Experiment) {
     let train = &experiment.train;
     let random = train.backbone_weights.is_none() && train.weights.is_none();
-    if random && experiment.detector.backbone.frozen_stages >= 0 {
+    let frozen = experiment.detector.backbone.frozen_stages();
+    if random && let Some(stages) = frozen {
         tracing::warn!(
             "the backbone starts from random weights, of which detector.backbone.frozen_stages = \
-             {} keeps a part untrained: set train.backbone_weights, or frozen_stages = -1 and a \
-             norm that is trained",
-            experiment.detector.backbone.frozen_stages
+             {stages} keeps a part untrained: set train.backbone_weights, or frozen_stages = -1 \
+             and a norm that is trained"
         );
     }
 }

@@ -1,7 +1,8 @@
 //! From the options of an mmdetection config to a detector's.
 
 use aweigh_backbone::{
-    Affine, DcnConfig, DcnKind, Depth, ExtraLevels, FpnConfig, NormConfig, ResNetConfig, Style,
+    Affine, BackboneConfig, DcnConfig, DcnKind, Depth, ExtraLevels, FpnConfig, NormConfig,
+    ResNetConfig, Style,
 };
 use aweigh_detectors::DetectorConfig;
 use aweigh_testkit::options::{choice, flag, number_or, numbers, size, size_or};
@@ -54,7 +55,7 @@ pub(super) fn detector(case: &Case) -> DetectorConfig {
     }
 }
 
-fn backbone(case: &Case, options: &Value) -> ResNetConfig {
+fn backbone(case: &Case, options: &Value) -> BackboneConfig {
     let known = [
         "type",
         "depth",
@@ -83,7 +84,7 @@ fn backbone(case: &Case, options: &Value) -> ResNetConfig {
         Value::Null => absent.to_vec(),
         list => numbers(list).into_iter().map(|x| x as usize).collect(),
     };
-    ResNetConfig {
+    BackboneConfig::ResNet(ResNetConfig {
         depth: Depth::try_from(size(&options["depth"])).expect("a known depth"),
         style: match (&options["style"], options["style"].as_str()) {
             (_, Some("caffe")) => Style::Caffe,
@@ -106,7 +107,7 @@ fn backbone(case: &Case, options: &Value) -> ResNetConfig {
             other => panic!("{}: stage_with_dcn {other}", case.name),
         },
         ..default
-    }
+    })
 }
 
 fn dcn(case: &Case, options: &Value) -> Option<DcnConfig> {

@@ -3,8 +3,8 @@
 use cubecl::prelude::*;
 use cubecl::std::FastDivmod;
 
-use super::place::{NOT_A_NUMBER, corners, locate, starts, tile};
-use super::{Chunk, Geometry};
+use super::arguments::{Chunk, Geometry};
+use super::location::{NOT_A_NUMBER, corners, locate, starts, tile};
 
 /// Columns of a chunk, `[weight group][position][tap][channel of the group]`.
 #[cube(launch_unchecked, address_type = "dynamic", create_dummy_kernel)]
@@ -24,17 +24,17 @@ pub(crate) fn sample<F: Float, P: Float, N: Size>(
     if tile.start >= chunk.count {
         terminate!();
     }
-    let places = locate::<F, P>(offset, mask, geometry, chunk, &tile, rows);
+    let locations = locate::<F, P>(offset, mask, geometry, chunk, &tile, rows);
     for row in range_stepped(UNIT_POS_Y as usize, rows, CUBE_DIM_Y as usize) {
         let position = tile.start + row;
         if position < chunk.count {
-            let corners = corners::<P>(&places, row, geometry);
+            let corners = corners::<P>(&locations, row, geometry);
             let image = (corners.image - chunk.first_image) * chunk.image_stride;
             let starts = starts::<P>(&corners, image, chunk.pixel_stride);
-            // Nothing, or nothing that is a number.
+            // No corner adds to a location that is no number, so the sum starts with that.
             let mut nothing = P::new(0.0);
-            if places.inside[row] == comptime!(NOT_A_NUMBER) {
-                nothing = places.y[row];
+            if locations.inside[row] == comptime!(NOT_A_NUMBER) {
+                nothing = locations.y[row];
             }
             for lane in range_stepped(UNIT_POS_X as usize, chunk.vectors, CUBE_DIM_X as usize) {
                 let vector = tile.group * chunk.vectors + lane;
@@ -42,6 +42,7 @@ pub(crate) fn sample<F: Float, P: Float, N: Size>(
                 #[unroll]
                 for corner in 0..4usize {
                     let weight = corners.weights[corner];
+                    // Corners outside have weight 0: this is what keeps reads inside the map.
                     if weight != P::new(0.0) {
                         let read = x[starts[corner] + vector * chunk.vector_stride];
                         value += Vector::new(weight) * Vector::cast_from(read);

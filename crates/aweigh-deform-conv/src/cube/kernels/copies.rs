@@ -15,11 +15,14 @@ pub(crate) fn to_rows<F: Float>(
     #[comptime] side: usize,
     #[define(F)] _type: ElemType,
 ) {
+    // Written along its rows, read along its columns: the odd length spreads a column over the banks
+    // of shared memory.
     let mut square = Shared::<[F]>::new_slice(comptime!(side * (side + 1)));
     let channels = map.shape(1);
     let width = map.shape(3);
     let pixels = map.shape(2) * width;
     let across = channels.div_ceil(side);
+    // A cube takes one square; the squares of the same positions follow each other.
     let start = CUBE_POS / across * side;
     let start_channel = CUBE_POS % across * side;
     if start >= count {
@@ -64,7 +67,7 @@ pub(crate) fn convert<A: Float, F: Float, N: Size>(
     }
 }
 
-/// Adds up partial products, `sum[i] += parts[0][i] + parts[1][i] + ..`.
+/// Adds up partial products, `sum[i] += parts[0][i] + parts[1][i] + ..`, always in this order.
 #[cube(launch_unchecked, address_type = "dynamic", create_dummy_kernel)]
 pub(crate) fn add_parts<A: Float, N: Size>(
     parts: &Tensor<Vector<A, N>>,

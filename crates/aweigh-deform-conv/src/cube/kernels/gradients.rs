@@ -3,53 +3,10 @@
 use cubecl::prelude::*;
 use cubecl::std::FastDivmod;
 
-use super::place::{Corners, Tile, corners, index, locate, starts, tile};
-use super::{Chunk, Geometry};
-
-/// How a value is added to memory that other units add to.
-#[cube]
-pub(crate) trait AtomicAdd: Send + Sync + 'static {
-    /// What the accumulator's memory is made of.
-    type Cell<A: Float, N: Size>: CubePrimitive;
-
-    fn add<A: Float, N: Size>(cell: &Atomic<Self::Cell<A, N>>, value: Vector<A, N>);
-}
-
-/// The device's own addition of a number, or of a whole vector.
-pub(crate) struct NativeAdd;
-
-/// A compare-and-swap loop on the bits, for devices without atomic addition of `f32`; N is 1.
-pub(crate) struct ExchangeAdd;
-
-#[cube]
-impl AtomicAdd for NativeAdd {
-    type Cell<A: Float, N: Size> = Vector<A, N>;
-
-    fn add<A: Float, N: Size>(cell: &Atomic<Vector<A, N>>, value: Vector<A, N>) {
-        cell.fetch_add(value);
-    }
-}
-
-#[cube]
-impl AtomicAdd for ExchangeAdd {
-    type Cell<A: Float, N: Size> = u32;
-
-    fn add<A: Float, N: Size>(cell: &Atomic<u32>, value: Vector<A, N>) {
-        let value = f32::cast_from(value.extract(0usize));
-        let mut found = cell.load();
-        loop {
-            let expected = found;
-            let sum = (f32::from_bits(expected) + value).to_bits();
-            found = cell.compare_exchange_weak(expected, sum);
-            if found == expected {
-                break;
-            }
-        }
-    }
-}
-
-/// Memory that values are added to.
-type Sums<Add, A, N> = Tensor<Atomic<<Add as AtomicAdd>::Cell<A, N>>>;
+use super::arguments::{Chunk, Geometry};
+use super::atomic::{AtomicAdd, Sums};
+use super::location::{Corners, Locations, Tile, corners, locate, starts, tile};
+use super::sums::{LaneSums, SumLayout, leave_sums, no_sums, write_gradients};
 
 /// Value of a corner; 0 outside.
 #[cube]
@@ -65,45 +22,62 @@ fn corner_value<F: Float, P: Float, N: Size>(
     value
 }
 
-/// Sum of a vector's components.
-#[cube]
-fn total<P: Float, N: Size>(vector: Vector<P, N>) -> P {
-    let mut sum = P::new(0.0);
-    #[unroll]
-    for component in 0..vector.vector_size() {
-        sum += vector.extract(component);
-    }
-    sum
-}
-
-/// What a lane adds up over its channels of a row: with respect to the vertical and the horizontal
-/// position and to the mask.
+/// A row of a tile at work.
 #[derive(CubeType)]
-struct LaneSums<P: Float, N: Size> {
-    y: Vector<P, N>,
-    x: Vector<P, N>,
-    mask: Vector<P, N>,
+struct Row<P: Float> {
+    corners: Corners<P>,
+    /// Distance of the location from its upper left pixel.
+    y: P,
+    x: P,
+    mask: P,
+    /// Index of each corner's first vector in the input and in the input gradient.
+    reads: Sequence<usize>,
+    writes: Sequence<usize>,
 }
 
-/// Reads the corners of a row at one vector, adds to the sums, and gives the sampled value.
+#[cube]
+fn row_at<P: Float>(
+    locations: &Locations<P>,
+    row: usize,
+    geometry: &Geometry,
+    chunk: &Chunk,
+) -> Row<P> {
+    let corners = corners::<P>(locations, row, geometry);
+    let image = (corners.image - chunk.first_image) * chunk.image_stride;
+    let reads = starts::<P>(&corners, image, chunk.pixel_stride);
+    // The gradient has no gaps: every pixel has the vectors of all offset groups.
+    let vectors = geometry.offset_groups * chunk.vectors;
+    let image = corners.image - chunk.first_gradient_image;
+    let image = image * geometry.height * geometry.width * vectors;
+    let writes = starts::<P>(&corners, image, vectors);
+    Row::<P> {
+        corners,
+        y: locations.y[row],
+        x: locations.x[row],
+        mask: locations.mask[row],
+        reads,
+        writes,
+    }
+}
+
+/// Reads the corners of a row at one vector, adds to the sums, and gives the sampled value without
+/// its modulation.
 #[cube]
 fn differentiate<F: Float, P: Float, N: Size>(
     map: &Tensor<Vector<F, N>>,
-    corners: &Corners<P>,
-    starts: &Sequence<usize>,
+    row: &Row<P>,
     step: usize,
-    y: P,
-    x: P,
     gradient: Vector<P, N>,
     sums: &mut LaneSums<P, N>,
 ) -> Vector<P, N> {
-    let upper_left = corner_value::<F, P, N>(map, starts[0] + step, corners.inside[0]);
-    let upper_right = corner_value::<F, P, N>(map, starts[1] + step, corners.inside[1]);
-    let lower_left = corner_value::<F, P, N>(map, starts[2] + step, corners.inside[2]);
-    let lower_right = corner_value::<F, P, N>(map, starts[3] + step, corners.inside[3]);
+    let inside = &row.corners.inside;
+    let upper_left = corner_value::<F, P, N>(map, row.reads[0] + step, inside[0]);
+    let upper_right = corner_value::<F, P, N>(map, row.reads[1] + step, inside[1]);
+    let lower_left = corner_value::<F, P, N>(map, row.reads[2] + step, inside[2]);
+    let lower_right = corner_value::<F, P, N>(map, row.reads[3] + step, inside[3]);
     let one = P::new(1.0);
-    let (above, before) = (Vector::new(one - y), Vector::new(one - x));
-    let (below, after) = (Vector::new(y), Vector::new(x));
+    let (above, before) = (Vector::new(one - row.y), Vector::new(one - row.x));
+    let (below, after) = (Vector::new(row.y), Vector::new(row.x));
     let upper = upper_left * before + upper_right * after;
     let lower = lower_left * before + lower_right * after;
     let left = upper_left * above + lower_left * below;
@@ -113,6 +87,34 @@ fn differentiate<F: Float, P: Float, N: Size>(
     sums.x += gradient * (right - left);
     sums.mask += gradient * value;
     value
+}
+
+/// Adds a vector's gradient to the corners that it was sampled from, if there is memory for it.
+///
+/// Atomically, because offsets may move any two positions and taps to the same pixel. Where a corner
+/// has weight 0 there is nothing to add, and outside the map no memory to add it to.
+#[cube]
+fn scatter<P: Float, A: Float, N: Size, Add: AtomicAdd>(
+    grad: &ComptimeOption<&mut Sums<Add, A, N>>,
+    row: &Row<P>,
+    vector: usize,
+    gradient: Vector<P, N>,
+) {
+    #[comptime]
+    match grad {
+        ComptimeOption::Some(grad) =>
+        {
+            #[unroll]
+            for corner in 0..4usize {
+                let weight = row.corners.weights[corner];
+                if weight != P::new(0.0) {
+                    let share = Vector::cast_from(gradient * Vector::new(weight));
+                    Add::add::<A, N>(&grad[row.writes[corner] + vector], share);
+                }
+            }
+        }
+        ComptimeOption::None => {}
+    }
 }
 
 /// What the backward pass of a chunk leaves in the columns.
@@ -152,134 +154,82 @@ pub(crate) fn backward<F: Float, P: Float, A: Float, N: Size, Add: AtomicAdd>(
     if tile.start >= chunk.count {
         terminate!();
     }
+    let has_offset = grad_offset.is_some();
+    let has_mask = grad_mask.is_some();
+    let layout = comptime!(SumLayout {
+        has_offset,
+        has_mask,
+        rows,
+        lanes
+    });
+    let mut sums = Shared::<[P]>::new_slice(comptime!(layout.len()));
+    let locations = locate::<F, P>(offset, mask, geometry, chunk, &tile, rows);
+    differentiate_rows::<F, P, A, N, Add>(
+        x,
+        columns,
+        grad_x,
+        &locations,
+        &mut sums,
+        weight_group,
+        weight_vectors,
+        geometry,
+        chunk,
+        &tile,
+        after,
+        layout,
+    );
+    sync_cube();
+    write_gradients::<F, P>(
+        grad_offset,
+        grad_mask,
+        &sums,
+        geometry,
+        chunk,
+        &tile,
+        layout,
+    );
+}
+
+/// A unit's lane of its rows of a tile: all of [`backward`] but what needs other lanes' sums.
+#[cube]
+fn differentiate_rows<F: Float, P: Float, A: Float, N: Size, Add: AtomicAdd>(
+    x: &Tensor<Vector<F, N>>,
+    columns: &mut Tensor<Vector<F, N>>,
+    grad_x: ComptimeOption<&mut Sums<Add, A, N>>,
+    locations: &Locations<P>,
+    sums: &mut Shared<[P]>,
+    weight_group: FastDivmod<usize>,
+    weight_vectors: usize,
+    geometry: &Geometry,
+    chunk: &Chunk,
+    tile: &Tile,
+    #[comptime] after: ColumnsAfter,
+    #[comptime] layout: SumLayout,
+) {
     let samples = comptime!(after == ColumnsAfter::Samples);
-    let along = grad_offset.is_some();
-    let product = grad_mask.is_some();
-    // Lanes' sums, one row per quantity and position; the odd length spreads shared memory's
-    // banks over the units that add them up.
-    let quantities = comptime!(2 * along as usize + product as usize);
-    let pitch = comptime!(lanes + 1);
-    let mut sums = Shared::<[P]>::new_slice(comptime!(quantities.max(1) * rows * pitch));
-
-    let places = locate::<F, P>(offset, mask, geometry, chunk, &tile, rows);
-    for row in range_stepped(UNIT_POS_Y as usize, rows, CUBE_DIM_Y as usize) {
-        let position = tile.start + row;
+    let rows = comptime!(layout.rows);
+    for row_index in range_stepped(UNIT_POS_Y as usize, rows, CUBE_DIM_Y as usize) {
+        let position = tile.start + row_index;
         if position < chunk.count {
-            let corners = corners::<P>(&places, row, geometry);
-            let vectors = geometry.offset_groups * chunk.vectors;
-            let image = (corners.image - chunk.first_image) * chunk.image_stride;
-            let reads = starts::<P>(&corners, image, chunk.pixel_stride);
-            let image = corners.image - chunk.first_gradient_image;
-            let image = image * geometry.height * geometry.width * vectors;
-            let writes = starts::<P>(&corners, image, vectors);
-            let modulation = places.mask[row];
-            let zero = Vector::<P, N>::new(P::new(0.0));
-            let mut lane_sums = LaneSums::<P, N> {
-                y: zero,
-                x: zero,
-                mask: zero,
-            };
-
+            let row = row_at::<P>(locations, row_index, geometry, chunk);
+            let mut lane_sums = no_sums::<P, N>();
             for lane in range_stepped(UNIT_POS_X as usize, chunk.vectors, CUBE_DIM_X as usize) {
                 let vector = tile.group * chunk.vectors + lane;
                 let (group, within) = weight_group.div_mod(vector);
                 let at = (group * chunk.count + position) * geometry.taps + tile.tap;
                 let at = at * weight_vectors + within;
                 let gradient = Vector::<P, N>::cast_from(columns[at]);
-                if comptime!(samples || along || product) {
-                    let value = differentiate::<F, P, N>(
-                        x,
-                        &corners,
-                        &reads,
-                        vector * chunk.vector_stride,
-                        places.y[row],
-                        places.x[row],
-                        gradient,
-                        &mut lane_sums,
-                    );
+                if comptime!(samples || layout.quantities() > 0) {
+                    let step = vector * chunk.vector_stride;
+                    let value = differentiate::<F, P, N>(x, &row, step, gradient, &mut lane_sums);
                     if comptime!(samples) {
-                        columns[at] = Vector::cast_from(value * Vector::new(modulation));
+                        // This unit alone reads and writes the element.
+                        columns[at] = Vector::cast_from(value * Vector::new(row.mask));
                     }
                 }
-                #[comptime]
-                match &grad_x {
-                    ComptimeOption::Some(grad) =>
-                    {
-                        #[unroll]
-                        for corner in 0..4usize {
-                            let weight = corners.weights[corner];
-                            if weight != P::new(0.0) {
-                                let share = Vector::cast_from(gradient * Vector::new(weight));
-                                Add::add::<A, N>(&grad[writes[corner] + vector], share);
-                            }
-                        }
-                    }
-                    ComptimeOption::None => {}
-                }
+                scatter::<P, A, N, Add>(&grad_x, &row, vector, gradient);
             }
-
-            let at = row * pitch + UNIT_POS_X as usize;
-            if comptime!(along) {
-                sums[at] = modulation * total::<P, N>(lane_sums.y);
-                sums[rows * pitch + at] = modulation * total::<P, N>(lane_sums.x);
-            }
-            if comptime!(product) {
-                let first = comptime!((quantities - 1) * rows * pitch);
-                sums[first + at] = total::<P, N>(lane_sums.mask);
-            }
-        }
-    }
-
-    sync_cube();
-    #[comptime]
-    match grad_offset {
-        ComptimeOption::Some(grad) => {
-            write_sums::<F, P>(
-                grad, &sums, geometry, chunk, &tile, rows, lanes, 0usize, 2usize,
-            );
-        }
-        ComptimeOption::None => {}
-    }
-    #[comptime]
-    match grad_mask {
-        ComptimeOption::Some(grad) => {
-            let first = comptime!(quantities - 1);
-            write_sums::<F, P>(
-                grad, &sums, geometry, chunk, &tile, rows, lanes, first, 1usize,
-            );
-        }
-        ComptimeOption::None => {}
-    }
-}
-
-/// Adds up the lanes' sums of some quantities and writes them to as many channels per tap.
-#[cube]
-fn write_sums<F: Float, P: Float>(
-    grad: &mut Tensor<F>,
-    sums: &Shared<[P]>,
-    geometry: &Geometry,
-    chunk: &Chunk,
-    tile: &Tile,
-    #[comptime] rows: usize,
-    #[comptime] lanes: usize,
-    #[comptime] first: usize,
-    #[comptime] channels: usize,
-) {
-    let tap = (tile.group * geometry.taps + tile.tap) * channels;
-    for sum in range_stepped(
-        UNIT_POS as usize,
-        comptime!(channels * rows),
-        CUBE_DIM as usize,
-    ) {
-        let row = sum % rows;
-        if tile.start + row < chunk.count {
-            let mut value = P::new(0.0);
-            for lane in 0..lanes {
-                value += sums[(first * rows + sum) * comptime!(lanes + 1) + lane];
-            }
-            let position = chunk.first + tile.start + row;
-            let at = index::<F>(&*grad, position, tap + sum / rows, geometry);
-            grad[at] = F::cast_from(value);
+            leave_sums::<P, N>(sums, &lane_sums, row.mask, row_index, layout);
         }
     }
 }

@@ -1,63 +1,31 @@
 //! Kernels. This module uses CubeCL alone, so that it can be compiled without Burn.
 //!
-//! A *place* is where one (position, tap, offset group) samples the map: four pixels and how they
-//! are mixed. A cube takes a tile of neighbouring positions at one tap of one offset group. Each
-//! of its units finds places, one per row of the tile, so that neighbouring units read
-//! neighbouring offsets, and leaves them in shared memory. After the barrier the cube is a grid:
-//! `CUBE_DIM_X` lanes walk the channels of a row, `CUBE_DIM_Y` rows are under way at a time. So a
-//! place is computed once however many channels use it, and neighbouring lanes read and write
-//! neighbouring channels.
+//! A *sampling location* is where one (position, tap, offset group) samples the map: four pixels
+//! and how they are mixed. A cube takes a tile of neighbouring positions at one tap of one offset
+//! group. Each of its units finds locations, one per row of the tile, so that neighbouring units
+//! read neighbouring offsets, and leaves them in shared memory. After the barrier the cube is a
+//! grid: `CUBE_DIM_X` lanes walk the channels of a row, `CUBE_DIM_Y` rows are under way at a time.
+//! So a location is computed once however many channels use it, and neighbouring lanes read and
+//! write neighbouring channels.
+//!
+//! Every unit of a cube must reach every barrier. A cube beyond the chunk ends as a whole, before
+//! the first one; rows beyond the chunk are passed over instead.
 //!
 //! Lengths and strides over channels count vectors of `N` channels. `F` is the tensors' type, `P`
 //! that of positions and sums, `A` that of the accumulated input gradient.
 
+mod arguments;
+mod atomic;
 mod columns;
 mod copies;
 mod gradients;
-mod place;
+mod location;
 mod product;
+mod sums;
 
-use cubecl::prelude::*;
-
+pub(crate) use arguments::*;
+pub(crate) use atomic::*;
 pub(crate) use columns::*;
 pub(crate) use copies::*;
 pub(crate) use gradients::*;
 pub(crate) use product::*;
-
-/// Sizes and options of a call.
-#[derive(CubeType, CubeLaunch)]
-pub(crate) struct Geometry {
-    /// Size of the input map.
-    pub(crate) height: usize,
-    pub(crate) width: usize,
-    /// Positions of one output map and of one of its rows.
-    pub(crate) positions: usize,
-    pub(crate) out_width: usize,
-    /// Taps of the kernel and of one of its rows.
-    pub(crate) taps: usize,
-    pub(crate) kernel_width: usize,
-    pub(crate) stride_y: usize,
-    pub(crate) stride_x: usize,
-    pub(crate) dilation_y: usize,
-    pub(crate) dilation_x: usize,
-    pub(crate) padding_y: i32,
-    pub(crate) padding_x: i32,
-    pub(crate) offset_groups: usize,
-}
-
-/// Positions of a launch and how its tensors lie in memory.
-#[derive(CubeType, CubeLaunch)]
-pub(crate) struct Chunk {
-    /// First position, counted over all images, and how many there are.
-    pub(crate) first: usize,
-    pub(crate) count: usize,
-    /// Image whose pixels the input's memory starts with, and the input gradient's.
-    pub(crate) first_image: usize,
-    pub(crate) first_gradient_image: usize,
-    /// Strides of the input.
-    pub(crate) image_stride: usize,
-    pub(crate) pixel_stride: usize,
-    pub(crate) vector_stride: usize,
-    /// Vectors of an offset group.
-    pub(crate) vectors: usize,
-}

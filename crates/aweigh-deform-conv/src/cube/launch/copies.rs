@@ -6,30 +6,29 @@ use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::{calculate_cube_count_elemwise, prelude::CubeDim};
 
-use super::{address_type, cube_count, element};
+use super::arguments::{address_type, cube_count, element};
+use crate::cube::call::Call;
 use crate::cube::kernels;
-use crate::cube::layout::Call;
-use crate::cube::plan::gcd;
+use crate::cube::layout::gcd;
 
 /// Side of the square that rows are made through.
 const SIDE: usize = 32;
 
 /// Some positions of a map as rows of `group_channels` channels, one group after another.
 pub(in crate::cube) fn to_rows(
-    call: &Call,
     map: &CubeTensor,
     rows: &CubeTensor,
     positions: Range<usize>,
     group_channels: usize,
 ) {
-    let dim = CubeDim::new(&call.client, SIDE * SIDE);
+    let dim = CubeDim::new(&map.client, SIDE * SIDE);
     let across = map.meta.shape()[1].div_ceil(SIDE);
     let cubes = positions.len().div_ceil(SIDE) * across;
     // SAFETY: `positions` are positions of the map, and `rows` holds all their channels.
     unsafe {
         kernels::to_rows::launch_unchecked(
-            &call.client,
-            cube_count(call, cubes, dim),
+            &map.client,
+            cube_count(&map.client, cubes, dim),
             dim,
             address_type([map, rows]),
             map.clone().into_tensor_arg(),
