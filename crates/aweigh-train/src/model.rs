@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use aweigh_backbone::weights::{self, ClassLayer};
+use aweigh_backbone::weights::{ClassLayer, StateDict};
 use aweigh_data::{CocoDataset, DataError, Purpose};
 use aweigh_detectors::{Detector, DetectorConfig, DetectorConfigError};
 use burn::module::{Module, ModuleVisitor, Param};
@@ -68,7 +68,7 @@ fn load_for_classes(
     path: &Path,
     classes: &[Class],
 ) -> Result<Detector, TrainError> {
-    let mut weights = weights::Checkpoint::open(&model_file(path)?)?;
+    let mut weights = StateDict::open(&model_file(path)?)?;
     let layers = detector.class_layers();
     let renewed = weights.renew_classes(&detector, &layers);
     let detector = weights.load_into(detector)?;
@@ -116,7 +116,7 @@ fn warn_of_other_names(weights: &Path, classes: &[Class]) {
 ///
 /// When the file cannot be read or belongs to another model.
 pub fn load(detector: Detector, path: &Path) -> Result<Detector, TrainError> {
-    Ok(weights::Checkpoint::open(&model_file(path)?)?.load_into(detector)?)
+    Ok(StateDict::open(&model_file(path)?)?.load_into(detector)?)
 }
 
 /// The file of weights, which may be given as the folder of a checkpoint.

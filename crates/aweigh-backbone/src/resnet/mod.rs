@@ -11,7 +11,7 @@ use burn::module::Module;
 use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor, module::max_pool2d};
 
-use crate::weights::{Checkpoint, WeightsError};
+use crate::weights::{StateDict, WeightsError};
 use crate::{Convolution, Norm, conv_norm, relu};
 use block::{Block, Start};
 
@@ -108,7 +108,7 @@ impl ResNet {
     ///
     /// When the file cannot be read, or its tensors are not exactly those of this network.
     pub fn load_weights(self, path: &Path) -> Result<Self, WeightsError> {
-        let file = Checkpoint::open(path)?.backbone();
+        let file = StateDict::open(path)?.backbone();
         file.or_fresh_offsets(&self).load_into(self)
     }
 }

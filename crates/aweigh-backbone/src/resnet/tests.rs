@@ -233,7 +233,7 @@ fn image_gradient(config: &ResNetConfig, device: &Device) -> Vec<f32> {
         let data = TensorData::new(values.collect(), t.shape);
         (t.name, data)
     });
-    let checkpoint = Checkpoint::from_tensors(Path::new("formula"), tensors.collect());
+    let checkpoint = StateDict::from_tensors(Path::new("formula"), tensors.collect());
     let net = checkpoint
         .load_into(fresh)
         .expect("the network's own tensors");
