@@ -8,16 +8,15 @@ use std::time::Instant;
 use aweigh_data::{HostBatch, HostTruth, ImageMeta};
 use aweigh_detectors::Detector;
 use burn::module::Module;
-use burn::optim::GradientsParams;
 use burn::tensor::Device;
 use serde::{Serialize, Serializer};
 
 use crate::TrainError;
-use crate::batch::{Batch, image_frames, upload_images};
-use crate::clip::clip_gradients;
+use crate::batch::{image_frames, upload_images};
 use crate::config::Experiment;
 use crate::model::fresh;
 use crate::optimizer::Optimizer;
+use crate::step::{StepContext, train_step};
 
 /// Classes of a model whose configuration does not say how many: COCO's.
 const DEFAULT_CLASSES: usize = 80;
@@ -150,24 +149,13 @@ fn train(
     for _ in 0..options.warmup + options.repeats {
         let host = made_up(options);
         let mut step = times.step(device);
-        let batch = Batch::upload(host, device);
-        step.phase("upload");
-        let features = model.features(batch.images);
-        step.phase("backbone");
-        let predictions = model.predict(features);
-        step.phase("head");
-        let targets = model.assign(&predictions, &batch.truth);
-        step.phase("assign");
-        let losses = model.compare(predictions, targets);
-        step.phase("loss");
-        let mut gradients = GradientsParams::from_grads(losses.total.backward(), &model);
-        step.phase("backward");
-        if let Some(max_norm) = experiment.train.clip_norm {
-            gradients = clip_gradients(&model, gradients, max_norm, device).0;
-            step.phase("clip");
-        }
-        model = optimizer.step(experiment.train.lr, model, gradients);
-        step.phase("optimizer");
+        let context = StepContext {
+            device,
+            optimizer: &mut optimizer,
+            lr: experiment.train.lr,
+            clip_norm: experiment.train.clip_norm,
+        };
+        model = train_step(context, model, host, |phase| step.end(phase)).model;
     }
     Ok(())
 }
@@ -184,13 +172,13 @@ fn infer(
         let frames = image_frames(&host);
         let mut step = times.step(device);
         let images = upload_images(host.images, host.shape, &device.clone().inner());
-        step.phase("upload");
+        step.end("upload");
         let features = model.features(images);
-        step.phase("backbone");
+        step.end("backbone");
         let predictions = model.predict(features);
-        step.phase("head");
+        step.end("head");
         model.decode(&predictions, &frames);
-        step.phase("postprocess");
+        step.end("postprocess");
     }
     Ok(())
 }
@@ -285,7 +273,7 @@ impl Times {
 
 impl Step<'_> {
     /// Ends a phase, with all work of it.
-    fn phase(&mut self, name: &'static str) {
+    fn end(&mut self, name: &'static str) {
         if let Err(error) = self.device.sync() {
             tracing::warn!("{name}: {error:?}");
         }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::data_record::DataRecord;
-use crate::files::{self, replace_file, sync_dir};
+use crate::files::{self, beside, replace_file, sync_dir, sync_parent};
 use crate::parameters::{Tensors, from_safetensors, to_safetensors};
 use crate::window::WindowState;
 
@@ -288,7 +288,7 @@ pub(crate) fn save(
     contents: &Contents<'_>,
     storage: &dyn Storage,
 ) -> Result<(), CheckpointError> {
-    let temporary = temporary(dir);
+    let temporary = beside(dir, "tmp");
     let written = write_all(&temporary, contents, storage);
     let moved = written.and_then(|()| replace(dir, previous, &temporary));
     moved.map_err(|reason| {
@@ -301,11 +301,6 @@ pub(crate) fn save(
         let path = dir.into();
         CheckpointError::Write { path, reason, kept }
     })
-}
-
-fn temporary(dir: &Path) -> PathBuf {
-    let name = dir.file_name().unwrap_or_default().to_string_lossy();
-    dir.with_file_name(format!(".{name}.tmp"))
 }
 
 fn write_all(dir: &Path, contents: &Contents<'_>, storage: &dyn Storage) -> io::Result<()> {
@@ -339,9 +334,7 @@ fn replace(dir: &Path, previous: Option<&Path>, temporary: &Path) -> io::Result<
         }
         return Err(error);
     }
-    if let Some(parent) = dir.parent() {
-        sync_dir(parent)?;
-    }
+    sync_parent(dir)?;
     if previous.is_none() && aside.exists() {
         fs::remove_dir_all(&aside)?;
     }
@@ -350,8 +343,7 @@ fn replace(dir: &Path, previous: Option<&Path>, temporary: &Path) -> io::Result<
 
 /// Where the checkpoint of `dir` lies while the next one is put into its place.
 pub(crate) fn backup(dir: &Path) -> PathBuf {
-    let name = dir.file_name().unwrap_or_default().to_string_lossy();
-    dir.with_file_name(format!(".{name}.previous"))
+    beside(dir, "previous")
 }
 
 /// Puts a checkpoint back to `dir`, from where a killed run had moved it to make room for the next.

@@ -19,7 +19,7 @@ use crate::config::{ConfigError, Experiment};
 use crate::files::replace_file;
 
 pub use lock::RunLock;
-pub use metrics::MetricsLine;
+pub(crate) use metrics::MetricsLine;
 
 /// Why a run folder cannot be used.
 #[derive(Debug, Error)]

@@ -96,7 +96,7 @@ fn leftovers_of_a_killed_run_are_dealt_with() {
     let dir = folder.path().join("best");
     write(&dir, 1.0, &Disk).unwrap();
     fs::rename(&dir, backup(&dir)).unwrap();
-    fs::create_dir(temporary(&dir)).unwrap();
+    fs::create_dir(beside(&dir, "tmp")).unwrap();
     recover(&Checkpoint::open(&backup(&dir)).unwrap(), &dir);
     recover(&Checkpoint::open(&dir).unwrap(), &dir);
     assert_eq!(

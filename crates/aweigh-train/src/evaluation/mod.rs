@@ -9,13 +9,13 @@ mod render;
 mod results;
 mod summary;
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::Path;
 
 use hotcoco::{Annotation, COCOeval, IouType};
 use serde::{Deserialize, Serialize};
 
+use crate::files::replace_file_with;
 use annotations::Shift;
 
 pub use annotations::Annotations;
@@ -191,23 +191,14 @@ fn to_hotcoco(results: &[CocoResult], shift: Shift) -> Vec<Annotation> {
 
 /// Writes JSON such that the file exists under its name only when complete.
 fn write_json<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<(), EvalError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-    let write = || {
-        let mut writer = BufWriter::new(File::create(&temporary)?);
-        serde_json::to_writer(&mut writer, value)?;
-        writer.write_all(b"\n")?;
-        writer.into_inner()?.sync_all()?;
-        std::fs::rename(&temporary, path)
-    };
-    write().map_err(|error| {
-        // The write failed already; a leftover that cannot be removed adds nothing to it.
-        let _ = std::fs::remove_file(&temporary);
-        EvalError::Io {
-            action: "write",
-            path: path.into(),
-            error,
-        }
+    let written = replace_file_with(path, |file| {
+        serde_json::to_writer(&mut *file, value)?;
+        file.write_all(b"\n")
+    });
+    written.map_err(|error| EvalError::Io {
+        action: "write",
+        path: path.into(),
+        error,
     })
 }
 

@@ -10,6 +10,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::{Clock, Trainer};
 use crate::TrainError;
+use crate::batches::{Batches, Position};
 use crate::checkpoint::RunState;
 use crate::config::{Experiment, Span};
 use crate::data_record::{AnnotationsRecord, DataRecord};
@@ -19,7 +20,7 @@ use crate::look;
 use crate::model::{classes, fresh, load_pretrained, num_classes};
 use crate::optimizer::Optimizer;
 use crate::pictures;
-use crate::run_folder::RunFolder;
+use crate::run_folder::{RunFolder, RunLock};
 use crate::schedule::{RunLength, Schedule};
 use crate::window::Window;
 
@@ -38,18 +39,36 @@ impl Trainer {
         let dataset = open_train_set(&mut experiment)?;
         let loader = open_loader(&mut experiment, dataset)?;
         let state = RunState::new(classes(loader.dataset()));
-        let mut trainer = Self::assemble(experiment, folder, loader, state, device)?;
-        let fresh = trainer.take_model();
-        let (train, classes) = (&trainer.experiment.train, &trainer.state.classes);
-        trainer.model = Some(load_pretrained(fresh, train, classes)?);
-        learnable::warn(&trainer.experiment, trainer.loader.dataset())?;
-        trainer.lock = Some(trainer.folder.create(&trainer.experiment)?);
-        Ok(trainer)
+        let mut setup = Setup::open(experiment, loader, state, device)?;
+        let (train, classes) = (&setup.experiment.train, &setup.state.classes);
+        setup.model = load_pretrained(setup.model, train, classes)?;
+        learnable::warn(&setup.experiment, setup.loader.dataset())?;
+        let lock = folder.create(&setup.experiment)?;
+        Ok(setup.into_trainer(folder, lock))
     }
+}
 
-    pub(super) fn assemble(
+/// A run that is checked, but for its weights, and has no folder yet.
+pub(super) struct Setup {
+    pub(super) experiment: Experiment,
+    pub(super) state: RunState,
+    /// With random weights, on an autodiff device.
+    pub(super) model: Detector,
+    pub(super) optimizer: Optimizer,
+    /// Without autodiff.
+    device: Device,
+    loader: Loader,
+    validation: Option<Validation>,
+}
+
+impl Setup {
+    /// Opens the validation set, looks at the pictures of both sets, and makes the model.
+    ///
+    /// # Errors
+    ///
+    /// When data cannot be used or the model cannot be built.
+    pub(super) fn open(
         experiment: Experiment,
-        folder: RunFolder,
         loader: Loader,
         mut state: RunState,
         device: &Device,
@@ -60,35 +79,48 @@ impl Trainer {
         let validation = validation.map(|_| Validation::open(&experiment, &state.classes));
         let validation = look::both(loader.dataset(), validation, data.on_bad_image)?;
         pictures::look(&experiment, &loader, validation.as_ref())?;
-        let train = &experiment.train;
         let model = fresh(
             &experiment.detector,
             experiment.seed,
             &device.clone().autodiff(),
         )?;
         warn_of_frozen_random_weights(&experiment);
-        let length = length(&experiment, loader.batches_per_epoch());
         state.data = Some(data_record(&loader, validation.as_ref()));
         Ok(Self {
-            schedule: Schedule::new(&train.schedule, train.lr, length),
-            optimizer: Optimizer::new(&train.optimizer),
-            window: Window::restore(&state.window, &device),
-            model: Some(model),
-            clock: Clock::start(),
-            saved: state.iteration,
+            optimizer: Optimizer::new(&experiment.train.optimizer),
             experiment,
-            folder,
-            lock: None,
+            state,
+            model,
             device,
             loader,
             validation,
-            length,
-            state,
         })
     }
 
-    pub(super) fn take_model(&mut self) -> Detector {
-        self.model.take().expect("the model is there between steps")
+    /// The trainer of the run, which writes to `folder`.
+    pub(super) fn into_trainer(self, folder: RunFolder, lock: RunLock) -> Trainer {
+        let train = &self.experiment.train;
+        let length = length(&self.experiment, self.loader.batches_per_epoch());
+        let position = Position {
+            epoch: self.state.epoch,
+            batch: self.state.batch,
+        };
+        Trainer {
+            schedule: Schedule::new(&train.schedule, train.lr, length),
+            window: Window::restore(&self.state.window, &self.device),
+            batches: Batches::new(self.loader, position),
+            clock: Clock::start(),
+            saved: self.state.iteration,
+            experiment: self.experiment,
+            folder,
+            lock,
+            device: self.device,
+            validation: self.validation,
+            model: self.model,
+            optimizer: self.optimizer,
+            length,
+            state: self.state,
+        }
     }
 }
 

@@ -23,10 +23,9 @@ fn refuse(error: TrainError, parts: &[&str]) {
 }
 
 fn run(experiment: Experiment) -> Result<(), TrainError> {
-    let mut trainer = Trainer::new(experiment, &device())?;
-    trainer
-        .run(&mut Silent, &AtomicBool::new(false))
-        .map(|_| ())
+    let trainer = Trainer::new(experiment, &device())?;
+    let ended = trainer.run(&mut Silent, &AtomicBool::new(false));
+    ended.outcome.map(|_| ())
 }
 
 fn resume(place: &Place, run: &str) -> Result<Trainer, TrainError> {
