@@ -12,8 +12,8 @@ use burn::tensor::Device;
 use crate::TrainError;
 use crate::batch::{image_frames, upload_images};
 use crate::checkpoint::Class;
-use crate::config::{Experiment, SplitConfig};
-use crate::evaluation::{Annotations, CocoResult, EvalOptions, Evaluation};
+use crate::config::Experiment;
+use crate::evaluation::{CocoResult, EvalOptions, EvalTruth, Evaluation};
 use crate::look;
 use crate::model::match_classes;
 use crate::progress::Progress;
@@ -22,7 +22,7 @@ use crate::progress::Progress;
 #[derive(Debug)]
 pub struct Validation {
     loader: Loader,
-    annotations: Annotations,
+    truth: EvalTruth,
     options: EvalOptions,
 }
 
@@ -43,38 +43,36 @@ impl Validation {
     /// When the configuration names none, it cannot be read, or its categories are others.
     pub fn open(experiment: &Experiment, classes: &[Class]) -> Result<Self, TrainError> {
         let split = experiment.data.val.as_ref();
-        Self::open_split(
-            experiment,
-            split.ok_or(TrainError::NoValidationSet)?,
-            classes,
-        )
+        let annotations = &split.ok_or(TrainError::NoValidationSet)?.annotations;
+        Self::from_file(&AnnotationFile::read(annotations)?, experiment, classes)
     }
 
-    /// Opens any split with the options of an experiment.
+    /// As [`open`](Self::open), with the annotation file read already.
     ///
     /// # Errors
     ///
-    /// When it cannot be read, files of images are missing, or its categories are not `classes`.
-    pub fn open_split(
+    /// When the configuration names no validation set, files of images are missing, or its
+    /// categories are not `classes`.
+    pub(crate) fn from_file(
+        file: &AnnotationFile,
         experiment: &Experiment,
-        split: &SplitConfig,
         classes: &[Class],
     ) -> Result<Self, TrainError> {
         let data = &experiment.data;
+        let split = data.val.as_ref().ok_or(TrainError::NoValidationSet)?;
         let config = data.dataset(split);
-        let file = AnnotationFile::read(&config.annotations)?;
-        let mut dataset = CocoDataset::from_file(&file, &config, Purpose::Evaluate)?;
+        let mut dataset = CocoDataset::from_file(file, &config, Purpose::Evaluate)?;
         match_classes(&mut dataset, classes, "the model")?;
         look::files(&dataset, data.on_bad_image)?;
         look::limits(experiment)?;
         let options = EvalOptions::up_to(experiment.eval.max_dets);
-        let annotations = Annotations::from_file(&file);
-        annotations.warn_of_crowded(&options);
+        let truth = EvalTruth::from_file(file);
+        truth.warn_of_crowded(&options);
         let config: LoaderConfig = data.loader(experiment.eval.batch_size, 0);
         let loader = Loader::eval(Arc::new(dataset), data.transform.clone(), config)?;
         Ok(Self {
             loader,
-            annotations,
+            truth,
             options,
         })
     }
@@ -138,7 +136,7 @@ impl Validation {
             }
             progress.on_eval_step(done);
         }
-        let evaluation = self.annotations.evaluate(&results, &self.options)?;
+        let evaluation = self.truth.evaluate(&results, &self.options)?;
         Ok(Some(Scored {
             results,
             evaluation,

@@ -37,6 +37,12 @@ pub(crate) fn replace_file_with(
     sync_parent(path)
 }
 
+/// Whether two paths lead to the same file, which exists.
+pub(crate) fn same_file(a: &Path, b: &Path) -> bool {
+    let paths = [a, b].map(|path| path.canonicalize().ok());
+    paths[0].is_some() && paths[0] == paths[1]
+}
+
 /// A hidden name in the same folder: `.NAME.SUFFIX`.
 pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();

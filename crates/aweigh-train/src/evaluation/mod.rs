@@ -3,11 +3,11 @@
 //! Matching, accumulation and the headline figures are hotcoco's; this module reads and checks the
 //! files, applies pycocotools' rules for unusual parameters, and renders the result.
 
-mod annotations;
 mod error;
 mod render;
 mod results;
 mod summary;
+mod truth;
 
 use std::io::Write;
 use std::path::Path;
@@ -16,13 +16,13 @@ use hotcoco::{Annotation, COCOeval, IouType};
 use serde::{Deserialize, Serialize};
 
 use crate::files::replace_file_with;
-use annotations::Shift;
+use truth::Shift;
 
-pub use annotations::Annotations;
 pub use error::EvalError;
 pub use hotcoco::AccumulatedEval;
 pub use results::{CocoResult, ResultsSource, load_results, save_results};
 pub use summary::{ClassRow, Evaluation, Stats};
+pub use truth::EvalTruth;
 
 /// Detections per image and category that pycocotools' first figure is always computed at.
 const HEADLINE_DETECTIONS: usize = 100;
@@ -111,19 +111,19 @@ impl EvalOptions {
 ///
 /// # Errors
 ///
-/// Unreadable or inconsistent annotations, results or options: see [`Annotations::open`],
+/// Unreadable or inconsistent annotations, results or options: see [`EvalTruth::open`],
 /// [`load_results`] and [`EvalOptions`].
 pub fn evaluate<'a>(
     truth: &Path,
     results: impl Into<ResultsSource<'a>>,
     options: &EvalOptions,
 ) -> Result<Evaluation, EvalError> {
-    let truth = Annotations::open(truth)?;
+    let truth = EvalTruth::open(truth)?;
     truth.warn_of_crowded(options);
     truth.evaluate(results, options)
 }
 
-impl Annotations {
+impl EvalTruth {
     /// Evaluates detections against these annotations: [`evaluate`] without reading the
     /// annotation file again.
     ///
@@ -207,7 +207,7 @@ mod fixture {
     use super::*;
 
     /// Two images, two categories, one box of 40 x 40 in image 10 for category 3.
-    pub(super) fn annotations(dir: &Path) -> Annotations {
+    pub(super) fn annotations(dir: &Path) -> EvalTruth {
         let path = dir.join("truth.json");
         let text = r#"{
             "images": [{"id": 20}, {"id": 10}],
@@ -217,7 +217,7 @@ mod fixture {
             ]
         }"#;
         std::fs::write(&path, text).unwrap();
-        Annotations::open(&path).unwrap()
+        EvalTruth::open(&path).unwrap()
     }
 
     /// A detection that covers that box exactly, with the given score.

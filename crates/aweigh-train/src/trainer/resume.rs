@@ -6,7 +6,7 @@ use burn::tensor::Device;
 
 use super::Trainer;
 use super::changes::{Plan, schedule_change};
-use super::setup::{self, Setup};
+use super::setup::{Setup, TrainSet};
 use crate::TrainError;
 use crate::checkpoint::{Checkpoint, RunState};
 use crate::config::Experiment;
@@ -44,10 +44,9 @@ impl Trainer {
         let lock = folder.lock()?;
         let before = Before::read(&folder)?;
         let mut experiment = experiment;
-        let mut dataset = setup::open_train_set(&mut experiment)?;
-        check_same_classes(&mut dataset, &before.state)?;
-        let loader = setup::open_loader(&mut experiment, dataset)?;
-        let mut setup = Setup::open(experiment, loader, before.state.clone(), device)?;
+        let mut train = TrainSet::open(&mut experiment)?;
+        check_same_classes(&mut train.dataset, &before.state)?;
+        let mut setup = Setup::open(experiment, train, before.state.clone(), device)?;
         let loaded = load_checkpoint(setup.model, &mut setup.optimizer, &before.checkpoint);
         setup.model = loaded.map_err(|reason| before.unfit(&setup.experiment, &folder, reason))?;
         let trainer = setup.into_trainer(folder, lock);

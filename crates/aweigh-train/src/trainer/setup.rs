@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use aweigh_data::annotations::AnnotationFile;
 use aweigh_data::{CocoDataset, Loader, Purpose, synth};
 use aweigh_detectors::Detector;
 use burn::module::{Module, ModuleVisitor, Param};
@@ -15,6 +16,7 @@ use crate::checkpoint::RunState;
 use crate::config::{Experiment, Span};
 use crate::data_record::{AnnotationsRecord, DataRecord};
 use crate::evaluate::Validation;
+use crate::files::same_file;
 use crate::learnable;
 use crate::look;
 use crate::model::{classes, fresh, load_pretrained, num_classes};
@@ -36,15 +38,42 @@ impl Trainer {
     pub fn new(experiment: Experiment, device: &Device) -> Result<Self, TrainError> {
         let mut experiment = experiment;
         let folder = RunFolder::vacant(experiment.run_dir())?;
-        let dataset = open_train_set(&mut experiment)?;
-        let loader = open_loader(&mut experiment, dataset)?;
-        let state = RunState::new(classes(loader.dataset()));
-        let mut setup = Setup::open(experiment, loader, state, device)?;
+        let train = TrainSet::open(&mut experiment)?;
+        let state = RunState::new(classes(&train.dataset));
+        let mut setup = Setup::open(experiment, train, state, device)?;
         let (train, classes) = (&setup.experiment.train, &setup.state.classes);
         setup.model = load_pretrained(setup.model, train, classes)?;
         learnable::warn(&setup.experiment, setup.loader.dataset())?;
         let lock = folder.create(&setup.experiment)?;
         Ok(setup.into_trainer(folder, lock))
+    }
+}
+
+/// The training set of a run.
+pub(super) struct TrainSet {
+    pub(super) dataset: CocoDataset,
+    /// Its annotation file, if the validation set has the same one.
+    shared: Option<AnnotationFile>,
+}
+
+impl TrainSet {
+    /// Makes the synthetic dataset if it is asked for and absent, and opens the training set.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be used.
+    pub(super) fn open(experiment: &mut Experiment) -> Result<Self, TrainError> {
+        make_synthetic(experiment)?;
+        let config = experiment.data.train_set();
+        let file = AnnotationFile::read(&config.annotations)?;
+        let mut dataset = CocoDataset::from_file(&file, &config, Purpose::Train)?;
+        pictures::settle_range(&mut experiment.data, &mut dataset)?;
+        let val = experiment.data.val.as_ref();
+        let shared = val.is_some_and(|val| same_file(&val.annotations, &config.annotations));
+        Ok(Self {
+            dataset,
+            shared: shared.then_some(file),
+        })
     }
 }
 
@@ -62,21 +91,26 @@ pub(super) struct Setup {
 }
 
 impl Setup {
-    /// Opens the validation set, looks at the pictures of both sets, and makes the model.
+    /// Opens the validation set, looks at the pictures of both sets, and makes the model for the
+    /// classes of the training set.
     ///
     /// # Errors
     ///
     /// When data cannot be used or the model cannot be built.
     pub(super) fn open(
-        experiment: Experiment,
-        loader: Loader,
+        mut experiment: Experiment,
+        train: TrainSet,
         mut state: RunState,
         device: &Device,
     ) -> Result<Self, TrainError> {
+        let TrainSet { dataset, shared } = train;
+        let loader = open_loader(&mut experiment, dataset)?;
         let device = device.clone().inner();
         let data = &experiment.data;
-        let validation = data.val.as_ref();
-        let validation = validation.map(|_| Validation::open(&experiment, &state.classes));
+        let validation = data.val.as_ref().map(|_| match &shared {
+            Some(file) => Validation::from_file(file, &experiment, &state.classes),
+            None => Validation::open(&experiment, &state.classes),
+        });
         let validation = look::both(loader.dataset(), validation, data.on_bad_image)?;
         pictures::look(&experiment, &loader, validation.as_ref())?;
         let model = fresh(
@@ -124,19 +158,8 @@ impl Setup {
     }
 }
 
-/// Makes the synthetic dataset if it is wanted and absent, and opens the training set.
-pub(super) fn open_train_set(experiment: &mut Experiment) -> Result<CocoDataset, TrainError> {
-    make_synthetic(experiment)?;
-    let mut dataset = CocoDataset::open(&experiment.data.train_set(), Purpose::Train)?;
-    pictures::settle_range(&mut experiment.data, &mut dataset)?;
-    Ok(dataset)
-}
-
 /// Settles the number of classes and gives the batches of the training set.
-pub(super) fn open_loader(
-    experiment: &mut Experiment,
-    dataset: CocoDataset,
-) -> Result<Loader, TrainError> {
+fn open_loader(experiment: &mut Experiment, dataset: CocoDataset) -> Result<Loader, TrainError> {
     let classes = num_classes(&experiment.detector, &dataset)?;
     experiment.detector.num_classes = Some(classes);
     let data = &experiment.data;
