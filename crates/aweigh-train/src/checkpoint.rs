@@ -172,10 +172,10 @@ impl Checkpoint {
     ///
     /// When there is none.
     pub fn open(dir: &Path) -> Result<Self, CheckpointError> {
-        match dir.join(MODEL_FILE).is_file() {
-            true => Ok(Self { dir: dir.into() }),
-            false => Err(CheckpointError::Missing { path: dir.into() }),
+        if !dir.join(MODEL_FILE).is_file() {
+            return Err(CheckpointError::Missing { path: dir.into() });
         }
+        Ok(Self { dir: dir.into() })
     }
 
     /// Its folder.
@@ -294,9 +294,10 @@ pub(crate) fn save(
     moved.map_err(|reason| {
         // The write has failed already; a rest that cannot be removed adds nothing to that.
         let _ = fs::remove_dir_all(&temporary);
-        let kept = match dir.exists() {
-            true => "the previous one is kept",
-            false => "nothing was left behind",
+        let kept = if dir.exists() {
+            "the previous one is kept"
+        } else {
+            "nothing was left behind"
         };
         let path = dir.into();
         CheckpointError::Write { path, reason, kept }

@@ -121,10 +121,10 @@ pub fn load(detector: Detector, path: &Path) -> Result<Detector, TrainError> {
 
 /// The file of weights, which may be given as the folder of a checkpoint.
 fn model_file(weights: &Path) -> Result<PathBuf, TrainError> {
-    Ok(match weights.is_dir() {
-        true => Checkpoint::open(weights)?.model_file(),
-        false => weights.to_path_buf(),
-    })
+    if weights.is_dir() {
+        return Ok(Checkpoint::open(weights)?.model_file());
+    }
+    Ok(weights.to_path_buf())
 }
 
 /// Which checkpoint of a run.
@@ -310,11 +310,11 @@ pub fn classes(dataset: &CocoDataset) -> Vec<Class> {
 /// When the names are others, or one of them is there twice and the ids differ.
 pub(crate) fn match_classes(
     dataset: &mut CocoDataset,
-    wanted: &[Class],
+    expected: &[Class],
     trained_on: &str,
 ) -> Result<(), TrainError> {
     let found = classes(dataset);
-    if found == wanted {
+    if found == expected {
         return Ok(());
     }
     // Older runs have no name for categories without one.
@@ -322,14 +322,14 @@ pub(crate) fn match_classes(
         "" => format!("cat_{}", class.id),
         name => name.to_owned(),
     };
-    let names: Vec<String> = wanted.iter().map(name).collect();
+    let names: Vec<String> = expected.iter().map(name).collect();
     if dataset.reorder_classes(&names) {
         tracing::warn!(
             "{} numbers its categories otherwise than {trained_on}: they are matched by name ({} \
              against {})",
             dataset.annotations().display(),
             describe(&found),
-            describe(wanted)
+            describe(expected)
         );
         return Ok(());
     }
@@ -337,7 +337,7 @@ pub(crate) fn match_classes(
         annotations: dataset.annotations().into(),
         found: describe(&found),
         trained_on: trained_on.to_owned(),
-        wanted: describe(wanted),
+        expected: describe(expected),
     })
 }
 

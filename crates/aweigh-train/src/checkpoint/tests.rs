@@ -159,9 +159,9 @@ fn read_while_replaced(replaced: usize) -> Result<(usize, Tensors), CheckpointEr
 
 #[test]
 fn a_reader_never_mixes_two_checkpoints() {
-    let check = |replaced: usize, wanted: usize| {
+    let check = |replaced: usize, expected: usize| {
         let (iteration, optimizer) = read_while_replaced(replaced).unwrap();
-        assert_eq!((iteration, optimizer), (wanted, tensors(wanted as f32)));
+        assert_eq!((iteration, optimizer), (expected, tensors(expected as f32)));
     };
     check(0, 1);
     check(1, 3);

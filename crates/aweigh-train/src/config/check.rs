@@ -1,5 +1,7 @@
 //! Checks of values that their types cannot refuse.
 
+use std::ops::RangeInclusive;
+
 use super::error::Problem;
 
 pub(super) fn one_of<A, B>(a: &str, x: Option<A>, b: &str, y: Option<B>) -> Result<(), Problem> {
@@ -18,17 +20,21 @@ pub(super) fn at_least_one(key: &str, value: usize) -> Result<(), Problem> {
 }
 
 pub(super) fn positive(key: &str, value: f64) -> Result<(), Problem> {
-    in_range(key, value, f64::MIN_POSITIVE, f64::MAX, "a positive number")
+    in_range(
+        key,
+        value,
+        f64::MIN_POSITIVE..=f64::MAX,
+        "a positive number",
+    )
 }
 
 pub(super) fn in_range(
     key: &str,
     value: f64,
-    low: f64,
-    high: f64,
+    range: RangeInclusive<f64>,
     what: &str,
 ) -> Result<(), Problem> {
-    if (low..=high).contains(&value) {
+    if range.contains(&value) {
         return Ok(());
     }
     Err(Problem::new(key, format!("expected {what}, found {value}")))

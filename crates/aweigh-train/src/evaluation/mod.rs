@@ -258,8 +258,8 @@ mod tests {
         let default = EvalOptions::default();
         assert_eq!(check(&[], &default).unwrap(), some(0.0));
         let found = check(&[fixture::hit(0.5)], &default).unwrap();
-        for (got, wanted) in found.iter().zip(some(1.0)) {
-            assert!((got - wanted).abs() < 1e-12, "{found:?}");
+        for (got, expected) in found.iter().zip(some(1.0)) {
+            assert!((got - expected).abs() < 1e-12, "{found:?}");
         }
         let other = EvalOptions {
             cat_ids: Some(vec![7]),
@@ -281,9 +281,12 @@ mod tests {
             let stats = check(&results, &limits(max_dets)).unwrap();
             [stats[0], stats[1], stats[6], stats[7], stats[8]]
         };
-        let close = |max_dets: &[usize], wanted: [f64; 5]| {
-            for (got, wanted) in figures(max_dets).iter().zip(wanted) {
-                assert!((got - wanted).abs() < 1e-12, "{max_dets:?}: {got} {wanted}");
+        let close = |max_dets: &[usize], expected: [f64; 5]| {
+            for (got, expected) in figures(max_dets).iter().zip(expected) {
+                assert!(
+                    (got - expected).abs() < 1e-12,
+                    "{max_dets:?}: {got} {expected}"
+                );
             }
         };
         close(&[1, 10, 100], [sixth, sixth, 0.0, 1.0, 1.0]);

@@ -321,9 +321,9 @@ mod tests {
             Ok((1, 2))
         );
         assert_eq!(load("[]", ["star", "ring"]), Ok((1, 1)));
-        let fails = |images: &str, names, wanted: &str| {
+        let fails = |images: &str, names, expected: &str| {
             let error = load(images, names).unwrap_err();
-            assert!(error.contains(wanted), "{error}");
+            assert!(error.contains(expected), "{error}");
         };
         let stranger = r#"[{"id": 1, "file_name": "c.png"}]"#;
         fails(stranger, same, "entry 0: it is of 1, `c.png`, which");
@@ -333,7 +333,7 @@ mod tests {
     #[test]
     fn good_files_load() {
         assert_eq!(load("[]").unwrap(), []);
-        let wanted = CocoResult {
+        let expected = CocoResult {
             image_id: 20,
             category_id: 3,
             bbox: [0.0, 1.5, 2.0, 3.0],
@@ -342,7 +342,7 @@ mod tests {
         let more = GOOD.replace('}', ", \"id\": 4, \"segmentation\": [[1, 2]]}");
         assert_eq!(
             load(&format!("[{GOOD}, {more}]")).unwrap(),
-            [wanted, wanted]
+            [expected, expected]
         );
     }
 

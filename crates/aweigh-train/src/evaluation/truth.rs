@@ -262,9 +262,9 @@ mod tests {
     #[test]
     fn ids_keep_their_order_on_the_way_to_the_engine() {
         let shift = Shift::new([3, -2, i64::MAX].into_iter());
-        let check = |id: i64, wanted: Option<u64>| {
-            assert_eq!(shift.to_engine(id), wanted);
-            if let Some(there) = wanted {
+        let check = |id: i64, expected: Option<u64>| {
+            assert_eq!(shift.to_engine(id), expected);
+            if let Some(there) = expected {
                 assert_eq!(shift.of_engine(there), id);
             }
         };

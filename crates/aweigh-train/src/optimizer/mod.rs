@@ -15,7 +15,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::config::OptimizerConfig;
 use crate::parameters::{Layer, Place, Tensors};
-use update::{Algorithm, State};
+use update::{Algorithm, Parameter, State};
 
 /// Factors of a group of parameters.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -188,8 +188,12 @@ impl ModuleVisitor for StateReader<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let name = self.place.name();
         let device: Device = param.lazy_device().inner();
-        let size = param.lazy_shape().num_elements();
-        match State::restore(self.algorithm, &name, self.saved, (size, &device)) {
+        let parameter = Parameter {
+            name: &name,
+            size: param.lazy_shape().num_elements(),
+            device: &device,
+        };
+        match State::restore(self.algorithm, &parameter, self.saved) {
             Ok(Some(state)) => {
                 self.states.insert(name, state);
             }

@@ -50,9 +50,9 @@ fn a_folder_holds_one_run() {
         "{message}"
     );
     let folder = make(&dir);
-    let mut wanted = experiment();
-    wanted.run.dir = Some(dir.clone());
-    assert_eq!(folder.experiment().unwrap(), wanted);
+    let mut expected = experiment();
+    expected.run.dir = Some(dir.clone());
+    assert_eq!(folder.experiment().unwrap(), expected);
     assert_eq!(RunFolder::open(&dir).unwrap(), folder);
     assert!(folder.best_checkpoint().is_err());
     assert_eq!(RunFolder::vacant(&dir).unwrap(), folder);
@@ -85,12 +85,16 @@ fn a_resumed_run_writes_its_metrics_again() {
     let text = fs::read_to_string(&path).unwrap();
     assert_eq!(text, "{\"iteration\":10}\n{\"iteration\":20}\n");
     let evaluation = json!({"iteration": 20, "eval": {}});
-    let check = |again: &[MetricsLine], wanted: &str| {
+    let check = |again: &[MetricsLine], expected: &str| {
         fs::write(&path, &text).unwrap();
         folder.append_metrics(&evaluation).unwrap();
         rewind(&folder, 20, again);
         let text = fs::read_to_string(&path).unwrap();
-        assert_eq!(text, format!("{{\"iteration\":10}}\n{wanted}"), "{again:?}");
+        assert_eq!(
+            text,
+            format!("{{\"iteration\":10}}\n{expected}"),
+            "{again:?}"
+        );
     };
     let (losses, evaluated) = ("{\"iteration\":20}\n", "{\"iteration\":20,\"eval\":{}}\n");
     check(&[], &format!("{losses}{evaluated}"));
@@ -175,13 +179,13 @@ fn a_folder_has_one_writer() {
     let folder = RunFolder::vacant(&dir).unwrap();
     assert!(!dir.exists());
     let lock = folder.create(&experiment()).unwrap();
-    let wanted = format!(
+    let expected = format!(
         "{} is being written by process {}: wait until it ends, or choose another folder",
         dir.display(),
         std::process::id()
     );
     let before = listing(&dir);
-    let check = |error: RunError| assert_eq!(error.to_string(), wanted);
+    let check = |error: RunError| assert_eq!(error.to_string(), expected);
     check(RunFolder::vacant(&dir).unwrap_err());
     check(folder.create(&experiment()).unwrap_err());
     check(folder.lock().unwrap_err());

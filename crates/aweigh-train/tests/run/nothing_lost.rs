@@ -326,12 +326,12 @@ fn a_run_keeps_its_classes() {
     let error = Trainer::resume(experiment, folder, &device())
         .err()
         .unwrap();
-    let wanted = format!(
+    let expected = format!(
         "instances_train.json have changed since the checkpoint: {id} is named `hexagon`, then \
          `{}`, `bar` is new; a run keeps the classes",
         name.as_str().unwrap()
     );
-    assert!(error.to_string().contains(&wanted), "{error}");
+    assert!(error.to_string().contains(&expected), "{error}");
 }
 
 #[test]

@@ -57,8 +57,8 @@ fn check(five: Experiment, seven: Experiment, class_layers: &[&str]) {
     let [old, own, found] = [&old.model, &own, trainer.model()].map(named_tensors);
     let of_classes = |name: &str| class_layers.iter().any(|layer| name.starts_with(layer));
     for (name, tensor) in &found {
-        let wanted = if of_classes(name) { &own } else { &old };
-        assert_eq!(tensor, &wanted[name], "{name}");
+        let expected = if of_classes(name) { &own } else { &old };
+        assert_eq!(tensor, &expected[name], "{name}");
     }
     let renewed = found.keys().filter(|name| of_classes(name)).count();
     assert_eq!(renewed, 2 * class_layers.len());
