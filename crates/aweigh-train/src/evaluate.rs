@@ -15,7 +15,7 @@ use crate::checkpoint::Class;
 use crate::config::Experiment;
 use crate::evaluation::{CocoResult, EvalOptions, EvalTruth, Evaluation};
 use crate::look;
-use crate::model::match_classes;
+use crate::model::{Trained, match_classes};
 use crate::progress::Progress;
 
 /// A validation set, opened once for any number of evaluations.
@@ -45,6 +45,19 @@ impl Validation {
         let split = experiment.data.val.as_ref();
         let annotations = &split.ok_or(TrainError::NoValidationSet)?.annotations;
         Self::from_file(&AnnotationFile::read(annotations)?, experiment, classes)
+    }
+
+    /// Opens the validation set of an experiment for a trained model.
+    ///
+    /// # Errors
+    ///
+    /// As of [`open`](Self::open).
+    pub fn for_model(experiment: &Experiment, trained: &Trained) -> Result<Self, TrainError> {
+        let split = experiment.data.val.as_ref();
+        match split.and_then(|split| trained.annotations_at(&split.annotations)) {
+            Some(file) => Self::from_file(file, experiment, &trained.classes),
+            None => Self::open(experiment, &trained.classes),
+        }
     }
 
     /// As [`open`](Self::open), with the annotation file read already.

@@ -4,10 +4,11 @@ use std::ops::RangeInclusive;
 
 use super::error::Problem;
 
-pub(super) fn one_of<A, B>(a: &str, x: Option<A>, b: &str, y: Option<B>) -> Result<(), Problem> {
-    if x.is_some() && y.is_some() {
-        let message = format!("given together with `train.{a}`; give one of the two");
-        return Err(Problem::new(&format!("train.{b}"), message));
+/// Refuses two keys of `[train]` of which both are given.
+pub(super) fn one_of([a, b]: [(&str, bool); 2]) -> Result<(), Problem> {
+    if a.1 && b.1 {
+        let message = format!("given together with `train.{}`; give one of the two", a.0);
+        return Err(Problem::new(&format!("train.{}", b.0), message));
     }
     Ok(())
 }

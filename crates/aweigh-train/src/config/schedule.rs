@@ -99,8 +99,8 @@ impl ScheduleConfig {
 
     pub(super) fn check(&self) -> Result<(), Problem> {
         let (epochs, steps) = (&self.milestones, &self.milestones_iterations);
-        let names = ("schedule.milestones", "schedule.milestones_iterations");
-        one_of(names.0, epochs.as_ref(), names.1, steps.as_ref())?;
+        let names = ["schedule.milestones", "schedule.milestones_iterations"];
+        one_of([(names[0], epochs.is_some()), (names[1], steps.is_some())])?;
         self.check_keys()?;
         let warmup = self.warmup.unwrap_or_default();
         in_range(
@@ -128,8 +128,8 @@ impl ScheduleConfig {
             }
             _ => Ok(()),
         };
-        rising(epochs, names.0)?;
-        rising(steps, names.1)
+        rising(epochs, names[0])?;
+        rising(steps, names[1])
     }
 
     /// Keys that belong to another kind of schedule, and milestones that are missing.
