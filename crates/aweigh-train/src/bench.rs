@@ -313,7 +313,8 @@ fn all_thousandths<S: Serializer>(
     serializer.collect_map(values.iter().map(|(name, value)| (name, rounded(value))))
 }
 
-/// Peak resident memory in MiB, from Linux's `/proc`.
+/// Peak resident memory in MiB, from Linux's `/proc`: one line of text, for which a library that
+/// reads everything of a system would be much.
 fn peak_rss_mib() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status

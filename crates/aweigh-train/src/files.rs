@@ -1,7 +1,7 @@
 //! Files that are there whole or not at all.
 //!
-//! Of our own: `tempfile` gives files that only their owner may read, and neither it nor the
-//! standard library syncs what is renamed.
+//! Of our own: a file of `tempfile` is for its owner alone unless a mode is set, which Unix has, and
+//! writing through to the disk and renaming would stay here.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -39,8 +39,7 @@ pub(crate) fn replace_file_with(
 
 /// Whether two paths lead to the same file, which exists.
 pub(crate) fn same_file(a: &Path, b: &Path) -> bool {
-    let paths = [a, b].map(|path| path.canonicalize().ok());
-    paths[0].is_some() && paths[0] == paths[1]
+    same_file::is_same_file(a, b).unwrap_or(false)
 }
 
 /// A hidden name in the same folder: `.NAME.SUFFIX`.

@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::module::Module;
+use burn::store::{ModuleSnapshot, bridge};
+use burn::tensor::{DType, TensorData};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 /// Follows a visitor or mapper through a module.
@@ -60,31 +61,16 @@ pub(crate) type Tensors = BTreeMap<String, TensorData>;
 
 /// Every parameter and running statistic of `module`, read back from its device.
 pub fn named_tensors<M: Module>(module: &M) -> BTreeMap<String, TensorData> {
-    struct Collector {
-        place: Place,
-        tensors: Tensors,
-    }
-    impl ModuleVisitor for Collector {
-        fn enter_module(&mut self, name: &str, container: &str) {
-            self.place.enter(name, container);
-        }
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.place.exit();
-        }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.tensors
-                .insert(self.place.name(), param.val().into_data());
-        }
-    }
-    let mut collector = Collector {
-        place: Place::default(),
-        tensors: Tensors::new(),
-    };
-    module.visit(&mut collector);
-    collector.tensors
+    let tensors = module.collect(None, None, true).into_iter();
+    let read = tensors.map(|tensor| {
+        let data = bridge::to_data(&tensor).expect("a parameter of a module is in memory");
+        (tensor.name, data)
+    });
+    read.collect()
 }
 
-/// The content of a `.safetensors` file.
+/// The content of a `.safetensors` file. Burn's own store writes entries of its own beside the
+/// tensors, and files only.
 pub(crate) fn to_safetensors(tensors: &Tensors) -> Vec<u8> {
     let views = tensors.iter().map(|(name, data)| {
         let dtype = match data.dtype() {

@@ -1,4 +1,7 @@
 //! The learning rate as a function of the iteration.
+//!
+//! Burn's schedulers count their own steps, which a checkpoint would have to keep, and have no
+//! milestones.
 
 use crate::config::{ScheduleConfig, ScheduleKind, WarmupConfig, WarmupKind};
 

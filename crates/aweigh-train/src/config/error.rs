@@ -1,4 +1,6 @@
 //! What a user can get wrong in a configuration, with the place in the file.
+//!
+//! The excerpt of the file is like that of the `toml` crate, which draws it for its own errors only.
 
 use std::ops::Range;
 use std::path::PathBuf;

@@ -1,4 +1,6 @@
 //! `--set a.b.c=value`: changes on top of a configuration file.
+//!
+//! Not read as TOML as a whole: text needs no quotes, and of alternative keys the last one counts.
 
 use toml::{Table, Value};
 

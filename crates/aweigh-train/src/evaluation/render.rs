@@ -1,4 +1,7 @@
 //! Evaluations as text.
+//!
+//! The lines are those of pycocotools to the letter; the table has no wishes that `format!` does not
+//! meet.
 
 use super::{ClassRow, Evaluation};
 
