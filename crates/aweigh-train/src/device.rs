@@ -170,7 +170,10 @@ pub fn built() -> Vec<Backend> {
 /// Whether tensors of `device` lie in host memory, where reading them costs nothing.
 ///
 /// There the optimiser and clipping have a form of their own, which passes over their values once;
-/// each tensor operation is a pass of its own that fills newly allocated memory.
+/// each tensor operation is a pass of its own that fills newly allocated memory. With tensor
+/// operations alone, `aweigh bench` with two threads has steps that are longer by 2 to 4 % for FCOS
+/// on ResNet-18 (2 x 224 px, SGD and AdamW: 94 in place of 45 ms of 1.4 s), by 1 % for FSAF on
+/// ResNet-50 (2 x 512 px, SGD: 180 in place of 70 ms of 13 s).
 pub(crate) fn is_host(device: &Device) -> bool {
     *device == Device::flex()
 }

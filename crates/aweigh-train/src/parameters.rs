@@ -12,8 +12,8 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 /// Follows a visitor or mapper through a module.
 #[derive(Debug, Default)]
-pub(crate) struct Place {
-    path: Vec<String>,
+pub(crate) struct ModulePath {
+    fields: Vec<String>,
     containers: Vec<String>,
 }
 
@@ -26,20 +26,20 @@ pub enum Layer {
     Other,
 }
 
-impl Place {
+impl ModulePath {
     pub(crate) fn enter(&mut self, name: &str, container: &str) {
-        self.path.push(name.to_owned());
+        self.fields.push(name.to_owned());
         self.containers.push(container.to_owned());
     }
 
     pub(crate) fn exit(&mut self) {
-        self.path.pop();
+        self.fields.pop();
         self.containers.pop();
     }
 
     /// Name of the parameter that is visited now.
     pub(crate) fn name(&self) -> String {
-        let fields = self.path.iter().zip(&self.containers);
+        let fields = self.fields.iter().zip(&self.containers);
         let fields = fields.filter(|(_, container)| !container.starts_with("Enum:"));
         fields
             .map(|(name, _)| name.as_str())
@@ -130,15 +130,15 @@ mod tests {
 
     #[test]
     fn names_leave_out_variants_and_norms_are_known_by_their_type() {
-        let mut place = Place::default();
-        place.enter("bbox_head", "Struct:Detector");
-        place.enter("Fcos", "Enum:Head");
-        place.enter("weight", "Struct:Norm");
+        let mut path = ModulePath::default();
+        path.enter("bbox_head", "Struct:Detector");
+        path.enter("Fcos", "Enum:Head");
+        path.enter("weight", "Struct:Norm");
         assert_eq!(
-            (place.name().as_str(), place.layer()),
+            (path.name().as_str(), path.layer()),
             ("bbox_head.weight", Layer::Norm)
         );
-        place.exit();
-        assert_eq!(place.layer(), Layer::Other);
+        path.exit();
+        assert_eq!(path.layer(), Layer::Other);
     }
 }

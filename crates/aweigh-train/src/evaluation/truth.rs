@@ -264,8 +264,8 @@ mod tests {
         let shift = Shift::new([3, -2, i64::MAX].into_iter());
         let check = |id: i64, expected: Option<u64>| {
             assert_eq!(shift.to_engine(id), expected);
-            if let Some(there) = expected {
-                assert_eq!(shift.of_engine(there), id);
+            if let Some(engine) = expected {
+                assert_eq!(shift.of_engine(engine), id);
             }
         };
         check(-2, Some(0));
