@@ -116,9 +116,11 @@ impl Validation {
         device: &Device,
         progress: &mut dyn Progress,
     ) -> Result<Scored, TrainError> {
-        let never = AtomicBool::new(false);
-        let scored = self.run_until(detector, device, progress, &never)?;
-        Ok(scored.expect("nobody interrupts it"))
+        let mut scoring = Scoring::start(self, detector, device, progress);
+        for batch in self.loader.epoch(0, 0) {
+            scoring.add(batch?);
+        }
+        scoring.finish()
     }
 
     /// As [`run`](Self::run), but stops between two batches once `interrupt` is true; then there is
@@ -134,31 +136,68 @@ impl Validation {
         progress: &mut dyn Progress,
         interrupt: &AtomicBool,
     ) -> Result<Option<Scored>, TrainError> {
-        progress.on_eval_start(self.images());
-        let mut results = Vec::new();
-        let mut done = 0;
+        let mut scoring = Scoring::start(self, detector, device, progress);
         for batch in self.loader.epoch(0, 0) {
             if interrupt.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            let batch = batch?;
-            done += batch.meta.len();
-            let ids: Vec<i64> = batch.meta.iter().map(|meta| meta.image_id).collect();
-            for (id, detections) in ids.into_iter().zip(detect(detector, batch, device)) {
-                results.extend(detections.iter().map(|d| self.result(id, d)));
-            }
-            progress.on_eval_step(done);
+            scoring.add(batch?);
         }
-        let evaluation = self.truth.evaluate(&results, &self.options)?;
-        Ok(Some(Scored {
-            results,
-            evaluation,
-        }))
+        scoring.finish().map(Some)
     }
 
     fn result(&self, image: i64, detection: &Detection) -> CocoResult {
         let category = self.loader.dataset().category_id(detection.label);
         CocoResult::from_corners(image, category, detection.bbox, detection.score)
+    }
+}
+
+/// An evaluation under way.
+struct Scoring<'a> {
+    validation: &'a Validation,
+    detector: &'a Detector,
+    device: &'a Device,
+    progress: &'a mut dyn Progress,
+    /// Images up to now.
+    images: usize,
+    results: Vec<CocoResult>,
+}
+
+impl<'a> Scoring<'a> {
+    fn start(
+        validation: &'a Validation,
+        detector: &'a Detector,
+        device: &'a Device,
+        progress: &'a mut dyn Progress,
+    ) -> Self {
+        progress.on_eval_start(validation.images());
+        Self {
+            validation,
+            detector,
+            device,
+            progress,
+            images: 0,
+            results: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, batch: HostBatch) {
+        self.images += batch.meta.len();
+        let ids: Vec<i64> = batch.meta.iter().map(|meta| meta.image_id).collect();
+        let detections = detect(self.detector, batch, self.device);
+        for (id, detections) in ids.into_iter().zip(detections) {
+            let results = detections.iter().map(|d| self.validation.result(id, d));
+            self.results.extend(results);
+        }
+        self.progress.on_eval_step(self.images);
+    }
+
+    fn finish(self) -> Result<Scored, TrainError> {
+        let Validation { truth, options, .. } = self.validation;
+        Ok(Scored {
+            evaluation: truth.evaluate(&self.results, options)?,
+            results: self.results,
+        })
     }
 }
 

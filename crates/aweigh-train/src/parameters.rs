@@ -10,7 +10,7 @@ use burn::store::{ModuleSnapshot, bridge};
 use burn::tensor::{DType, TensorData};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-/// Follows a visitor or mapper through a module.
+/// The path of fields that a visitor or mapper of a module is at.
 #[derive(Debug, Default)]
 pub(crate) struct ModulePath {
     fields: Vec<String>,
