@@ -148,7 +148,7 @@ fn train(
     let mut optimizer = Optimizer::new(&experiment.train.optimizer);
     for _ in 0..options.warmup + options.repeats {
         let host = made_up(options);
-        let mut step = times.step(device);
+        let mut step = Stopwatch::start(device);
         let context = StepContext {
             device,
             optimizer: &mut optimizer,
@@ -156,6 +156,7 @@ fn train(
             clip_norm: experiment.train.clip_norm,
         };
         model = train_step(context, model, host, |phase| step.end(phase)).model;
+        times.steps.push(step.phases);
     }
     Ok(())
 }
@@ -170,7 +171,7 @@ fn infer(
     for _ in 0..options.warmup + options.repeats {
         let host = made_up(options);
         let frames = image_frames(&host);
-        let mut step = times.step(device);
+        let mut step = Stopwatch::start(device);
         let images = upload_images(host.images, host.shape, &device.clone().inner());
         step.end("upload");
         let features = model.features(images);
@@ -179,6 +180,7 @@ fn infer(
         step.end("head");
         model.decode(&predictions, &frames);
         step.end("postprocess");
+        times.steps.push(step.phases);
     }
     Ok(())
 }
@@ -234,22 +236,14 @@ struct Times {
     steps: Vec<Vec<(&'static str, f64)>>,
 }
 
-struct Step<'a> {
-    phases: &'a mut Vec<(&'static str, f64)>,
+/// Times the phases of one step.
+struct Stopwatch<'a> {
+    phases: Vec<(&'static str, f64)>,
     device: &'a Device,
     since: Instant,
 }
 
 impl Times {
-    fn step<'a>(&'a mut self, device: &'a Device) -> Step<'a> {
-        self.steps.push(Vec::new());
-        Step {
-            phases: self.steps.last_mut().expect("pushed a moment ago"),
-            device,
-            since: Instant::now(),
-        }
-    }
-
     fn total(&self, warmup: usize) -> Spread {
         let steps = self.steps[warmup..].iter();
         Spread::of(
@@ -271,7 +265,15 @@ impl Times {
     }
 }
 
-impl Step<'_> {
+impl<'a> Stopwatch<'a> {
+    fn start(device: &'a Device) -> Self {
+        Self {
+            phases: Vec::new(),
+            device,
+            since: Instant::now(),
+        }
+    }
+
     /// Ends a phase, with all work of it.
     fn end(&mut self, name: &'static str) {
         if let Err(error) = self.device.sync() {
