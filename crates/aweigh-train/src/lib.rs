@@ -35,6 +35,7 @@ mod look;
 mod parameters;
 mod pictures;
 mod step;
+mod synthetic;
 mod window;
 
 pub use config::{ConfigError, Experiment};

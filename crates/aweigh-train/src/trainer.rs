@@ -6,8 +6,6 @@ mod resume;
 mod saving;
 mod setup;
 
-pub(crate) use setup::make_synthetic;
-
 use std::sync::atomic::AtomicBool;
 
 use aweigh_data::HostBatch;

@@ -9,6 +9,7 @@ use super::{BenchOptions, Times};
 use crate::TrainError;
 use crate::batches::{Batches, Position};
 use crate::config::Experiment;
+use crate::synthetic::make_synthetic;
 
 /// Times the loading of batches; gives `[height, width]` of the last one.
 pub(super) fn data(
@@ -16,7 +17,7 @@ pub(super) fn data(
     options: &BenchOptions,
     times: &mut Times,
 ) -> Result<[usize; 2], TrainError> {
-    crate::trainer::make_synthetic(experiment)?;
+    make_synthetic(experiment)?;
     let data = &experiment.data;
     let dataset = CocoDataset::open(&data.train_set(), Purpose::Train)?;
     let config = data.loader(options.batch, experiment.seed.into());

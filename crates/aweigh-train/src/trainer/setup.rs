@@ -1,10 +1,9 @@
 //! From an experiment to a trainer.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use aweigh_data::annotations::AnnotationFile;
-use aweigh_data::{CocoDataset, Loader, Purpose, synth};
+use aweigh_data::{CocoDataset, Loader, Purpose};
 use aweigh_detectors::Detector;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
@@ -24,6 +23,7 @@ use crate::optimizer::Optimizer;
 use crate::pictures;
 use crate::run_folder::{RunFolder, RunLock};
 use crate::schedule::{RunLength, Schedule};
+use crate::synthetic::make_synthetic;
 use crate::window::Window;
 
 impl Trainer {
@@ -177,23 +177,6 @@ fn data_record(loader: &Loader, val: Option<&Validation>) -> DataRecord {
         val: val.map(|val| AnnotationsRecord::of(val.dataset())),
         batches_per_epoch: loader.batches_per_epoch(),
     }
-}
-
-/// Makes the synthetic dataset of an experiment where there is none.
-///
-/// # Errors
-///
-/// When it cannot be written.
-pub(crate) fn make_synthetic(experiment: &Experiment) -> Result<(), TrainError> {
-    let Some(synthetic) = &experiment.data.synth else {
-        return Ok(());
-    };
-    let out: &Path = &synthetic.out;
-    if !out.exists() {
-        tracing::info!("making the synthetic dataset {}", out.display());
-        synth::generate(&synthetic.config(), out)?;
-    }
-    Ok(())
 }
 
 pub(super) fn length(experiment: &Experiment, per_epoch: usize) -> RunLength {
