@@ -14,7 +14,7 @@ use crate::config::ConfigError;
 use crate::features::FeatureSpec;
 use crate::layer_info::LayerInfo;
 use crate::resnet::{ResNet, ResNetConfig, own_name};
-use crate::weights::{Checkpoint, WeightsError};
+use crate::weights::{StateDict, WeightsError};
 
 /// A network that turns images into maps of falling resolution.
 ///
@@ -143,7 +143,7 @@ impl Backbone {
     ///
     /// When the file cannot be read, or its tensors are not exactly those of this network.
     pub fn load_weights(self, path: &Path) -> Result<Self, WeightsError> {
-        self.load(Checkpoint::open(path)?)
+        self.load(StateDict::open(path)?)
     }
 
     /// Like [`load_weights`](Self::load_weights), from tensors that have been read.
@@ -151,11 +151,11 @@ impl Backbone {
     /// # Errors
     ///
     /// When the tensors are not exactly those of this network.
-    pub fn load(self, checkpoint: Checkpoint) -> Result<Self, WeightsError> {
+    pub fn load(self, state_dict: StateDict) -> Result<Self, WeightsError> {
         let own_name = match &self {
             Self::ResNet(_) => own_name,
         };
-        let tensors = checkpoint.part("backbone.").rename(own_name);
+        let tensors = state_dict.part("backbone.").rename(own_name);
         tensors.or_fresh_offsets(&self).load_into(self)
     }
 }

@@ -3,7 +3,7 @@
 //! Loading is strict: a file has exactly the tensors of the module, or an error lists what is
 //! missing, unexpected or of another shape. Nothing is loaded from a file that does not fit. Only a
 //! detector that is trained further may have other classes than the file
-//! ([`Checkpoint::renew_classes`]).
+//! ([`StateDict::renew_classes`]).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -113,12 +113,12 @@ impl ClassLayer {
 
 /// The tensors of a file, by name.
 #[derive(Debug, Clone)]
-pub struct Checkpoint {
+pub struct StateDict {
     path: PathBuf,
     tensors: BTreeMap<String, TensorData>,
 }
 
-impl Checkpoint {
+impl StateDict {
     /// Reads a `.safetensors` file or a `.pth` / `.pt` file of PyTorch.
     ///
     /// Of a dictionary with a `state_dict`, only that is kept; `module.` of data-parallel models
@@ -140,8 +140,8 @@ impl Checkpoint {
             ),
             _ => Err(WeightsError::Format { path: path.into() }),
         }?;
-        let checkpoint = Self::from_tensors(path, tensors);
-        Ok(checkpoint.part("state_dict.").part("module."))
+        let dict = Self::from_tensors(path, tensors);
+        Ok(dict.part("state_dict.").part("module."))
     }
 
     /// Tensors that do not come from a file; `origin` stands for it in messages.
@@ -174,7 +174,7 @@ impl Checkpoint {
         }
     }
 
-    /// Adds the offset convolutions of `module` if the checkpoint has none of its own.
+    /// Adds the offset convolutions of `module` if the file has none of its own.
     pub(crate) fn or_fresh_offsets<M: Module>(mut self, module: &M) -> Self {
         let moves_taps = |name: &str| name.contains(".conv_offset.");
         if self.tensors.keys().any(|name| moves_taps(name)) {
@@ -190,8 +190,8 @@ impl Checkpoint {
         self
     }
 
-    /// Puts the values that the class layers of `module` have in the place of the checkpoint's, if
-    /// the checkpoint is of another number of classes. Gives that number and the module's, or
+    /// Puts the values that the class layers of `module` have in the place of the file's, if
+    /// the file is of another number of classes. Gives that number and the module's, or
     /// nothing where all stays as it is.
     ///
     /// Layers that differ in anything else, or do not agree on the numbers, are left for

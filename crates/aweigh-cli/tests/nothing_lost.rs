@@ -124,6 +124,24 @@ fn a_wrong_change_leaves_the_run_as_it_was() {
 }
 
 #[test]
+fn a_resumed_run_does_not_miss_the_weights_that_it_started_from() {
+    let folder = trained();
+    let folder = folder.path();
+    let start = folder.join("start.safetensors");
+    for key in ["weights", "backbone_weights"] {
+        let source = folder.join("run/checkpoints/last/model.safetensors");
+        std::fs::copy(source, &start).expect("copies");
+        let weights = format!("train.{key}=start.safetensors");
+        let train = ["train", "--config", "tiny.toml", "--run-dir", key];
+        let short = ["--set", "train.iterations=1", "--set", &weights];
+        aweigh(folder, &[train.as_slice(), &short].concat()).ok();
+        std::fs::remove_file(&start).expect("removes");
+        let longer = ["train", "--resume", key, "--set", "train.iterations=2"];
+        aweigh(folder, &longer).ok();
+    }
+}
+
+#[test]
 fn a_longer_schedule_is_told_with_its_rates() {
     let folder = trained();
     let longer = ["train", "--resume", "run", "--set", "train.iterations=8"];

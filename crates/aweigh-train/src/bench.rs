@@ -8,16 +8,15 @@ use std::time::Instant;
 use aweigh_data::{HostBatch, HostTruth, ImageMeta};
 use aweigh_detectors::Detector;
 use burn::module::Module;
-use burn::optim::GradientsParams;
 use burn::tensor::Device;
 use serde::{Serialize, Serializer};
 
 use crate::TrainError;
-use crate::batch::{Batch, image_frames, upload_images};
-use crate::clip::clip_gradients;
+use crate::batch::{image_frames, upload_images};
 use crate::config::Experiment;
 use crate::model::fresh;
 use crate::optimizer::Optimizer;
+use crate::step::{StepContext, train_step};
 
 /// Classes of a model whose configuration does not say how many: COCO's.
 const DEFAULT_CLASSES: usize = 80;
@@ -149,25 +148,15 @@ fn train(
     let mut optimizer = Optimizer::new(&experiment.train.optimizer);
     for _ in 0..options.warmup + options.repeats {
         let host = made_up(options);
-        let mut step = times.step(device);
-        let batch = Batch::upload(host, device);
-        step.phase("upload");
-        let features = model.features(batch.images);
-        step.phase("backbone");
-        let predictions = model.predict(features);
-        step.phase("head");
-        let assigned = predictions.assign(&batch.truth);
-        step.phase("assign");
-        let losses = assigned.losses();
-        step.phase("loss");
-        let mut gradients = GradientsParams::from_grads(losses.total.backward(), &model);
-        step.phase("backward");
-        if let Some(max_norm) = experiment.train.clip_norm {
-            gradients = clip_gradients(&model, gradients, max_norm, device).0;
-            step.phase("clip");
-        }
-        model = optimizer.step(experiment.train.lr, model, gradients);
-        step.phase("optimizer");
+        let mut step = Stopwatch::start(device);
+        let context = StepContext {
+            device,
+            optimizer: &mut optimizer,
+            lr: experiment.train.lr,
+            clip_norm: experiment.train.clip_norm,
+        };
+        model = train_step(context, model, host, |phase| step.end(phase)).model;
+        times.steps.push(step.phases);
     }
     Ok(())
 }
@@ -182,15 +171,16 @@ fn infer(
     for _ in 0..options.warmup + options.repeats {
         let host = made_up(options);
         let frames = image_frames(&host);
-        let mut step = times.step(device);
+        let mut step = Stopwatch::start(device);
         let images = upload_images(host.images, host.shape, &device.clone().inner());
-        step.phase("upload");
+        step.end("upload");
         let features = model.features(images);
-        step.phase("backbone");
+        step.end("backbone");
         let predictions = model.predict(features);
-        step.phase("head");
+        step.end("head");
         predictions.decode(&frames);
-        step.phase("postprocess");
+        step.end("postprocess");
+        times.steps.push(step.phases);
     }
     Ok(())
 }
@@ -246,22 +236,14 @@ struct Times {
     steps: Vec<Vec<(&'static str, f64)>>,
 }
 
-struct Step<'a> {
-    phases: &'a mut Vec<(&'static str, f64)>,
+/// Times the phases of one step.
+struct Stopwatch<'a> {
+    phases: Vec<(&'static str, f64)>,
     device: &'a Device,
     since: Instant,
 }
 
 impl Times {
-    fn step<'a>(&'a mut self, device: &'a Device) -> Step<'a> {
-        self.steps.push(Vec::new());
-        Step {
-            phases: self.steps.last_mut().expect("pushed a moment ago"),
-            device,
-            since: Instant::now(),
-        }
-    }
-
     fn total(&self, warmup: usize) -> Spread {
         let steps = self.steps[warmup..].iter();
         Spread::of(
@@ -283,9 +265,17 @@ impl Times {
     }
 }
 
-impl Step<'_> {
+impl<'a> Stopwatch<'a> {
+    fn start(device: &'a Device) -> Self {
+        Self {
+            phases: Vec::new(),
+            device,
+            since: Instant::now(),
+        }
+    }
+
     /// Ends a phase, with all work of it.
-    fn phase(&mut self, name: &'static str) {
+    fn end(&mut self, name: &'static str) {
         if let Err(error) = self.device.sync() {
             tracing::warn!("{name}: {error:?}");
         }
@@ -325,7 +315,8 @@ fn all_thousandths<S: Serializer>(
     serializer.collect_map(values.iter().map(|(name, value)| (name, rounded(value))))
 }
 
-/// Peak resident memory in MiB, from Linux's `/proc`.
+/// Peak resident memory in MiB, from Linux's `/proc`: one line of text, for which a library that
+/// reads everything of a system would be much.
 fn peak_rss_mib() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::data_record::DataRecord;
-use crate::files::{self, replace_file, sync_dir};
+use crate::files::{self, beside, replace_file, sync_dir, sync_parent};
 use crate::parameters::{Tensors, from_safetensors, to_safetensors};
 use crate::window::WindowState;
 
@@ -172,10 +172,10 @@ impl Checkpoint {
     ///
     /// When there is none.
     pub fn open(dir: &Path) -> Result<Self, CheckpointError> {
-        match dir.join(MODEL_FILE).is_file() {
-            true => Ok(Self { dir: dir.into() }),
-            false => Err(CheckpointError::Missing { path: dir.into() }),
+        if !dir.join(MODEL_FILE).is_file() {
+            return Err(CheckpointError::Missing { path: dir.into() });
         }
+        Ok(Self { dir: dir.into() })
     }
 
     /// Its folder.
@@ -288,24 +288,20 @@ pub(crate) fn save(
     contents: &Contents<'_>,
     storage: &dyn Storage,
 ) -> Result<(), CheckpointError> {
-    let temporary = temporary(dir);
+    let temporary = beside(dir, "tmp");
     let written = write_all(&temporary, contents, storage);
     let moved = written.and_then(|()| replace(dir, previous, &temporary));
     moved.map_err(|reason| {
         // The write has failed already; a rest that cannot be removed adds nothing to that.
         let _ = fs::remove_dir_all(&temporary);
-        let kept = match dir.exists() {
-            true => "the previous one is kept",
-            false => "nothing was left behind",
+        let kept = if dir.exists() {
+            "the previous one is kept"
+        } else {
+            "nothing was left behind"
         };
         let path = dir.into();
         CheckpointError::Write { path, reason, kept }
     })
-}
-
-fn temporary(dir: &Path) -> PathBuf {
-    let name = dir.file_name().unwrap_or_default().to_string_lossy();
-    dir.with_file_name(format!(".{name}.tmp"))
 }
 
 fn write_all(dir: &Path, contents: &Contents<'_>, storage: &dyn Storage) -> io::Result<()> {
@@ -339,9 +335,7 @@ fn replace(dir: &Path, previous: Option<&Path>, temporary: &Path) -> io::Result<
         }
         return Err(error);
     }
-    if let Some(parent) = dir.parent() {
-        sync_dir(parent)?;
-    }
+    sync_parent(dir)?;
     if previous.is_none() && aside.exists() {
         fs::remove_dir_all(&aside)?;
     }
@@ -350,8 +344,7 @@ fn replace(dir: &Path, previous: Option<&Path>, temporary: &Path) -> io::Result<
 
 /// Where the checkpoint of `dir` lies while the next one is put into its place.
 pub(crate) fn backup(dir: &Path) -> PathBuf {
-    let name = dir.file_name().unwrap_or_default().to_string_lossy();
-    dir.with_file_name(format!(".{name}.previous"))
+    beside(dir, "previous")
 }
 
 /// Puts a checkpoint back to `dir`, from where a killed run had moved it to make room for the next.

@@ -1,4 +1,6 @@
 //! Gradient clipping by global norm.
+//!
+//! Burn clips each parameter's gradient by a norm of its own.
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
@@ -58,7 +60,7 @@ fn on_device<M: Module>(
 }
 
 /// In host memory the norm is known at once: one pass over the gradients, and a second one only
-/// where they are too large.
+/// where they are too large; [`is_host`] says what that gains.
 fn on_host<M: Module>(
     model: &M,
     gradients: GradientsParams,
@@ -156,7 +158,7 @@ mod tests {
     type Clip = fn(&Linear, GradientsParams, f64, &Device) -> (GradientsParams, Tensor<1>);
 
     /// Gradients 3 for the weight and 4 for the bias have norm 5.
-    fn check(clip: Clip, max_norm: f64, wanted: [f32; 3]) {
+    fn check(clip: Clip, max_norm: f64, expected: [f32; 3]) {
         let device = Device::flex();
         let layer = LinearConfig::new(1, 1).init(&device);
         let (weight, bias) = (layer.weight.id, layer.bias.as_ref().unwrap().id);
@@ -169,9 +171,9 @@ mod tests {
             gradients.get::<2>(weight).unwrap().into_scalar::<f32>(),
             gradients.get::<1>(bias).unwrap().into_scalar::<f32>(),
         ];
-        for (got, wanted) in got.iter().zip(wanted) {
+        for (got, expected) in got.iter().zip(expected) {
             // 1e-6 is added to the norm.
-            assert!((got - wanted).abs() < 2e-6, "{got} {wanted}");
+            assert!((got - expected).abs() < 2e-6, "{got} {expected}");
         }
     }
 

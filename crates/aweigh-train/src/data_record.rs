@@ -47,15 +47,17 @@ impl AnnotationsRecord {
         if self.sha256 == then.sha256 {
             return None;
         }
-        let subject = match self.path == then.path {
-            true => format!("{} has changed since the checkpoint", self.path),
-            false => format!("{} is not the {} of the checkpoint", self.path, then.path),
+        let subject = if self.path == then.path {
+            format!("{} has changed since the checkpoint", self.path)
+        } else {
+            format!("{} is not the {} of the checkpoint", self.path, then.path)
         };
         let counts = |record: &Self| format!("{} images, {} boxes", record.images, record.boxes);
         let (now, then) = (counts(self), counts(then));
-        Some(match now == then {
-            true => format!("{subject}: still {now}, but with other content"),
-            false => format!("{subject}: {now}, then {then}"),
+        Some(if now == then {
+            format!("{subject}: still {now}, but with other content")
+        } else {
+            format!("{subject}: {now}, then {then}")
         })
     }
 }
@@ -118,8 +120,8 @@ mod tests {
     #[test]
     fn a_changed_file_is_told_with_its_figures() {
         let then = record("a.json", "x", 8);
-        let check = |now: AnnotationsRecord, wanted: Option<&str>| {
-            assert_eq!(now.change(&then).as_deref(), wanted);
+        let check = |now: AnnotationsRecord, expected: Option<&str>| {
+            assert_eq!(now.change(&then).as_deref(), expected);
         };
         check(then.clone(), None);
         check(record("moved.json", "x", 8), None);
@@ -146,8 +148,8 @@ mod tests {
             val: val.map(|path| record(path, path, 2)),
             batches_per_epoch: 4,
         };
-        let check = |now: Option<&str>, then: Option<&str>, wanted: &[&str]| {
-            assert_eq!(with(now).changes(&with(then)), wanted);
+        let check = |now: Option<&str>, then: Option<&str>, expected: &[&str]| {
+            assert_eq!(with(now).changes(&with(then)), expected);
         };
         check(Some("v.json"), Some("v.json"), &[]);
         check(None, None, &[]);
@@ -173,9 +175,9 @@ mod tests {
             };
             pairs.map(class).collect()
         };
-        let check = |now: &str, wanted: &[&str]| {
+        let check = |now: &str, expected: &[&str]| {
             let changes = class_changes(&classes(now), &classes("1:ring 2:star"));
-            assert_eq!(changes, wanted, "{now}");
+            assert_eq!(changes, expected, "{now}");
         };
         check("1:ring 2:star", &[]);
         check("1:ring 2:star 3:bar", &["`bar` is new"]);

@@ -66,10 +66,10 @@ pub enum DeviceError {
         available: Vec<DeviceInfo>,
     },
     /// The number of threads was fixed before.
-    #[error("cannot use {wanted} CPU threads: {current} were started before")]
+    #[error("cannot use {requested} CPU threads: {current} were started before")]
     Threads {
         /// What was asked for.
-        wanted: usize,
+        requested: usize,
         /// What is running.
         current: usize,
     },
@@ -168,6 +168,12 @@ pub fn built() -> Vec<Backend> {
 }
 
 /// Whether tensors of `device` lie in host memory, where reading them costs nothing.
+///
+/// There the optimiser and clipping have a form of their own, which passes over their values once;
+/// each tensor operation is a pass of its own that fills newly allocated memory. With tensor
+/// operations alone, `aweigh bench` with two threads has steps that are longer by 2 to 4 % for FCOS
+/// on ResNet-18 (2 x 224 px, SGD and AdamW: 94 in place of 45 ms of 1.4 s), by 1 % for FSAF on
+/// ResNet-50 (2 x 512 px, SGD: 180 in place of 70 ms of 13 s).
 pub(crate) fn is_host(device: &Device) -> bool {
     *device == Device::flex()
 }
@@ -251,7 +257,7 @@ pub fn set_threads(threads: usize) -> Result<(), DeviceError> {
         return Ok(());
     }
     Err(DeviceError::Threads {
-        wanted: threads,
+        requested: threads,
         current: chosen,
     })
 }
@@ -296,14 +302,14 @@ mod tests {
 
     #[test]
     fn overrides_replace_the_configuration() {
-        let check = |backend, index, wanted: (Backend, usize)| {
+        let check = |backend, index, expected: (Backend, usize)| {
             let overrides = DeviceOverrides {
                 backend,
                 index,
                 threads: None,
             };
             let got = overrides.apply(&config(Backend::Wgpu, 2));
-            assert_eq!((got.backend, got.index), wanted);
+            assert_eq!((got.backend, got.index), expected);
         };
         check(None, None, (Backend::Wgpu, 2));
         check(Some(Backend::Wgpu), None, (Backend::Wgpu, 2));

@@ -63,16 +63,16 @@ pub enum TrainError {
         found: usize,
     },
     /// Two annotation files, or a model and an annotation file, have different categories.
-    #[error("{} has the categories {found}, but {trained_on} has {wanted}", .annotations.display())]
+    #[error("{} has the categories {found}, but {trained_on} has {expected}", .annotations.display())]
     Categories {
         /// The annotation file.
         annotations: PathBuf,
         /// Its categories.
         found: String,
-        /// Where the wanted categories come from.
+        /// Where those that were expected come from.
         trained_on: String,
-        /// The wanted categories.
-        wanted: String,
+        /// The categories that were expected.
+        expected: String,
     },
     /// The classes of the training set are not those of the checkpoint.
     #[error(

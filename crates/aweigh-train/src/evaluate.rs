@@ -12,17 +12,17 @@ use burn::tensor::Device;
 use crate::TrainError;
 use crate::batch::{image_frames, upload_images};
 use crate::checkpoint::Class;
-use crate::config::{Experiment, SplitConfig};
-use crate::evaluation::{Annotations, CocoResult, EvalOptions, Evaluation};
+use crate::config::Experiment;
+use crate::evaluation::{CocoResult, EvalOptions, EvalTruth, Evaluation};
 use crate::look;
-use crate::model::match_classes;
+use crate::model::{Trained, match_classes};
 use crate::progress::Progress;
 
 /// A validation set, opened once for any number of evaluations.
 #[derive(Debug)]
 pub struct Validation {
     loader: Loader,
-    annotations: Annotations,
+    truth: EvalTruth,
     options: EvalOptions,
 }
 
@@ -43,38 +43,49 @@ impl Validation {
     /// When the configuration names none, it cannot be read, or its categories are others.
     pub fn open(experiment: &Experiment, classes: &[Class]) -> Result<Self, TrainError> {
         let split = experiment.data.val.as_ref();
-        Self::open_split(
-            experiment,
-            split.ok_or(TrainError::NoValidationSet)?,
-            classes,
-        )
+        let annotations = &split.ok_or(TrainError::NoValidationSet)?.annotations;
+        Self::from_file(&AnnotationFile::read(annotations)?, experiment, classes)
     }
 
-    /// Opens any split with the options of an experiment.
+    /// Opens the validation set of an experiment for a trained model.
     ///
     /// # Errors
     ///
-    /// When it cannot be read, files of images are missing, or its categories are not `classes`.
-    pub fn open_split(
+    /// As of [`open`](Self::open).
+    pub fn for_model(experiment: &Experiment, trained: &Trained) -> Result<Self, TrainError> {
+        let split = experiment.data.val.as_ref();
+        match split.and_then(|split| trained.annotations_at(&split.annotations)) {
+            Some(file) => Self::from_file(file, experiment, &trained.classes),
+            None => Self::open(experiment, &trained.classes),
+        }
+    }
+
+    /// As [`open`](Self::open), with the annotation file read already.
+    ///
+    /// # Errors
+    ///
+    /// When the configuration names no validation set, files of images are missing, or its
+    /// categories are not `classes`.
+    pub(crate) fn from_file(
+        file: &AnnotationFile,
         experiment: &Experiment,
-        split: &SplitConfig,
         classes: &[Class],
     ) -> Result<Self, TrainError> {
         let data = &experiment.data;
+        let split = data.val.as_ref().ok_or(TrainError::NoValidationSet)?;
         let config = data.dataset(split);
-        let file = AnnotationFile::read(&config.annotations)?;
-        let mut dataset = CocoDataset::from_file(&file, &config, Purpose::Evaluate)?;
+        let mut dataset = CocoDataset::from_file(file, &config, Purpose::Evaluate)?;
         match_classes(&mut dataset, classes, "the model")?;
         look::files(&dataset, data.on_bad_image)?;
         look::limits(experiment)?;
         let options = EvalOptions::up_to(experiment.eval.max_dets);
-        let annotations = Annotations::from_file(&file);
-        annotations.warn_of_crowded(&options);
+        let truth = EvalTruth::from_file(file);
+        truth.warn_of_crowded(&options);
         let config: LoaderConfig = data.loader(experiment.eval.batch_size, 0);
         let loader = Loader::eval(Arc::new(dataset), data.transform.clone(), config)?;
         Ok(Self {
             loader,
-            annotations,
+            truth,
             options,
         })
     }
@@ -105,9 +116,11 @@ impl Validation {
         device: &Device,
         progress: &mut dyn Progress,
     ) -> Result<Scored, TrainError> {
-        let never = AtomicBool::new(false);
-        let scored = self.run_until(detector, device, progress, &never)?;
-        Ok(scored.expect("nobody interrupts it"))
+        let mut scoring = Scoring::start(self, detector, device, progress);
+        for batch in self.loader.epoch(0, 0) {
+            scoring.add(batch?);
+        }
+        scoring.finish()
     }
 
     /// As [`run`](Self::run), but stops between two batches once `interrupt` is true; then there is
@@ -123,31 +136,68 @@ impl Validation {
         progress: &mut dyn Progress,
         interrupt: &AtomicBool,
     ) -> Result<Option<Scored>, TrainError> {
-        progress.on_eval_start(self.images());
-        let mut results = Vec::new();
-        let mut done = 0;
+        let mut scoring = Scoring::start(self, detector, device, progress);
         for batch in self.loader.epoch(0, 0) {
             if interrupt.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            let batch = batch?;
-            done += batch.meta.len();
-            let ids: Vec<i64> = batch.meta.iter().map(|meta| meta.image_id).collect();
-            for (id, detections) in ids.into_iter().zip(detect(detector, batch, device)) {
-                results.extend(detections.iter().map(|d| self.result(id, d)));
-            }
-            progress.on_eval_step(done);
+            scoring.add(batch?);
         }
-        let evaluation = self.annotations.evaluate(&results, &self.options)?;
-        Ok(Some(Scored {
-            results,
-            evaluation,
-        }))
+        scoring.finish().map(Some)
     }
 
     fn result(&self, image: i64, detection: &Detection) -> CocoResult {
         let category = self.loader.dataset().category_id(detection.label);
         CocoResult::from_corners(image, category, detection.bbox, detection.score)
+    }
+}
+
+/// An evaluation under way.
+struct Scoring<'a> {
+    validation: &'a Validation,
+    detector: &'a Detector,
+    device: &'a Device,
+    progress: &'a mut dyn Progress,
+    /// Images up to now.
+    images: usize,
+    results: Vec<CocoResult>,
+}
+
+impl<'a> Scoring<'a> {
+    fn start(
+        validation: &'a Validation,
+        detector: &'a Detector,
+        device: &'a Device,
+        progress: &'a mut dyn Progress,
+    ) -> Self {
+        progress.on_eval_start(validation.images());
+        Self {
+            validation,
+            detector,
+            device,
+            progress,
+            images: 0,
+            results: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, batch: HostBatch) {
+        self.images += batch.meta.len();
+        let ids: Vec<i64> = batch.meta.iter().map(|meta| meta.image_id).collect();
+        let detections = detect(self.detector, batch, self.device);
+        for (id, detections) in ids.into_iter().zip(detections) {
+            let results = detections.iter().map(|d| self.validation.result(id, d));
+            self.results.extend(results);
+        }
+        self.progress.on_eval_step(self.images);
+    }
+
+    fn finish(self) -> Result<Scored, TrainError> {
+        let Validation { truth, options, .. } = self.validation;
+        Ok(Scored {
+            evaluation: truth.evaluate(&self.results, options)?,
+            results: self.results,
+        })
     }
 }
 

@@ -11,6 +11,7 @@ use crate::TrainError;
 use crate::batch::Batch;
 use crate::checkpoint::Class;
 use crate::config::{DataConfig, Experiment, SplitConfig};
+use crate::files::same_file;
 use crate::model::{Trained, classes, fresh, match_classes, num_classes};
 
 pub use aweigh_detectors::explain::{Explanation, Learns, LevelRoles, PointRole, Stage};
@@ -172,13 +173,10 @@ impl AnnotatedImage {
 
 /// The parts of a configuration whose annotation file is `annotations`.
 fn splits_of<'a>(annotations: &Path, data: &'a DataConfig) -> Vec<&'a SplitConfig> {
-    let wanted = annotations.canonicalize().ok();
-    let same = |split: &&SplitConfig| {
-        let file = split.annotations.canonicalize().ok();
-        file.is_some() && file == wanted
-    };
     let splits = std::iter::once(&data.train).chain(&data.val);
-    splits.filter(same).collect()
+    splits
+        .filter(|split| same_file(&split.annotations, annotations))
+        .collect()
 }
 
 /// The names of a detector's levels, the finest first.

@@ -5,6 +5,7 @@ use aweigh_data::{CocoDataset, Purpose};
 
 use crate::TrainError;
 use crate::config::Experiment;
+use crate::synthetic::make_synthetic;
 
 /// The layers of a detector and their sums.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +36,7 @@ pub fn inspect(experiment: &Experiment, input: [usize; 2]) -> Result<Inspection,
     let classes = match config.num_classes {
         Some(classes) => classes,
         None => {
-            crate::trainer::make_synthetic(experiment)?;
+            make_synthetic(experiment)?;
             let dataset = CocoDataset::open(&experiment.data.train_set(), Purpose::Train);
             let dataset = dataset.map_err(|reason| TrainError::Classes { reason })?;
             dataset.classes().len()

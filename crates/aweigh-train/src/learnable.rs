@@ -186,9 +186,10 @@ impl Survey {
         Ok(Some(format!(
             "{}{unlearnt} of {boxes} boxes{} {} learnt by no {} of the pyramid at this input size \
              (first: box {:?} of {}, {width} x {height} px as the network sees it): {}; {}",
-            match 2 * unlearnt > boxes {
-                true => "most boxes train nothing: ",
-                false => "",
+            if 2 * unlearnt > boxes {
+                "most boxes train nothing: "
+            } else {
+                ""
             },
             self.scope(),
             if unlearnt == 1 { "is" } else { "are" },
@@ -202,10 +203,10 @@ impl Survey {
 
     /// Where the boxes are, if not in all images.
     fn scope(&self) -> String {
-        match self.looked_at < self.images {
-            true => format!(" in {} of {} images", self.looked_at, self.images),
-            false => String::new(),
+        if self.looked_at == self.images {
+            return String::new();
         }
+        format!(" in {} of {} images", self.looked_at, self.images)
     }
 
     /// The classes with most of the boxes that nothing learns.
@@ -245,9 +246,10 @@ fn describe(
         Cause::OutOfRange | Cause::Ignored => Vec::new(),
     };
     remedies.extend(method.remedy(cause));
-    match remedies.is_empty() {
-        true => format!("{count} {what}"),
-        false => format!("{count} {what}: {}", remedies.join(", or ")),
+    if remedies.is_empty() {
+        format!("{count} {what}")
+    } else {
+        format!("{count} {what}: {}", remedies.join(", or "))
     }
 }
 

@@ -18,6 +18,7 @@ pub mod error;
 pub mod evaluate;
 pub mod evaluation;
 pub mod explain;
+pub mod files;
 pub mod inspect;
 pub mod learnable;
 pub mod model;
@@ -28,11 +29,13 @@ pub mod run_folder;
 pub mod schedule;
 pub mod trainer;
 
+mod batches;
 mod data_record;
-mod files;
 mod look;
 mod parameters;
 mod pictures;
+mod step;
+mod synthetic;
 mod window;
 
 pub use config::{ConfigError, Experiment};

@@ -23,11 +23,11 @@ pub(crate) fn files(dataset: &CocoDataset, on_bad_image: OnBadImage) -> Result<(
 
 /// Warns when more detections are to count than the detector gives.
 pub(crate) fn limits(experiment: &Experiment) -> Result<(), TrainError> {
-    let wanted = experiment.eval.max_dets;
+    let limit = experiment.eval.max_dets;
     let given = experiment.detector.method()?.inference().max_per_image;
-    if wanted > EvalConfig::default().max_dets && wanted > given {
+    if limit > EvalConfig::default().max_dets && limit > given {
         tracing::warn!(
-            "eval.max_dets is {wanted}, but the detector gives at most {given} detections of an \
+            "eval.max_dets is {limit}, but the detector gives at most {given} detections of an \
              image: set max_per_image in its table `test` as well"
         );
     }

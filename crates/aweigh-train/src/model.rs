@@ -1,11 +1,11 @@
 //! Detectors with fresh, pretrained or trained weights.
 
-use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use aweigh_backbone::weights::{self, ClassLayer};
-use aweigh_data::{CocoDataset, DataError, Purpose};
+use aweigh_backbone::weights::{ClassLayer, StateDict};
+use aweigh_data::annotations::AnnotationFile;
+use aweigh_data::{CocoDataset, Purpose};
 use aweigh_detectors::{Detector, DetectorConfig, DetectorConfigError};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
@@ -13,6 +13,7 @@ use burn::tensor::{Device, Tensor};
 use crate::TrainError;
 use crate::checkpoint::{Checkpoint, Class, read_whole};
 use crate::config::{Experiment, TrainConfig};
+use crate::files::same_file;
 use crate::run_folder::RunFolder;
 
 /// A detector whose random weights depend on the seed alone.
@@ -68,7 +69,7 @@ fn load_for_classes(
     path: &Path,
     classes: &[Class],
 ) -> Result<Detector, TrainError> {
-    let mut weights = weights::Checkpoint::open(&model_file(path)?)?;
+    let mut weights = StateDict::open(&model_file(path)?)?;
     let layers = detector.class_layers();
     let renewed = weights.renew_classes(&detector, &layers);
     let detector = weights.load_into(detector)?;
@@ -116,15 +117,15 @@ fn warn_of_other_names(weights: &Path, classes: &[Class]) {
 ///
 /// When the file cannot be read or belongs to another model.
 pub fn load(detector: Detector, path: &Path) -> Result<Detector, TrainError> {
-    Ok(weights::Checkpoint::open(&model_file(path)?)?.load_into(detector)?)
+    Ok(StateDict::open(&model_file(path)?)?.load_into(detector)?)
 }
 
 /// The file of weights, which may be given as the folder of a checkpoint.
 fn model_file(weights: &Path) -> Result<PathBuf, TrainError> {
-    Ok(match weights.is_dir() {
-        true => Checkpoint::open(weights)?.model_file(),
-        false => weights.to_path_buf(),
-    })
+    if weights.is_dir() {
+        return Ok(Checkpoint::open(weights)?.model_file());
+    }
+    Ok(weights.to_path_buf())
 }
 
 /// Which checkpoint of a run.
@@ -146,6 +147,8 @@ pub struct Trained {
     pub classes: Vec<Class>,
     /// The file or folder that it was read from.
     pub source: PathBuf,
+    /// The annotation file that the classes come from, where they do not come with the weights.
+    annotations: Option<AnnotationFile>,
 }
 
 impl Trained {
@@ -208,10 +211,16 @@ impl Trained {
         weights: &Path,
         device: &Device,
     ) -> Result<Self, TrainError> {
-        Self::of_weights(experiment, weights, device, || {
-            let split = (experiment.data.val.as_ref()).unwrap_or(&experiment.data.train);
-            CocoDataset::open(&experiment.data.dataset(split), Purpose::Evaluate)
-        })
+        if let Some(checkpoint) = checkpoint_of(weights) {
+            return Self::from_checkpoint(&checkpoint, experiment, device);
+        }
+        let data = &experiment.data;
+        let config = data.dataset(data.val.as_ref().unwrap_or(&data.train));
+        let file = AnnotationFile::read(&config.annotations)?;
+        let dataset = CocoDataset::from_file(&file, &config, Purpose::Evaluate)?;
+        let mut trained = Self::with_classes_of(&dataset, experiment, weights, device)?;
+        trained.annotations = Some(file);
+        Ok(trained)
     }
 
     /// As [`from_weights`](Self::from_weights), except that classes which the weights do not have
@@ -226,21 +235,18 @@ impl Trained {
         weights: &Path,
         device: &Device,
     ) -> Result<Self, TrainError> {
-        Self::of_weights(experiment, weights, device, || Ok(dataset))
+        match checkpoint_of(weights) {
+            Some(checkpoint) => Self::from_checkpoint(&checkpoint, experiment, device),
+            None => Self::with_classes_of(dataset, experiment, weights, device),
+        }
     }
 
-    /// The model of weights, with the classes of a dataset where they have none.
-    fn of_weights<D: Borrow<CocoDataset>>(
+    fn with_classes_of(
+        dataset: &CocoDataset,
         experiment: &Experiment,
         weights: &Path,
         device: &Device,
-        dataset: impl FnOnce() -> Result<D, DataError>,
     ) -> Result<Self, TrainError> {
-        if let Some(checkpoint) = checkpoint_of(weights) {
-            return Self::from_checkpoint(&checkpoint, experiment, device);
-        }
-        let dataset = dataset()?;
-        let dataset = dataset.borrow();
         num_classes(&experiment.detector, dataset)?;
         Self::build(experiment, classes(dataset), weights, device)
     }
@@ -259,7 +265,14 @@ impl Trained {
             detector: load(detector, weights)?,
             classes,
             source: weights.into(),
+            annotations: None,
         })
+    }
+
+    /// The annotation file at `path`, if it has been read for the classes.
+    pub(crate) fn annotations_at(&self, path: &Path) -> Option<&AnnotationFile> {
+        let file = self.annotations.as_ref();
+        file.filter(|file| same_file(file.path(), path))
     }
 }
 
@@ -310,11 +323,11 @@ pub fn classes(dataset: &CocoDataset) -> Vec<Class> {
 /// When the names are others, or one of them is there twice and the ids differ.
 pub(crate) fn match_classes(
     dataset: &mut CocoDataset,
-    wanted: &[Class],
+    expected: &[Class],
     trained_on: &str,
 ) -> Result<(), TrainError> {
     let found = classes(dataset);
-    if found == wanted {
+    if found == expected {
         return Ok(());
     }
     // Older runs have no name for categories without one.
@@ -322,14 +335,14 @@ pub(crate) fn match_classes(
         "" => format!("cat_{}", class.id),
         name => name.to_owned(),
     };
-    let names: Vec<String> = wanted.iter().map(name).collect();
+    let names: Vec<String> = expected.iter().map(name).collect();
     if dataset.reorder_classes(&names) {
         tracing::warn!(
             "{} numbers its categories otherwise than {trained_on}: they are matched by name ({} \
              against {})",
             dataset.annotations().display(),
             describe(&found),
-            describe(wanted)
+            describe(expected)
         );
         return Ok(());
     }
@@ -337,7 +350,7 @@ pub(crate) fn match_classes(
         annotations: dataset.annotations().into(),
         found: describe(&found),
         trained_on: trained_on.to_owned(),
-        wanted: describe(wanted),
+        expected: describe(expected),
     })
 }
 

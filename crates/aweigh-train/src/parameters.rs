@@ -5,14 +5,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::module::Module;
+use burn::store::{ModuleSnapshot, bridge};
+use burn::tensor::{DType, TensorData};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-/// Follows a visitor or mapper through a module.
+/// The path of fields that a visitor or mapper of a module is at.
 #[derive(Debug, Default)]
-pub(crate) struct Place {
-    path: Vec<String>,
+pub(crate) struct ModulePath {
+    fields: Vec<String>,
     containers: Vec<String>,
 }
 
@@ -25,20 +26,20 @@ pub enum Layer {
     Other,
 }
 
-impl Place {
+impl ModulePath {
     pub(crate) fn enter(&mut self, name: &str, container: &str) {
-        self.path.push(name.to_owned());
+        self.fields.push(name.to_owned());
         self.containers.push(container.to_owned());
     }
 
     pub(crate) fn exit(&mut self) {
-        self.path.pop();
+        self.fields.pop();
         self.containers.pop();
     }
 
     /// Name of the parameter that is visited now.
     pub(crate) fn name(&self) -> String {
-        let fields = self.path.iter().zip(&self.containers);
+        let fields = self.fields.iter().zip(&self.containers);
         let fields = fields.filter(|(_, container)| !container.starts_with("Enum:"));
         fields
             .map(|(name, _)| name.as_str())
@@ -60,31 +61,16 @@ pub(crate) type Tensors = BTreeMap<String, TensorData>;
 
 /// Every parameter and running statistic of `module`, read back from its device.
 pub fn named_tensors<M: Module>(module: &M) -> BTreeMap<String, TensorData> {
-    struct Collector {
-        place: Place,
-        tensors: Tensors,
-    }
-    impl ModuleVisitor for Collector {
-        fn enter_module(&mut self, name: &str, container: &str) {
-            self.place.enter(name, container);
-        }
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.place.exit();
-        }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.tensors
-                .insert(self.place.name(), param.val().into_data());
-        }
-    }
-    let mut collector = Collector {
-        place: Place::default(),
-        tensors: Tensors::new(),
-    };
-    module.visit(&mut collector);
-    collector.tensors
+    let tensors = module.collect(None, None, true).into_iter();
+    let read = tensors.map(|tensor| {
+        let data = bridge::to_data(&tensor).expect("a parameter of a module is in memory");
+        (tensor.name, data)
+    });
+    read.collect()
 }
 
-/// The content of a `.safetensors` file.
+/// The content of a `.safetensors` file. Burn's own store writes entries of its own beside the
+/// tensors, and files only.
 pub(crate) fn to_safetensors(tensors: &Tensors) -> Vec<u8> {
     let views = tensors.iter().map(|(name, data)| {
         let dtype = match data.dtype() {
@@ -144,15 +130,15 @@ mod tests {
 
     #[test]
     fn names_leave_out_variants_and_norms_are_known_by_their_type() {
-        let mut place = Place::default();
-        place.enter("bbox_head", "Struct:Detector");
-        place.enter("Fcos", "Enum:Head");
-        place.enter("weight", "Struct:Norm");
+        let mut path = ModulePath::default();
+        path.enter("bbox_head", "Struct:Detector");
+        path.enter("Fcos", "Enum:Head");
+        path.enter("weight", "Struct:Norm");
         assert_eq!(
-            (place.name().as_str(), place.layer()),
+            (path.name().as_str(), path.layer()),
             ("bbox_head.weight", Layer::Norm)
         );
-        place.exit();
-        assert_eq!(place.layer(), Layer::Other);
+        path.exit();
+        assert_eq!(path.layer(), Layer::Other);
     }
 }

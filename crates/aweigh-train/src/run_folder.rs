@@ -19,7 +19,7 @@ use crate::config::{ConfigError, Experiment};
 use crate::files::replace_file;
 
 pub use lock::RunLock;
-pub use metrics::MetricsLine;
+pub(crate) use metrics::MetricsLine;
 
 /// Why a run folder cannot be used.
 #[derive(Debug, Error)]
@@ -85,12 +85,11 @@ impl RunFolder {
     fn check_vacant(&self) -> Result<(), RunError> {
         let (last, best) = (self.last(), self.best());
         let places = [backup(&last), backup(&best), last, best];
-        match places.iter().any(|dir| dir.exists()) || self.newest_kept().is_some() {
-            true => Err(RunError::Occupied {
-                dir: self.dir.clone(),
-            }),
-            false => Ok(()),
+        if places.iter().any(|dir| dir.exists()) || self.newest_kept().is_some() {
+            let dir = self.dir.clone();
+            return Err(RunError::Occupied { dir });
         }
+        Ok(())
     }
 
     /// Makes the folder of a new run, locks it and writes its configuration.

@@ -1,4 +1,7 @@
 //! The learning rate as a function of the iteration.
+//!
+//! Burn's schedulers count their own steps, which a checkpoint would have to keep, and have no
+//! milestones.
 
 use crate::config::{ScheduleConfig, ScheduleKind, WarmupConfig, WarmupKind};
 
@@ -35,11 +38,11 @@ impl Schedule {
             ScheduleKind::Constant => Shape::Constant,
             ScheduleKind::MultiStep => Shape::MultiStep {
                 milestones: milestones(config, length.per_epoch),
-                gamma: config.gamma.unwrap_or(0.1),
+                gamma: config.gamma(),
             },
             ScheduleKind::Cosine => Shape::Cosine {
                 total: length.total,
-                final_ratio: config.final_ratio.unwrap_or(0.0),
+                final_ratio: config.final_ratio(),
             },
         };
         let warmup = config.warmup;
@@ -95,14 +98,14 @@ mod tests {
         per_epoch: 10,
     };
 
-    fn check(config: &ScheduleConfig, wanted: &[(usize, f64)]) {
+    fn check(config: &ScheduleConfig, expected: &[(usize, f64)]) {
         let schedule = Schedule::new(config, 0.5, LENGTH);
-        for (iteration, lr) in wanted {
+        for (iteration, lr) in expected {
             let got = schedule.lr(*iteration);
             // Rounding of a handful of f64 operations.
             assert!(
                 (got - lr).abs() < 1e-15,
-                "{config:?} at {iteration}: {got}, wanted {lr}"
+                "{config:?} at {iteration}: {got}, expected {lr}"
             );
         }
     }

@@ -6,25 +6,22 @@ mod resume;
 mod saving;
 mod setup;
 
-pub(crate) use setup::make_synthetic;
+use std::sync::atomic::AtomicBool;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use aweigh_data::{HostBatch, Loader};
+use aweigh_data::HostBatch;
 use aweigh_detectors::Detector;
-use burn::optim::GradientsParams;
 use burn::tensor::Device;
 
 use crate::TrainError;
-use crate::batch::Batch;
+use crate::batches::{Batches, Position};
 use crate::checkpoint::{Best, Checkpoint, RunState};
-use crate::clip::clip_gradients;
 use crate::config::{Experiment, Span};
 use crate::evaluate::Validation;
 use crate::optimizer::Optimizer;
 use crate::progress::{Progress, Start};
 use crate::run_folder::{RunFolder, RunLock};
 use crate::schedule::{RunLength, Schedule};
+use crate::step::{StepContext, train_step};
 use crate::window::Window;
 use clock::Clock;
 
@@ -33,13 +30,11 @@ use clock::Clock;
 pub struct Trainer {
     experiment: Experiment,
     folder: RunFolder,
-    /// Held from the start of the trainer to the end of its run.
-    lock: Option<RunLock>,
+    lock: RunLock,
     device: Device,
-    loader: Loader,
+    batches: Batches,
     validation: Option<Validation>,
-    /// Taken during a step only: its tensors must have one owner to be changed in place.
-    model: Option<Detector>,
+    model: Detector,
     optimizer: Optimizer,
     schedule: Schedule,
     length: RunLength,
@@ -48,6 +43,23 @@ pub struct Trainer {
     saved: usize,
     window: Window,
     clock: Clock,
+}
+
+/// A run that has ended. Its folder is free for another process.
+#[derive(Debug)]
+pub struct Ended {
+    /// How.
+    ///
+    /// An error is that of a loss that is not finite, an image that cannot be read, or a file that
+    /// cannot be written. It leaves a checkpoint of the last completed step, unless that cannot be
+    /// written or its loss is not finite.
+    pub outcome: Result<Outcome, TrainError>,
+    /// The run's folder.
+    pub folder: RunFolder,
+    /// Where the run stands.
+    pub state: RunState,
+    /// The model, on an autodiff device.
+    pub model: Detector,
 }
 
 /// How a run ended.
@@ -67,122 +79,85 @@ pub enum Outcome {
     },
 }
 
+/// Whether training goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Signal {
+    GoOn,
+    /// It was asked to stop.
+    Stop,
+}
+
 impl Trainer {
     /// Trains to the end, or until `interrupt` becomes true.
-    ///
-    /// When it returns, the run folder is free for another process. An error leaves a checkpoint of
-    /// the last completed step, unless that cannot be written or its loss is not finite.
-    ///
-    /// # Errors
-    ///
-    /// When a loss is not finite, an image cannot be read, a file cannot be written, or another
-    /// process writes to the run folder.
-    pub fn run(
-        &mut self,
-        progress: &mut dyn Progress,
-        interrupt: &AtomicBool,
-    ) -> Result<Outcome, TrainError> {
-        if self.lock.is_none() {
-            self.lock = Some(self.folder.lock()?);
+    #[must_use = "the run may have ended with an error"]
+    pub fn run(mut self, progress: &mut dyn Progress, interrupt: &AtomicBool) -> Ended {
+        progress.on_start(&self.start());
+        let mut signal = self.catch_up(progress, interrupt);
+        self.clock = Clock::start();
+        while matches!(signal, Ok(Signal::GoOn)) && !self.finished() {
+            signal = match self.advance() {
+                Ok(Some(batch)) => {
+                    self = self.step(batch);
+                    progress.on_step(self.state.iteration);
+                    self.settle(progress, interrupt)
+                }
+                Ok(None) => self.settle(progress, interrupt),
+                Err(error) => Err(error),
+            };
         }
-        let outcome = self.train(progress, interrupt);
+        let outcome = signal.and_then(|signal| self.outcome(signal, progress));
         if let Err(error) = &outcome {
             self.rescue(error, progress);
         }
-        self.lock = None;
-        outcome
+        Ended {
+            outcome,
+            folder: self.folder,
+            state: self.state,
+            model: self.model,
+        }
     }
 
-    fn train(
+    fn outcome(
         &mut self,
+        signal: Signal,
         progress: &mut dyn Progress,
-        interrupt: &AtomicBool,
     ) -> Result<Outcome, TrainError> {
-        progress.on_start(&self.start());
-        let mut interrupted = self.catch_up(progress, interrupt)?;
-        self.clock = Clock::start();
-        while !interrupted && !self.finished() {
-            interrupted = self.epoch(progress, interrupt)?;
+        match signal {
+            Signal::GoOn => Ok(Outcome::Finished {
+                best: self.state.best,
+            }),
+            Signal::Stop => Ok(Outcome::Interrupted {
+                checkpoint: self.checkpoint_here(progress)?,
+                iteration: self.state.iteration,
+            }),
         }
-        if interrupted {
-            let checkpoint = self.checkpoint_here(progress)?;
-            let iteration = self.state.iteration;
-            return Ok(Outcome::Interrupted {
-                iteration,
-                checkpoint,
-            });
-        }
-        let best = self.state.best;
-        Ok(Outcome::Finished { best })
     }
 
-    /// Trains to the end of an epoch, or of the run. True when it was interrupted.
-    fn epoch(
-        &mut self,
-        progress: &mut dyn Progress,
-        interrupt: &AtomicBool,
-    ) -> Result<bool, TrainError> {
-        let (epoch, first) = (self.state.epoch, self.state.batch);
-        let before = self.state.iteration;
-        let mut batches = self.loader.epoch(epoch as u64, first);
-        while let Some(batch) = self.clock.loading(|| batches.next()) {
-            let batch = batch?;
-            self.state.batch = batch.index + 1;
-            self.step(batch);
-            progress.on_step(self.state.iteration);
-            if self.state.batch >= self.length.per_epoch {
-                self.end_epoch();
-            }
-            if self.settle(progress, interrupt)? {
-                return Ok(true);
-            }
-            if self.finished() {
-                return Ok(false);
-            }
-            if interrupt.load(Ordering::Relaxed) {
-                return Ok(true);
-            }
-            if self.state.epoch > epoch {
-                return Ok(false);
-            }
-        }
-        if self.state.iteration == before && first == 0 {
-            let annotations = self.loader.dataset().annotations().into();
-            return Err(TrainError::NoBatches { epoch, annotations });
-        }
-        // The last batches of the epoch held unreadable images only.
-        self.end_epoch();
-        self.settle(progress, interrupt)
+    /// Moves on by one batch, which is none where the rest of an epoch cannot be read.
+    fn advance(&mut self) -> Result<Option<HostBatch>, TrainError> {
+        let batches = &mut self.batches;
+        let advance = self.clock.loading(|| batches.advance())?;
+        let Position { epoch, batch } = advance.position;
+        self.state.epoch = epoch;
+        self.state.batch = batch;
+        Ok(advance.batch)
     }
 
     /// One optimiser step. Waits for the loader, not for the device.
-    fn step(&mut self, host: HostBatch) {
-        let images = host.meta.len();
-        let lr = self.schedule.lr(self.state.iteration);
-        let batch = Batch::upload(host, &self.device);
-        let model = self.model.take().expect("the model is there between steps");
-
-        let losses = model.forward(batch.images).losses(&batch.truth);
-        let mut scalars = vec![("loss".to_owned(), losses.total.clone().inner())];
-        let parts = losses.parts.into_iter();
-        scalars.extend(parts.map(|(name, part)| (name.to_owned(), part.inner())));
-        scalars.push(("positives".to_owned(), losses.positives.inner()));
-
-        let mut gradients = GradientsParams::from_grads(losses.total.backward(), &model);
-        if let Some(max_norm) = self.experiment.train.clip_norm {
-            let (clipped, norm) = clip_gradients(&model, gradients, max_norm, &self.device);
-            scalars.push(("grad_norm".to_owned(), norm));
-            gradients = clipped;
-        }
-        self.model = Some(self.optimizer.step(lr, model, gradients));
-        self.window.add(scalars);
+    fn step(mut self, batch: HostBatch) -> Self {
+        let images = batch.meta.len();
+        let context = StepContext {
+            device: &self.device,
+            optimizer: &mut self.optimizer,
+            lr: self.schedule.lr(self.state.iteration),
+            clip_norm: self.experiment.train.clip_norm,
+        };
+        let stepped = train_step(context, self.model, batch, |_| {});
+        self.model = stepped.model;
+        self.window.add(stepped.scalars);
         self.state.iteration += 1;
         self.clock.step(images);
-    }
-
-    fn end_epoch(&mut self) {
-        self.state.epoch += 1;
-        self.state.batch = 0;
+        self
     }
 
     fn finished(&self) -> bool {
@@ -212,7 +187,7 @@ impl Trainer {
             iteration: self.state.iteration,
             total: self.length.total,
             per_epoch: self.length.per_epoch,
-            images: self.loader.dataset().images().len(),
+            images: self.batches.loader().dataset().images().len(),
             classes: self.state.classes.len(),
             trainable_parameters: setup::trainable_parameters(&self.model),
         }
@@ -234,13 +209,7 @@ impl Trainer {
     }
 
     /// The model, on an autodiff device.
-    ///
-    /// # Panics
-    ///
-    /// Never between calls of [`Trainer::run`] that returned.
     pub fn model(&self) -> &Detector {
-        self.model
-            .as_ref()
-            .expect("the model is there between steps")
+        &self.model
     }
 }

@@ -49,9 +49,10 @@ impl Window {
         let transaction = tensors.fold(Transaction::default(), |transaction, (_, tensor)| {
             transaction.register(tensor.clone())
         });
-        let values = match self.sums.is_empty() {
-            true => Vec::new(),
-            false => transaction.execute(),
+        let values = if self.sums.is_empty() {
+            Vec::new()
+        } else {
+            transaction.execute()
         };
         let scalar = |data: &TensorData| data.iter::<f32>().next().unwrap_or(f32::NAN);
         let names = self.sums.iter().map(|(name, _)| name.clone());

@@ -4,7 +4,7 @@ mod options;
 use std::path::Path;
 
 use super::*;
-use crate::weights::Checkpoint;
+use crate::weights::StateDict;
 use crate::{Affine, DcnKind, FeatureSpec, LayerInfo, NormConfig};
 use aweigh_testkit::device;
 use burn::module::ParamId;
@@ -239,7 +239,7 @@ fn image_gradient(config: &ResNetConfig, device: &Device) -> Vec<f32> {
         let data = TensorData::new(values.collect(), t.shape);
         (t.name, data)
     });
-    let checkpoint = Checkpoint::from_tensors(Path::new("formula"), tensors.collect());
+    let checkpoint = StateDict::from_tensors(Path::new("formula"), tensors.collect());
     let net = checkpoint
         .load_into(fresh)
         .expect("the network's own tensors");

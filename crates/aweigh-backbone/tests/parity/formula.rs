@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use aweigh_backbone::weights::Checkpoint;
+use aweigh_backbone::weights::StateDict;
 use aweigh_backbone::{Backbone, BackboneConfig, ResNetConfig};
 use aweigh_testkit::{Case, Report, Tolerance, cases, device};
 use burn::store::ModuleSnapshot;
@@ -109,7 +109,7 @@ fn build(case: &Case, seed: u64) -> Backbone {
         let data = TensorData::new(values.collect(), shape.clone());
         (name, data)
     });
-    let checkpoint = Checkpoint::from_tensors(Path::new(&case.name), tensors.collect());
+    let checkpoint = StateDict::from_tensors(Path::new(&case.name), tensors.collect());
     checkpoint.load_into(net).unwrap_or_else(|e| panic!("{e}"))
 }
 

@@ -8,7 +8,7 @@ mod stored;
 use std::path::Path;
 
 use aweigh_backbone::NormConfig;
-use aweigh_backbone::weights::Checkpoint;
+use aweigh_backbone::weights::StateDict;
 use aweigh_testkit::module::Named;
 use aweigh_testkit::{Case, Report, Tolerance};
 use burn::module::Module;
@@ -36,14 +36,14 @@ fn understand_note(case: &Case, known: &[&str]) {
 }
 
 /// Tensors of the case under `param/`, with names of this crate.
-fn parameters(case: &Case, rename: impl Fn(&str) -> String) -> Checkpoint {
+fn parameters(case: &Case, rename: impl Fn(&str) -> String) -> StateDict {
     let tensors = case.names("param/").into_iter().filter_map(|stored| {
         let name = stored.strip_prefix("param/")?;
         let float = !name.ends_with("num_batches_tracked");
         let data = || TensorData::new(case.f32s(&stored), case.shape(&stored));
         float.then(|| (rename(name), data()))
     });
-    Checkpoint::from_tensors(Path::new(&case.name), tensors.collect())
+    StateDict::from_tensors(Path::new(&case.name), tensors.collect())
 }
 
 /// Running statistics of every batch norm.

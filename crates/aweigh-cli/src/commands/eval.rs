@@ -88,7 +88,7 @@ impl EvalArgs {
         if let Some(limit) = self.max_dets {
             experiment.eval.max_dets = limit;
         }
-        let validation = Validation::open(&experiment, &trained.classes)?;
+        let validation = Validation::for_model(&experiment, &trained)?;
         let mut bars = Bars::default();
         let scored = validation.run(&trained.detector, &device, &mut bars)?;
         drop(bars);

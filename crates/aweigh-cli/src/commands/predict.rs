@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use aweigh_data::{DecodeConfig, Exif};
 use aweigh_train::checkpoint::Class;
 use aweigh_train::evaluation::CocoResult;
+use aweigh_train::files::replace_file;
 use aweigh_train::predict::{Prediction, Predictor};
 use clap::{ArgGroup, Args};
 use serde::Serialize;
@@ -248,7 +249,7 @@ impl CocoFile {
 
     fn save(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_string(self).context("the detections are not JSON")?;
-        std::fs::write(path, text)
+        replace_file(path, text.as_bytes())
             .with_context(|| format!("{}: the detections cannot be written", path.display()))
     }
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use aweigh_train::Experiment;
 use aweigh_train::checkpoint::{Best, Checkpoint};
 use aweigh_train::run_folder::RunFolder;
-use aweigh_train::trainer::{Outcome, Trainer};
+use aweigh_train::trainer::{Ended, Outcome, Trainer};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory};
 
@@ -50,7 +50,7 @@ pub(crate) struct TrainArgs {
 
 impl TrainArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let mut trainer = match &self.resume {
+        let trainer = match &self.resume {
             None => self.start()?,
             Some(folder) => self.resume(folder.as_deref())?,
         };
@@ -58,19 +58,20 @@ impl TrainArgs {
         // Until here nothing would be lost: Ctrl-C just ends the program.
         let interrupted = interrupt::install()?;
         let mut bars = Bars::default();
-        let outcome = trainer.run(&mut bars, interrupted);
+        let Ended {
+            outcome, folder, ..
+        } = trainer.run(&mut bars, interrupted);
         drop(bars);
-        let folder = trainer.folder();
         match outcome {
             Ok(Outcome::Finished { best }) => {
-                report(folder, best)?;
+                report(&folder, best)?;
                 Ok(ExitCode::SUCCESS)
             }
             Ok(Outcome::Interrupted {
                 iteration,
                 checkpoint,
             }) => {
-                say_how_to_continue(folder, iteration, &checkpoint);
+                say_how_to_continue(&folder, iteration, &checkpoint);
                 Ok(ExitCode::from(interrupt::EXIT_CODE))
             }
             Err(error) => {
@@ -78,7 +79,7 @@ impl TrainArgs {
                 if let Ok(checkpoint) = folder.last_checkpoint()
                     && let Ok(state) = checkpoint.state()
                 {
-                    say_how_to_continue(folder, state.iteration, &checkpoint);
+                    say_how_to_continue(&folder, state.iteration, &checkpoint);
                 }
                 Err(error.into())
             }

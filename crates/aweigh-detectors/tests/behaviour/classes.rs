@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use aweigh_backbone::weights::Checkpoint;
+use aweigh_backbone::weights::StateDict;
 use aweigh_detectors::fcos::FcosConfig;
 use aweigh_detectors::fovea::FoveaConfig;
 use aweigh_detectors::fsaf::{FsafBranch, FsafConfig};
@@ -35,8 +35,8 @@ fn tensors(detector: &Detector) -> Tensors {
     .collect()
 }
 
-fn checkpoint(tensors: &Tensors) -> Checkpoint {
-    Checkpoint::from_tensors(Path::new("coco.pth"), tensors.clone())
+fn state_dict(tensors: &Tensors) -> StateDict {
+    StateDict::from_tensors(Path::new("coco.pth"), tensors.clone())
 }
 
 fn retina(scales_per_octave: usize, fsaf: Option<FsafBranch>) -> DetectorConfig {
@@ -58,7 +58,7 @@ fn class_layers_start_anew_and_the_rest_is_loaded() {
         let (trained, own) = (tensors(&trained), tensors(&fresh));
         let names: Vec<String> = fresh.class_layers().into_iter().map(|l| l.name).collect();
         assert_eq!(names, layers, "{title}");
-        let mut weights = checkpoint(&trained);
+        let mut weights = state_dict(&trained);
         let renewed = weights.renew_classes(&fresh, &fresh.class_layers());
         assert_eq!(renewed, Some([7, 3]), "{title}");
         let loaded = tensors(&weights.load_into(fresh).expect("fits"));
@@ -86,7 +86,7 @@ fn class_layers_start_anew_and_the_rest_is_loaded() {
 fn class_layers_of_as_many_classes_are_loaded() {
     let config = fcos::tiny(FcosConfig::default());
     let (trained, fresh) = (tensors(&detector(&config, 3)), detector(&config, 3));
-    let mut weights = checkpoint(&trained);
+    let mut weights = state_dict(&trained);
     assert_eq!(weights.renew_classes(&fresh, &fresh.class_layers()), None);
     let loaded = weights.load_into(fresh).expect("fits");
     assert_eq!(tensors(&loaded), trained);
@@ -95,7 +95,7 @@ fn class_layers_of_as_many_classes_are_loaded() {
 /// Nothing starts anew with these tensors, which a detector of three classes refuses.
 fn refuse(trained: &Tensors, config: &DetectorConfig, parts: &[&str]) {
     let fresh = detector(config, 3);
-    let mut weights = checkpoint(trained);
+    let mut weights = state_dict(trained);
     assert_eq!(weights.renew_classes(&fresh, &fresh.class_layers()), None);
     let error = weights.load_into(fresh).expect_err("does not fit");
     for part in parts {

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use aweigh_data::{CocoDataset, Epoch, HostBatch, Loader, Purpose};
+use aweigh_data::{CocoDataset, Loader, Purpose};
 
 use super::{BenchOptions, Times};
 use crate::TrainError;
+use crate::batches::{Batches, Position};
 use crate::config::Experiment;
+use crate::synthetic::make_synthetic;
 
 /// Times the loading of batches; gives `[height, width]` of the last one.
 pub(super) fn data(
@@ -15,12 +17,12 @@ pub(super) fn data(
     options: &BenchOptions,
     times: &mut Times,
 ) -> Result<[usize; 2], TrainError> {
-    crate::trainer::make_synthetic(experiment)?;
+    make_synthetic(experiment)?;
     let data = &experiment.data;
     let dataset = CocoDataset::open(&data.train_set(), Purpose::Train)?;
     let config = data.loader(options.batch, experiment.seed.into());
     let loader = Loader::train(Arc::new(dataset), data.transform.clone(), config)?;
-    let mut batches = Batches::new(&loader);
+    let mut batches = Batches::new(loader, Position::default());
     let mut size = options.size;
     // Batches that are ready when they are asked for cost nothing: each figure is the mean of many
     // more than the queue holds, and the queue's own come before the first.
@@ -30,7 +32,7 @@ pub(super) fn data(
         let count = if figure == 0 { queue } else { group };
         let started = Instant::now();
         for _ in 0..count {
-            let [_, _, height, width] = batches.next()?.shape;
+            let [_, _, height, width] = batches.next_batch()?.shape;
             size = [height, width];
         }
         if figure > 0 {
@@ -39,44 +41,4 @@ pub(super) fn data(
         }
     }
     Ok(size)
-}
-
-/// The batches of a training set, epoch after epoch.
-struct Batches<'a> {
-    loader: &'a Loader,
-    number: usize,
-    epoch: Epoch,
-    /// Whether the epoch has had no batch yet.
-    empty: bool,
-}
-
-impl<'a> Batches<'a> {
-    fn new(loader: &'a Loader) -> Self {
-        Self {
-            loader,
-            number: 0,
-            epoch: loader.epoch(0, 0),
-            empty: true,
-        }
-    }
-
-    fn next(&mut self) -> Result<HostBatch, TrainError> {
-        loop {
-            if let Some(batch) = self.epoch.next() {
-                self.empty = false;
-                return Ok(batch?);
-            }
-            // Where bad images are skipped, an epoch without a good one would be followed by
-            // another without end.
-            if self.empty {
-                return Err(TrainError::NoBatches {
-                    epoch: self.number,
-                    annotations: self.loader.dataset().annotations().into(),
-                });
-            }
-            self.number += 1;
-            self.epoch = self.loader.epoch(self.number as u64, 0);
-            self.empty = true;
-        }
-    }
 }

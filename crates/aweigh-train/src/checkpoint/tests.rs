@@ -96,7 +96,7 @@ fn leftovers_of_a_killed_run_are_dealt_with() {
     let dir = folder.path().join("best");
     write(&dir, 1.0, &Disk).unwrap();
     fs::rename(&dir, backup(&dir)).unwrap();
-    fs::create_dir(temporary(&dir)).unwrap();
+    fs::create_dir(beside(&dir, "tmp")).unwrap();
     recover(&Checkpoint::open(&backup(&dir)).unwrap(), &dir);
     recover(&Checkpoint::open(&dir).unwrap(), &dir);
     assert_eq!(
@@ -159,9 +159,9 @@ fn read_while_replaced(replaced: usize) -> Result<(usize, Tensors), CheckpointEr
 
 #[test]
 fn a_reader_never_mixes_two_checkpoints() {
-    let check = |replaced: usize, wanted: usize| {
+    let check = |replaced: usize, expected: usize| {
         let (iteration, optimizer) = read_while_replaced(replaced).unwrap();
-        assert_eq!((iteration, optimizer), (wanted, tensors(wanted as f32)));
+        assert_eq!((iteration, optimizer), (expected, tensors(expected as f32)));
     };
     check(0, 1);
     check(1, 3);

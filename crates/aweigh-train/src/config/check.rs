@@ -1,11 +1,14 @@
 //! Checks of values that their types cannot refuse.
 
+use std::ops::RangeInclusive;
+
 use super::error::Problem;
 
-pub(super) fn one_of<A, B>(a: &str, x: Option<A>, b: &str, y: Option<B>) -> Result<(), Problem> {
-    if x.is_some() && y.is_some() {
-        let message = format!("given together with `train.{a}`; give one of the two");
-        return Err(Problem::new(&format!("train.{b}"), message));
+/// Refuses two keys of `[train]` of which both are given.
+pub(super) fn one_of([a, b]: [(&str, bool); 2]) -> Result<(), Problem> {
+    if a.1 && b.1 {
+        let message = format!("given together with `train.{}`; give one of the two", a.0);
+        return Err(Problem::new(&format!("train.{}", b.0), message));
     }
     Ok(())
 }
@@ -18,17 +21,21 @@ pub(super) fn at_least_one(key: &str, value: usize) -> Result<(), Problem> {
 }
 
 pub(super) fn positive(key: &str, value: f64) -> Result<(), Problem> {
-    in_range(key, value, f64::MIN_POSITIVE, f64::MAX, "a positive number")
+    in_range(
+        key,
+        value,
+        f64::MIN_POSITIVE..=f64::MAX,
+        "a positive number",
+    )
 }
 
 pub(super) fn in_range(
     key: &str,
     value: f64,
-    low: f64,
-    high: f64,
+    range: RangeInclusive<f64>,
     what: &str,
 ) -> Result<(), Problem> {
-    if (low..=high).contains(&value) {
+    if range.contains(&value) {
         return Ok(());
     }
     Err(Problem::new(key, format!("expected {what}, found {value}")))

@@ -1,4 +1,6 @@
 //! What a user can get wrong in a configuration, with the place in the file.
+//!
+//! The excerpt of the file is like that of the `toml` crate, which draws it for its own errors only.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -10,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file does not exist, neither as given nor in `configs/`.
-    #[error("configuration {} not found{}", .path.display(), there(.available))]
+    #[error("configuration {} not found{}", .path.display(), suggestions(.available))]
     NotFound {
         /// The path as given.
         path: PathBuf,
@@ -57,7 +59,7 @@ pub enum ConfigError {
     },
 }
 
-fn there(available: &[String]) -> String {
+fn suggestions(available: &[String]) -> String {
     match available {
         [] => String::new(),
         names => format!(" (configs/ has {})", names.join(", ")),

@@ -67,61 +67,78 @@ impl Default for OptimizerConfig {
 impl OptimizerConfig {
     pub(super) fn fill(&mut self) {
         match self.kind {
-            OptimizerKind::Sgd => {
-                self.momentum.get_or_insert(0.9);
-            }
+            OptimizerKind::Sgd => self.momentum = Some(self.momentum()),
             OptimizerKind::Adamw => {
-                self.beta1.get_or_insert(0.9);
-                self.beta2.get_or_insert(0.999);
-                self.eps.get_or_insert(1e-8);
+                [self.beta1, self.beta2] = self.betas().map(Some);
+                self.eps = Some(self.eps());
             }
         }
     }
 
+    /// SGD's momentum, or its default.
+    pub(crate) fn momentum(&self) -> f64 {
+        self.momentum.unwrap_or(0.9)
+    }
+
+    /// AdamW's decay rates of the first and the second moment, or their defaults.
+    pub(crate) fn betas(&self) -> [f64; 2] {
+        [self.beta1.unwrap_or(0.9), self.beta2.unwrap_or(0.999)]
+    }
+
+    /// What AdamW adds to the denominator, or its default.
+    pub(crate) fn eps(&self) -> f64 {
+        self.eps.unwrap_or(1e-8)
+    }
+
     pub(super) fn check(&self) -> Result<(), Problem> {
-        let (sgd, adamw) = match self.kind {
-            OptimizerKind::Sgd => ([None], [self.beta1, self.beta2, self.eps]),
-            OptimizerKind::Adamw => ([self.momentum], [None; 3]),
-        };
-        let misplaced = ["momentum", "beta1", "beta2", "eps"]
-            .into_iter()
-            .zip(sgd.into_iter().chain(adamw));
-        for (key, value) in misplaced {
-            if value.is_some() {
-                let (known, kind) = match self.kind {
-                    OptimizerKind::Sgd => ("`momentum`", "sgd"),
-                    OptimizerKind::Adamw => ("`beta1`, `beta2`, `eps`", "adamw"),
-                };
-                let message = format!("not a key of kind = \"{kind}\", which has {known}");
-                return Err(Problem::new(&format!("train.optimizer.{key}"), message));
-            }
-        }
-        for (key, value) in [
+        self.check_keys()?;
+        let at_least_zero = [
             ("weight_decay", self.weight_decay),
             ("bias_lr_mult", self.bias_lr_mult),
             ("bias_decay_mult", self.bias_decay_mult),
             ("norm_lr_mult", self.norm_lr_mult),
             ("norm_decay_mult", self.norm_decay_mult),
-            ("eps", self.eps.unwrap_or(0.0)),
-        ] {
-            let key = format!("train.optimizer.{key}");
-            in_range(&key, value, 0.0, f64::MAX, "a number that is not negative")?;
+            ("eps", self.eps()),
+        ];
+        for (key, value) in at_least_zero {
+            let expected = "a number that is not negative";
+            in_range(&full(key), value, 0.0..=f64::MAX, expected)?;
         }
-        for (key, value) in [
-            ("momentum", self.momentum),
-            ("beta1", self.beta1),
-            ("beta2", self.beta2),
-        ] {
-            let key = format!("train.optimizer.{key}");
-            let below_one = 1.0 - f64::EPSILON;
-            in_range(
-                &key,
-                value.unwrap_or(0.0),
-                0.0,
-                below_one,
-                "a number in [0, 1)",
-            )?;
+        let [beta1, beta2] = self.betas();
+        let below_one = [
+            ("momentum", self.momentum()),
+            ("beta1", beta1),
+            ("beta2", beta2),
+        ];
+        for (key, value) in below_one {
+            let range = 0.0..=1.0 - f64::EPSILON;
+            in_range(&full(key), value, range, "a number in [0, 1)")?;
         }
         Ok(())
     }
+
+    /// Refuses the keys of the other kind of optimiser.
+    fn check_keys(&self) -> Result<(), Problem> {
+        let sgd = [("momentum", self.momentum)];
+        let adamw = [
+            ("beta1", self.beta1),
+            ("beta2", self.beta2),
+            ("eps", self.eps),
+        ];
+        let (kind, known, other) = match self.kind {
+            OptimizerKind::Sgd => ("sgd", "`momentum`", adamw.as_slice()),
+            OptimizerKind::Adamw => ("adamw", "`beta1`, `beta2`, `eps`", sgd.as_slice()),
+        };
+        match other.iter().find(|(_, value)| value.is_some()) {
+            None => Ok(()),
+            Some((key, _)) => Err(Problem::new(
+                &full(key),
+                format!("not a key of kind = \"{kind}\", which has {known}"),
+            )),
+        }
+    }
+}
+
+fn full(key: &str) -> String {
+    format!("train.optimizer.{key}")
 }

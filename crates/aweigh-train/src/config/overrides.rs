@@ -1,4 +1,6 @@
 //! `--set a.b.c=value`: changes on top of a configuration file.
+//!
+//! Not read as TOML as a whole: text needs no quotes, and of alternative keys the last one counts.
 
 use toml::{Table, Value};
 
@@ -95,13 +97,13 @@ fn remove(table: &mut Table, key: &str) {
 mod tests {
     use super::*;
 
-    fn check(file: &str, argument: &str, wanted: Result<&str, &str>) {
+    fn check(file: &str, argument: &str, expected: Result<&str, &str>) {
         let mut table: Table = toml::from_str(file).unwrap();
         let got = apply(&mut table, argument).map(|()| table);
-        match (got, wanted) {
+        match (got, expected) {
             (Ok(table), Ok(text)) => assert_eq!(table, toml::from_str(text).unwrap(), "{argument}"),
             (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
-            (got, wanted) => panic!("{argument}: got {got:?}, wanted {wanted:?}"),
+            (got, expected) => panic!("{argument}: got {got:?}, expected {expected:?}"),
         }
     }
 

@@ -79,40 +79,46 @@ impl ScheduleConfig {
         match self.kind {
             ScheduleKind::Constant => {}
             ScheduleKind::MultiStep => {
-                self.gamma.get_or_insert(0.1);
+                self.gamma = Some(self.gamma());
             }
             ScheduleKind::Cosine => {
-                self.final_ratio.get_or_insert(0.0);
+                self.final_ratio = Some(self.final_ratio());
             }
         }
     }
 
+    /// The factor at each milestone, or its default.
+    pub(crate) fn gamma(&self) -> f64 {
+        self.gamma.unwrap_or(0.1)
+    }
+
+    /// The factor at the end of a cosine schedule, or its default.
+    pub(crate) fn final_ratio(&self) -> f64 {
+        self.final_ratio.unwrap_or(0.0)
+    }
+
     pub(super) fn check(&self) -> Result<(), Problem> {
         let (epochs, steps) = (&self.milestones, &self.milestones_iterations);
-        let names = ("schedule.milestones", "schedule.milestones_iterations");
-        one_of(names.0, epochs.as_ref(), names.1, steps.as_ref())?;
+        let names = ["schedule.milestones", "schedule.milestones_iterations"];
+        one_of([(names[0], epochs.is_some()), (names[1], steps.is_some())])?;
         self.check_keys()?;
         let warmup = self.warmup.unwrap_or_default();
         in_range(
             "train.schedule.gamma",
-            self.gamma.unwrap_or(1.0),
-            0.0,
-            1.0,
+            self.gamma(),
+            0.0..=1.0,
             "a number in [0, 1]",
         )?;
-        let ratio = self.final_ratio.unwrap_or(0.0);
         in_range(
             "train.schedule.final_ratio",
-            ratio,
-            0.0,
-            1.0,
+            self.final_ratio(),
+            0.0..=1.0,
             "a number in [0, 1]",
         )?;
         in_range(
             "train.schedule.warmup.ratio",
             warmup.ratio,
-            0.0,
-            1.0,
+            0.0..=1.0,
             "a number in [0, 1]",
         )?;
         let rising = |list: &Option<Vec<usize>>, key: &str| match list {
@@ -122,8 +128,8 @@ impl ScheduleConfig {
             }
             _ => Ok(()),
         };
-        rising(epochs, names.0)?;
-        rising(steps, names.1)
+        rising(epochs, names[0])?;
+        rising(steps, names[1])
     }
 
     /// Keys that belong to another kind of schedule, and milestones that are missing.

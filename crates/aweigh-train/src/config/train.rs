@@ -118,27 +118,34 @@ impl TrainConfig {
 
     /// Checks every value and combination.
     pub(crate) fn check(&self) -> Result<(), Problem> {
-        one_of("epochs", self.epochs, "iterations", self.iterations)?;
-        let (epochs, iterations) = (self.eval_every_epochs, self.eval_every_iterations);
-        one_of(
-            "eval_every_epochs",
-            epochs,
-            "eval_every_iterations",
-            iterations,
-        )?;
-        let (epochs, iterations) = (
-            self.checkpoint_every_epochs,
-            self.checkpoint_every_iterations,
-        );
-        let names = ("checkpoint_every_epochs", "checkpoint_every_iterations");
-        one_of(names.0, epochs, names.1, iterations)?;
-        let (backbone, whole) = (&self.backbone_weights, &self.weights);
-        one_of(
-            "backbone_weights",
-            backbone.as_ref(),
-            "weights",
-            whole.as_ref(),
-        )?;
+        let alternatives = [
+            [
+                ("epochs", self.epochs.is_some()),
+                ("iterations", self.iterations.is_some()),
+            ],
+            [
+                ("eval_every_epochs", self.eval_every_epochs.is_some()),
+                (
+                    "eval_every_iterations",
+                    self.eval_every_iterations.is_some(),
+                ),
+            ],
+            [
+                (
+                    "checkpoint_every_epochs",
+                    self.checkpoint_every_epochs.is_some(),
+                ),
+                (
+                    "checkpoint_every_iterations",
+                    self.checkpoint_every_iterations.is_some(),
+                ),
+            ],
+            [
+                ("backbone_weights", self.backbone_weights.is_some()),
+                ("weights", self.weights.is_some()),
+            ],
+        ];
+        alternatives.into_iter().try_for_each(one_of)?;
         at_least_one("train.epochs", self.epochs.unwrap_or(1))?;
         at_least_one("train.iterations", self.iterations.unwrap_or(1))?;
         at_least_one("train.batch_size", self.batch_size)?;

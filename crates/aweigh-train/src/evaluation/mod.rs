@@ -3,26 +3,26 @@
 //! Matching, accumulation and the headline figures are hotcoco's; this module reads and checks the
 //! files, applies pycocotools' rules for unusual parameters, and renders the result.
 
-mod annotations;
 mod error;
 mod render;
 mod results;
 mod summary;
+mod truth;
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::Path;
 
 use hotcoco::{Annotation, COCOeval, IouType};
 use serde::{Deserialize, Serialize};
 
-use annotations::Shift;
+use crate::files::replace_file_with;
+use truth::Shift;
 
-pub use annotations::Annotations;
 pub use error::EvalError;
 pub use hotcoco::AccumulatedEval;
 pub use results::{CocoResult, ResultsSource, load_results, save_results};
 pub use summary::{ClassRow, Evaluation, Stats};
+pub use truth::EvalTruth;
 
 /// Detections per image and category that pycocotools' first figure is always computed at.
 const HEADLINE_DETECTIONS: usize = 100;
@@ -111,19 +111,19 @@ impl EvalOptions {
 ///
 /// # Errors
 ///
-/// Unreadable or inconsistent annotations, results or options: see [`Annotations::open`],
+/// Unreadable or inconsistent annotations, results or options: see [`EvalTruth::open`],
 /// [`load_results`] and [`EvalOptions`].
 pub fn evaluate<'a>(
     truth: &Path,
     results: impl Into<ResultsSource<'a>>,
     options: &EvalOptions,
 ) -> Result<Evaluation, EvalError> {
-    let truth = Annotations::open(truth)?;
+    let truth = EvalTruth::open(truth)?;
     truth.warn_of_crowded(options);
     truth.evaluate(results, options)
 }
 
-impl Annotations {
+impl EvalTruth {
     /// Evaluates detections against these annotations: [`evaluate`] without reading the
     /// annotation file again.
     ///
@@ -191,23 +191,14 @@ fn to_hotcoco(results: &[CocoResult], shift: Shift) -> Vec<Annotation> {
 
 /// Writes JSON such that the file exists under its name only when complete.
 fn write_json<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<(), EvalError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-    let write = || {
-        let mut writer = BufWriter::new(File::create(&temporary)?);
-        serde_json::to_writer(&mut writer, value)?;
-        writer.write_all(b"\n")?;
-        writer.into_inner()?.sync_all()?;
-        std::fs::rename(&temporary, path)
-    };
-    write().map_err(|error| {
-        // The write failed already; a leftover that cannot be removed adds nothing to it.
-        let _ = std::fs::remove_file(&temporary);
-        EvalError::Io {
-            action: "write",
-            path: path.into(),
-            error,
-        }
+    let written = replace_file_with(path, |file| {
+        serde_json::to_writer(&mut *file, value)?;
+        file.write_all(b"\n")
+    });
+    written.map_err(|error| EvalError::Io {
+        action: "write",
+        path: path.into(),
+        error,
     })
 }
 
@@ -216,7 +207,7 @@ mod fixture {
     use super::*;
 
     /// Two images, two categories, one box of 40 x 40 in image 10 for category 3.
-    pub(super) fn annotations(dir: &Path) -> Annotations {
+    pub(super) fn annotations(dir: &Path) -> EvalTruth {
         let path = dir.join("truth.json");
         let text = r#"{
             "images": [{"id": 20}, {"id": 10}],
@@ -226,7 +217,7 @@ mod fixture {
             ]
         }"#;
         std::fs::write(&path, text).unwrap();
-        Annotations::open(&path).unwrap()
+        EvalTruth::open(&path).unwrap()
     }
 
     /// A detection that covers that box exactly, with the given score.
@@ -267,8 +258,8 @@ mod tests {
         let default = EvalOptions::default();
         assert_eq!(check(&[], &default).unwrap(), some(0.0));
         let found = check(&[fixture::hit(0.5)], &default).unwrap();
-        for (got, wanted) in found.iter().zip(some(1.0)) {
-            assert!((got - wanted).abs() < 1e-12, "{found:?}");
+        for (got, expected) in found.iter().zip(some(1.0)) {
+            assert!((got - expected).abs() < 1e-12, "{found:?}");
         }
         let other = EvalOptions {
             cat_ids: Some(vec![7]),
@@ -290,9 +281,12 @@ mod tests {
             let stats = check(&results, &limits(max_dets)).unwrap();
             [stats[0], stats[1], stats[6], stats[7], stats[8]]
         };
-        let close = |max_dets: &[usize], wanted: [f64; 5]| {
-            for (got, wanted) in figures(max_dets).iter().zip(wanted) {
-                assert!((got - wanted).abs() < 1e-12, "{max_dets:?}: {got} {wanted}");
+        let close = |max_dets: &[usize], expected: [f64; 5]| {
+            for (got, expected) in figures(max_dets).iter().zip(expected) {
+                assert!(
+                    (got - expected).abs() < 1e-12,
+                    "{max_dets:?}: {got} {expected}"
+                );
             }
         };
         close(&[1, 10, 100], [sixth, sixth, 0.0, 1.0, 1.0]);

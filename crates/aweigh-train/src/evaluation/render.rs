@@ -1,4 +1,7 @@
 //! Evaluations as text.
+//!
+//! The lines are those of pycocotools to the letter; the table has no wishes that `format!` does not
+//! meet.
 
 use super::{ClassRow, Evaluation};
 
@@ -129,7 +132,7 @@ mod tests {
     #[test]
     fn the_summary_is_laid_out_as_in_pycocotools() {
         // Every line starts with a space, which a line continuation would swallow.
-        let wanted = "
+        let expected = "
  Average Precision  (AP) @[ IoU=0.50:0.95 | area=   all | maxDets=100 ] = 0.500
  Average Precision  (AP) @[ IoU=0.50      | area=   all | maxDets=100 ] = 0.500
  Average Precision  (AP) @[ IoU=0.75      | area=   all | maxDets=100 ] = 0.500
@@ -143,7 +146,7 @@ mod tests {
  Average Recall     (AR) @[ IoU=0.50:0.95 | area=medium | maxDets=100 ] = 1.000
  Average Recall     (AR) @[ IoU=0.50:0.95 | area= large | maxDets=100 ] = -1.000";
         let summary = evaluation(&[1, 10, 100]).summary();
-        assert_eq!(format!("\n{summary}"), wanted);
+        assert_eq!(format!("\n{summary}"), expected);
     }
 
     #[test]
@@ -160,17 +163,17 @@ mod tests {
                     .unwrap()
             })
             .collect();
-        let wanted = ["100", "1000", "1000", "1000", "1000", "1000", "  2", " 30"];
-        assert_eq!(limits[..8], wanted);
+        let expected = ["100", "1000", "1000", "1000", "1000", "1000", "  2", " 30"];
+        assert_eq!(limits[..8], expected);
         assert!(summary.lines().next().unwrap().ends_with("= -1.000"));
     }
 
     #[test]
     fn the_table_is_aligned() {
-        let wanted = "\
+        let expected = "\
 class     AP   AP50   AP75  APs    APm  APl     AR
 ring   0.500  0.500  0.500  n/a  0.500  n/a  1.000
 cat_7    n/a    n/a    n/a  n/a    n/a  n/a    n/a";
-        assert_eq!(evaluation(&[1, 10, 100]).class_table(), wanted);
+        assert_eq!(evaluation(&[1, 10, 100]).class_table(), expected);
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use aweigh_data::Category;
 use aweigh_data::annotations::{DetectionFile, ImageEntry};
 
-use super::{Annotations, EvalError, write_json};
+use super::{EvalError, EvalTruth, write_json};
 
 /// One detection of a COCO result file.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -92,7 +92,7 @@ pub fn save_results(path: &Path, results: &[CocoResult]) -> Result<(), EvalError
 /// # Errors
 ///
 /// For the reasons of [`DetectionFile::read`]; an unknown image or category, named with its entry.
-pub fn load_results(path: &Path, truth: &Annotations) -> Result<Vec<CocoResult>, EvalError> {
+pub fn load_results(path: &Path, truth: &EvalTruth) -> Result<Vec<CocoResult>, EvalError> {
     let file = DetectionFile::read(path)?;
     let images = image_ids(&file.images, truth);
     let categories = category_ids(&file.categories, truth);
@@ -104,8 +104,8 @@ pub fn load_results(path: &Path, truth: &Annotations) -> Result<Vec<CocoResult>,
             reason,
         };
         results.push(CocoResult {
-            image_id: there(&images, entry.image_id, truth).map_err(unknown)?,
-            category_id: there(&categories, entry.category_id, truth).map_err(unknown)?,
+            image_id: id_in_truth(&images, entry.image_id, truth).map_err(unknown)?,
+            category_id: id_in_truth(&categories, entry.category_id, truth).map_err(unknown)?,
             bbox: entry.bbox,
             score: entry.score,
         });
@@ -114,15 +114,15 @@ pub fn load_results(path: &Path, truth: &Annotations) -> Result<Vec<CocoResult>,
     Ok(results)
 }
 
-/// The record of the annotation file that a record of a file of detections is, or the name that no
-/// record has.
-type There = HashMap<i64, Result<i64, String>>;
+/// From ids of a file of detections to those of the annotation file, or the name that no record of
+/// the latter has.
+type IdMap = HashMap<i64, Result<i64, String>>;
 
 /// The id in the annotation file: that of a record which the file of detections lists, or the same.
-fn there(ids: &There, id: i64, truth: &Annotations) -> Result<i64, String> {
+fn id_in_truth(ids: &IdMap, id: i64, truth: &EvalTruth) -> Result<i64, String> {
     match ids.get(&id) {
         None => Ok(id),
-        Some(Ok(there)) => Ok(*there),
+        Some(Ok(found)) => Ok(*found),
         Some(Err(name)) => Err(format!(
             "it is of {id}, `{name}`, which {} does not have",
             truth.path().display()
@@ -131,14 +131,14 @@ fn there(ids: &There, id: i64, truth: &Annotations) -> Result<i64, String> {
 }
 
 /// The image of the annotation file for each image that a file of detections lists by its name.
-fn image_ids(images: &[ImageEntry], truth: &Annotations) -> There {
+fn image_ids(images: &[ImageEntry], truth: &EvalTruth) -> IdMap {
     let mut by_name: HashMap<&str, Vec<(i64, &Path)>> = HashMap::new();
     for (id, name) in truth.images().filter(|(_, name)| !name.is_empty()) {
         let place = by_name.entry(last(name)).or_default();
         place.push((id, Path::new(name)));
     }
     if by_name.is_empty() {
-        return There::new();
+        return IdMap::new();
     }
     let named = images.iter().filter(|image| !image.file_name.is_empty());
     let find = |image: &ImageEntry| {
@@ -160,12 +160,13 @@ fn last(path: &str) -> &str {
 }
 
 /// The category of the annotation file for each category that a file of detections lists.
-fn category_ids(categories: &[Category], truth: &Annotations) -> There {
+fn category_ids(categories: &[Category], truth: &EvalTruth) -> IdMap {
     let find = |category: &Category| {
         // Of several categories of one name, the one with the same id.
-        let found = match truth.category_name(category.id) == category.name {
-            true => Some(category.id),
-            false => truth.category_id(&category.name),
+        let found = if truth.category_name(category.id) == category.name {
+            Some(category.id)
+        } else {
+            truth.category_id(&category.name)
         };
         (category.id, found.ok_or(category.name.clone()))
     };
@@ -175,7 +176,7 @@ fn category_ids(categories: &[Category], truth: &Annotations) -> There {
 /// Checks that every detection can be evaluated against `truth`; `origin` names the list.
 pub(super) fn check_results(
     results: &[CocoResult],
-    truth: &Annotations,
+    truth: &EvalTruth,
     origin: &str,
 ) -> Result<(), EvalError> {
     let file = truth.path().display();
@@ -297,7 +298,7 @@ mod tests {
             "categories": [{"id": 1, "name": "ring"}, {"id": 2, "name": "star"}]
         }"#;
         std::fs::write(&truth, text).unwrap();
-        let truth = Annotations::open(&truth).unwrap();
+        let truth = EvalTruth::open(&truth).unwrap();
         let load = |images: &str, names: [&str; 2]| {
             let path = dir.path().join("found.json");
             let [first, second] = names;
@@ -320,9 +321,9 @@ mod tests {
             Ok((1, 2))
         );
         assert_eq!(load("[]", ["star", "ring"]), Ok((1, 1)));
-        let fails = |images: &str, names, wanted: &str| {
+        let fails = |images: &str, names, expected: &str| {
             let error = load(images, names).unwrap_err();
-            assert!(error.contains(wanted), "{error}");
+            assert!(error.contains(expected), "{error}");
         };
         let stranger = r#"[{"id": 1, "file_name": "c.png"}]"#;
         fails(stranger, same, "entry 0: it is of 1, `c.png`, which");
@@ -332,7 +333,7 @@ mod tests {
     #[test]
     fn good_files_load() {
         assert_eq!(load("[]").unwrap(), []);
-        let wanted = CocoResult {
+        let expected = CocoResult {
             image_id: 20,
             category_id: 3,
             bbox: [0.0, 1.5, 2.0, 3.0],
@@ -341,7 +342,7 @@ mod tests {
         let more = GOOD.replace('}', ", \"id\": 4, \"segmentation\": [[1, 2]]}");
         assert_eq!(
             load(&format!("[{GOOD}, {more}]")).unwrap(),
-            [wanted, wanted]
+            [expected, expected]
         );
     }
 

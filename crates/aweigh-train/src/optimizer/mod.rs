@@ -14,8 +14,8 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::config::OptimizerConfig;
-use crate::parameters::{Layer, Place, Tensors};
-use update::{Algorithm, State};
+use crate::parameters::{Layer, ModulePath, Tensors};
+use update::{Algorithm, Parameter, State};
 
 /// Factors of a group of parameters.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -91,7 +91,7 @@ impl Optimizer {
             optimizer: self,
             lr,
             gradients,
-            place: Place::default(),
+            path: ModulePath::default(),
         })
     }
 
@@ -119,7 +119,7 @@ impl Optimizer {
             saved: &mut state,
             states: BTreeMap::new(),
             problem: None,
-            place: Place::default(),
+            path: ModulePath::default(),
         };
         model.visit(&mut reader);
         if let Some(problem) = reader.problem {
@@ -138,24 +138,24 @@ struct Stepper<'a> {
     optimizer: &'a mut Optimizer,
     lr: f64,
     gradients: GradientsParams,
-    place: Place,
+    path: ModulePath,
 }
 
 impl ModuleMapper for Stepper<'_> {
     fn enter_module(&mut self, name: &str, container: &str) {
-        self.place.enter(name, container);
+        self.path.enter(name, container);
     }
 
     fn exit_module(&mut self, _: &str, _: &str) {
-        self.place.exit();
+        self.path.exit();
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let Some(gradient) = self.gradients.remove::<D>(param.id) else {
             return param;
         };
-        let name = self.place.name();
-        let group = (self.optimizer.rule)(&name, self.place.layer());
+        let name = self.path.name();
+        let group = (self.optimizer.rule)(&name, self.path.layer());
         let step = self.optimizer.algorithm.step(self.lr, group);
         let state = self.optimizer.states.entry(name).or_default();
         param.map(|value| {
@@ -173,23 +173,27 @@ struct StateReader<'a> {
     saved: &'a mut Tensors,
     states: BTreeMap<String, State>,
     problem: Option<String>,
-    place: Place,
+    path: ModulePath,
 }
 
 impl ModuleVisitor for StateReader<'_> {
     fn enter_module(&mut self, name: &str, container: &str) {
-        self.place.enter(name, container);
+        self.path.enter(name, container);
     }
 
     fn exit_module(&mut self, _: &str, _: &str) {
-        self.place.exit();
+        self.path.exit();
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let name = self.place.name();
+        let name = self.path.name();
         let device: Device = param.lazy_device().inner();
-        let size = param.lazy_shape().num_elements();
-        match State::restore(self.algorithm, &name, self.saved, (size, &device)) {
+        let parameter = Parameter {
+            name: &name,
+            size: param.lazy_shape().num_elements(),
+            device: &device,
+        };
+        match State::restore(self.algorithm, &parameter, self.saved) {
             Ok(Some(state)) => {
                 self.states.insert(name, state);
             }

@@ -42,10 +42,10 @@ fn values(net: &Net) -> Vec<f32> {
     [read("layer.weight"), read("layer.bias")].concat()
 }
 
-fn check(got: &Net, wanted: [f64; 4]) {
-    for (got, wanted) in values(got).into_iter().zip(wanted) {
+fn check(got: &Net, expected: [f64; 4]) {
+    for (got, expected) in values(got).into_iter().zip(expected) {
         // A few f32 operations on values below 20.
-        assert!((f64::from(got) - wanted).abs() < 2e-6, "{got} {wanted}");
+        assert!((f64::from(got) - expected).abs() < 2e-6, "{got} {expected}");
     }
 }
 
@@ -85,9 +85,9 @@ fn a_restored_state_continues_bit_for_bit() {
         let halfway = step(&mut optimizer, net(), 0.01);
         let mut restored = Optimizer::new(&config(kind));
         restored.load(&halfway, optimizer.state()).unwrap();
-        let wanted = step(&mut optimizer, halfway.clone(), 0.01);
+        let expected = step(&mut optimizer, halfway.clone(), 0.01);
         let got = step(&mut restored, halfway, 0.01);
-        assert_eq!(values(&got), values(&wanted), "{kind:?}");
+        assert_eq!(values(&got), values(&expected), "{kind:?}");
     }
 }
 

@@ -33,6 +33,15 @@ pub(super) struct State {
     steps: i64,
 }
 
+/// The parameter that a state belongs to.
+pub(super) struct Parameter<'a> {
+    pub(super) name: &'a str,
+    /// Its number of elements.
+    pub(super) size: usize,
+    /// Without autodiff.
+    pub(super) device: &'a Device,
+}
+
 /// One step for one parameter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Step {
@@ -45,13 +54,13 @@ impl Algorithm {
     pub(super) fn new(config: &OptimizerConfig) -> Self {
         let kind = match config.kind {
             OptimizerKind::Sgd => Kind::Sgd {
-                momentum: config.momentum.unwrap_or(0.9),
+                momentum: config.momentum(),
             },
-            OptimizerKind::Adamw => Kind::AdamW {
-                beta1: config.beta1.unwrap_or(0.9),
-                beta2: config.beta2.unwrap_or(0.999),
-                eps: config.eps.unwrap_or(1e-8),
-            },
+            OptimizerKind::Adamw => {
+                let [beta1, beta2] = config.betas();
+                let eps = config.eps();
+                Kind::AdamW { beta1, beta2, eps }
+            }
         };
         let decay = config.weight_decay;
         Self { decay, kind }
@@ -86,13 +95,13 @@ impl State {
         tensors
     }
 
-    /// Takes the state of the parameter `name` out of `saved`, if it is there.
+    /// Takes the state of a parameter out of `saved`, if it is there.
     pub(super) fn restore(
         algorithm: &Algorithm,
-        name: &str,
+        parameter: &Parameter<'_>,
         saved: &mut Tensors,
-        (size, device): (usize, &Device),
     ) -> Result<Option<Self>, String> {
+        let Parameter { name, size, device } = *parameter;
         let Some(steps) = saved.remove(&format!("{name}.steps")) else {
             return Ok(None);
         };
@@ -161,7 +170,7 @@ impl Step {
         }
     }
 
-    /// The same in one pass over host memory, in parallel.
+    /// The same in one pass over host memory, in parallel; [`is_host`] says what that gains.
     fn on_host(&self, param: Tensor<1>, gradient: Tensor<1>, state: &mut State) -> Tensor<1> {
         let device = param.device();
         let mut param = param.into_data();
@@ -251,7 +260,8 @@ mod tests {
             lr: 2.0,
             decay: 0.5,
         };
-        let run = |on_host: bool| {
+        type Form = fn(&Step, Tensor<1>, Tensor<1>, &mut State) -> Tensor<1>;
+        let run = |form: Form| {
             let step = Algorithm::new(config).step(0.1, group);
             let mut state = State {
                 moments: vec![tensor(0.0); Algorithm::new(config).moments().len()],
@@ -261,14 +271,11 @@ mod tests {
             for i in 0..3 {
                 state.steps += 1;
                 let gradient = tensor(0.3 + i as f32);
-                param = match on_host {
-                    true => step.on_host(param, gradient, &mut state),
-                    false => step.on_device(param, gradient, &mut state),
-                };
+                param = form(&step, param, gradient, &mut state);
             }
             param.into_data().try_into_vec::<f32>().unwrap()
         };
-        for (host, device) in run(true).into_iter().zip(run(false)) {
+        for (host, device) in run(Step::on_host).into_iter().zip(run(Step::on_device)) {
             // A few units of f32's last place at values near 1.
             assert!((host - device).abs() < 1e-6, "{config:?}: {host} {device}");
         }

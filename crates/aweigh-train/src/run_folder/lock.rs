@@ -1,4 +1,4 @@
-//! One writer per run folder.
+//! One writer per run folder, by the standard library's file locks.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};

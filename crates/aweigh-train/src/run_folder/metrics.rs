@@ -10,7 +10,7 @@ use crate::files::replace_file;
 
 /// A kind of line in the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MetricsLine {
+pub(crate) enum MetricsLine {
     /// Losses, a line of the log.
     Losses,
     /// An evaluation.
@@ -32,17 +32,22 @@ impl RunFolder {
         append().map_err(failed("write", &path))
     }
 
-    /// Removes the lines of the metrics that a run which goes on after `iteration` writes again:
-    /// all later ones, and those of the kinds `again` at that iteration.
+    /// The metrics without the lines that a run which goes on after `iteration` writes again: all
+    /// later ones, and those of the kinds `again` at that iteration. None where there are no such
+    /// lines.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read or written.
-    pub fn rewind_metrics(&self, iteration: usize, again: &[MetricsLine]) -> Result<(), RunError> {
+    /// When the file cannot be read.
+    pub(crate) fn rewound_metrics(
+        &self,
+        iteration: usize,
+        again: &[MetricsLine],
+    ) -> Result<Option<String>, RunError> {
         let path = self.metrics_file();
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(failed("read", &path)(error)),
         };
         // A line that a killed run did not finish is no JSON and goes as well.
@@ -58,6 +63,16 @@ impl RunFolder {
             })
         });
         let kept: String = kept.map(|line| format!("{line}\n")).collect();
-        replace_file(&path, kept.as_bytes()).map_err(failed("write", &path))
+        Ok((kept != text).then_some(kept))
+    }
+
+    /// Replaces the metrics.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub(crate) fn write_metrics(&self, text: &str) -> Result<(), RunError> {
+        let path = self.metrics_file();
+        replace_file(&path, text.as_bytes()).map_err(failed("write", &path))
     }
 }

@@ -70,9 +70,10 @@ fn lengths(now: Span, then: Span) -> String {
         Span::Iterations(n) => (n, "iterations"),
     };
     let ((now, unit), (then, other)) = (parts(now), parts(then));
-    match unit == other {
-        true => format!("{then} to {now} {unit}"),
-        false => format!("{then} {other} to {now} {unit}"),
+    if unit == other {
+        format!("{then} to {now} {unit}")
+    } else {
+        format!("{then} {other} to {now} {unit}")
     }
 }
 
@@ -90,22 +91,22 @@ mod tests {
 
     #[test]
     fn a_changed_schedule_is_told_with_its_rates() {
-        let check = |(now, then): (&str, &str), per_epoch: [usize; 2], wanted: Option<&str>| {
-            let (now, then) = (experiment(now), experiment(then));
+        let check = |[now, then]: [&str; 2], per_epoch: [usize; 2], expected: Option<&str>| {
+            let [now, then] = [now, then].map(experiment);
             let now = Plan::new(&now, per_epoch[0]);
             let then = Plan::new(&then, per_epoch[1]);
-            assert_eq!(schedule_change(&now, &then, 100).as_deref(), wanted);
+            assert_eq!(schedule_change(&now, &then, 100).as_deref(), expected);
         };
         let same = "schedule.kind = \"constant\"\nepochs = 10";
-        check((same, same), [20, 20], None);
-        check((same, "epochs = 10\nlog_every = 7"), [20, 20], {
+        check([same, same], [20, 20], None);
+        check([same, "epochs = 10\nlog_every = 7"], [20, 20], {
             Some(
                 "another `train.schedule`; the rate of the next step is 1.00e-2 (was 5.00e-3), that \
                  of the last one 1.00e-2 (was 6.17e-7)",
             )
         });
         check(
-            ("epochs = 20", "epochs = 10"),
+            ["epochs = 20", "epochs = 10"],
             [20, 20],
             Some(
                 "10 to 20 epochs; the rate of the next step is 8.54e-3 (was 5.00e-3), that of the \
@@ -113,7 +114,7 @@ mod tests {
             ),
         );
         check(
-            ("iterations = 200\nbatch_size = 8", "epochs = 10"),
+            ["iterations = 200\nbatch_size = 8", "epochs = 10"],
             [40, 20],
             Some(
                 "10 epochs to 200 iterations, 16 to 8 images per step, 20 to 40 steps per epoch; \

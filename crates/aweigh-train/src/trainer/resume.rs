@@ -1,16 +1,19 @@
 //! From a checkpoint to a trainer.
 
 use aweigh_data::CocoDataset;
+use aweigh_detectors::Detector;
 use burn::tensor::Device;
 
+use super::Trainer;
 use super::changes::{Plan, schedule_change};
-use super::{Trainer, setup};
+use super::setup::{Setup, TrainSet};
 use crate::TrainError;
 use crate::checkpoint::{Checkpoint, RunState};
 use crate::config::Experiment;
 use crate::data_record::class_changes;
 use crate::model::{classes, load, match_classes};
-use crate::run_folder::{MetricsLine, RunFolder, RunLock};
+use crate::optimizer::Optimizer;
+use crate::run_folder::{MetricsLine, RunFolder};
 
 /// What a run was when it stopped.
 struct Before {
@@ -41,25 +44,15 @@ impl Trainer {
         let lock = folder.lock()?;
         let before = Before::read(&folder)?;
         let mut experiment = experiment;
-        let mut dataset = setup::open_train_set(&mut experiment)?;
-        check_same_classes(&mut dataset, &before.state)?;
-        let loader = setup::open_loader(&mut experiment, dataset)?;
-        let mut trainer = Self::assemble(experiment, folder, loader, before.state.clone(), device)?;
-        let loaded = trainer.load(&before.checkpoint);
-        loaded.map_err(|reason| before.unfit(&trainer, reason))?;
+        let mut train = TrainSet::open(&mut experiment)?;
+        check_same_classes(&mut train.dataset, &before.state)?;
+        let mut setup = Setup::open(experiment, train, before.state.clone(), device)?;
+        let loaded = load_checkpoint(setup.model, &mut setup.optimizer, &before.checkpoint);
+        setup.model = loaded.map_err(|reason| before.unfit(&setup.experiment, &folder, reason))?;
+        let trainer = setup.into_trainer(folder, lock);
         trainer.say_what_changed(&before);
-        trainer.take_over(&lock)?;
-        trainer.lock = Some(lock);
+        trainer.take_over()?;
         Ok(trainer)
-    }
-
-    /// Loads weights and optimiser.
-    fn load(&mut self, checkpoint: &Checkpoint) -> Result<(), TrainError> {
-        let model = load(self.take_model(), checkpoint.dir())?;
-        let loaded = self.optimizer.load(&model, checkpoint.optimizer()?);
-        loaded.map_err(|reason| checkpoint.foreign_optimizer(reason))?;
-        self.model = Some(model);
-        Ok(())
     }
 
     fn say_what_changed(&self, before: &Before) {
@@ -80,14 +73,25 @@ impl Trainer {
         }
     }
 
-    /// Makes the folder that of this trainer. Whatever ends the program meanwhile, the run can be
-    /// resumed: its configuration is one that could be opened.
-    fn take_over(&self, lock: &RunLock) -> Result<(), TrainError> {
-        self.folder.repair(lock);
+    /// Makes the folder that of this trainer: reads the last that it needs, then writes. Whatever
+    /// ends the program meanwhile, the run can be resumed: its configuration is one that could be
+    /// opened.
+    fn take_over(&self) -> Result<(), TrainError> {
+        let metrics = self.rewound_metrics()?;
         let stored = self.folder.experiment();
-        if !stored.is_ok_and(|stored| same_but_device(&stored, &self.experiment)) {
+        let same = stored.is_ok_and(|stored| same_but_device(&stored, &self.experiment));
+        self.folder.repair(&self.lock);
+        if !same {
             self.folder.write_config(&self.experiment)?;
         }
+        if let Some(metrics) = metrics {
+            self.folder.write_metrics(&metrics)?;
+        }
+        Ok(())
+    }
+
+    /// The metrics without the lines that the run writes again, if there are such lines.
+    fn rewound_metrics(&self) -> Result<Option<String>, TrainError> {
         let mut again = Vec::new();
         if self.log_due() {
             again.push(MetricsLine::Losses);
@@ -95,7 +99,8 @@ impl Trainer {
         if self.state.evaluation_due {
             again.push(MetricsLine::Evaluation);
         }
-        Ok(self.folder.rewind_metrics(self.state.iteration, &again)?)
+        let iteration = self.state.iteration;
+        Ok(self.folder.rewound_metrics(iteration, &again)?)
     }
 }
 
@@ -115,23 +120,34 @@ impl Before {
 
     /// Blames the tables of the configuration that have changed, if there are any, for a checkpoint
     /// that does not fit.
-    fn unfit(&self, trainer: &Trainer, reason: TrainError) -> TrainError {
-        let now = &trainer.experiment;
-        let changed = self.experiment.as_ref().map_or(Vec::new(), |then| {
+    fn unfit(&self, now: &Experiment, folder: &RunFolder, reason: TrainError) -> TrainError {
+        let changed: Vec<&str> = self.experiment.as_ref().map_or(Vec::new(), |then| {
             let detector = (then.detector != now.detector).then_some("`detector`");
             let kinds = [then, now].map(|experiment| experiment.train.optimizer.kind);
             let optimizer = (kinds[0] != kinds[1]).then_some("`train.optimizer`");
             [detector, optimizer].into_iter().flatten().collect()
         });
-        match changed.is_empty() {
-            true => reason,
-            false => TrainError::CannotResume {
-                dir: trainer.folder.dir().into(),
-                changed: changed.join(" and "),
-                reason: Box::new(reason),
-            },
+        if changed.is_empty() {
+            return reason;
+        }
+        TrainError::CannotResume {
+            dir: folder.dir().into(),
+            changed: changed.join(" and "),
+            reason: Box::new(reason),
         }
     }
+}
+
+/// The weights of a checkpoint in the place of those of `model`, and its optimiser's state.
+fn load_checkpoint(
+    model: Detector,
+    optimizer: &mut Optimizer,
+    checkpoint: &Checkpoint,
+) -> Result<Detector, TrainError> {
+    let model = load(model, checkpoint.dir())?;
+    let loaded = optimizer.load(&model, checkpoint.optimizer()?);
+    loaded.map_err(|reason| checkpoint.foreign_optimizer(reason))?;
+    Ok(model)
 }
 
 fn check_same_classes(dataset: &mut CocoDataset, state: &RunState) -> Result<(), TrainError> {

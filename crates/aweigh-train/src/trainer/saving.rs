@@ -4,13 +4,13 @@
 //! checkpoint says when its evaluation is not done, so that a run which ends in between, however it
 //! ends, does it when it is resumed.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use burn::module::Module;
 use serde_json::json;
 
-use super::Trainer;
+use super::{Signal, Trainer};
 use crate::TrainError;
 use crate::checkpoint::{Best, Checkpoint, Contents};
 use crate::evaluate::Scored;
@@ -20,12 +20,12 @@ use crate::progress::{CheckpointKind, EvalLog, Progress, StepLog};
 use crate::window::Window;
 
 impl Trainer {
-    /// Logs, saves and evaluates where it is due after a step. True when it was interrupted.
+    /// Logs, saves and evaluates where it is due after a step.
     pub(super) fn settle(
         &mut self,
         progress: &mut dyn Progress,
         interrupt: &AtomicBool,
-    ) -> Result<bool, TrainError> {
+    ) -> Result<Signal, TrainError> {
         let train = &self.experiment.train;
         let save = self.due(train.checkpoint_every());
         self.state.evaluation_due = self.validation.is_some() && self.due(train.eval_every());
@@ -35,16 +35,20 @@ impl Trainer {
         if save || self.state.evaluation_due {
             self.save_last(progress)?;
         }
-        self.evaluate(progress, interrupt)
+        let signal = self.evaluate(progress, interrupt)?;
+        // A finished run has nothing to stop.
+        if interrupt.load(Ordering::Relaxed) && !self.finished() {
+            return Ok(Signal::Stop);
+        }
+        Ok(signal)
     }
 
-    /// Does what was due at the checkpoint that a run goes on from and could not be done. True when
-    /// it was interrupted.
+    /// Does what was due at the checkpoint that a run goes on from and could not be done.
     pub(super) fn catch_up(
         &mut self,
         progress: &mut dyn Progress,
         interrupt: &AtomicBool,
-    ) -> Result<bool, TrainError> {
+    ) -> Result<Signal, TrainError> {
         if self.log_due() {
             self.log(progress)?;
         }
@@ -86,21 +90,21 @@ impl Trainer {
         Ok(())
     }
 
-    /// Runs the evaluation if one is due, and saves the best model. True when it was interrupted.
+    /// Runs the evaluation if one is due, and saves the best model.
     fn evaluate(
         &mut self,
         progress: &mut dyn Progress,
         interrupt: &AtomicBool,
-    ) -> Result<bool, TrainError> {
-        let (true, Some(validation), Some(model)) =
-            (self.state.evaluation_due, &self.validation, &self.model)
-        else {
-            return Ok(false);
+    ) -> Result<Signal, TrainError> {
+        let due = self.state.evaluation_due;
+        let Some(validation) = self.validation.as_ref().filter(|_| due) else {
+            return Ok(Signal::GoOn);
         };
         let started = Instant::now();
-        let scored = validation.run_until(&model.valid(), &self.device, progress, interrupt)?;
+        let model = self.model.valid();
+        let scored = validation.run_until(&model, &self.device, progress, interrupt)?;
         let Some(scored) = scored else {
-            return Ok(true);
+            return Ok(Signal::Stop);
         };
         let best = self.save_evaluation(&scored, progress)?;
         progress.on_eval(&EvalLog {
@@ -111,7 +115,7 @@ impl Trainer {
             seconds: started.elapsed().as_secs_f64(),
         });
         self.clock.exclude(started.elapsed());
-        Ok(false)
+        Ok(Signal::GoOn)
     }
 
     /// Saves an evaluation, then its model if that is the best, then that both are done. Tells
@@ -160,10 +164,11 @@ impl Trainer {
         &mut self,
         progress: &mut dyn Progress,
     ) -> Result<Checkpoint, TrainError> {
-        match self.state.evaluation_due {
+        if self.state.evaluation_due {
             // It was saved before the evaluation.
-            true => Ok(self.folder.last_checkpoint()?),
-            false => self.save_last(progress),
+            Ok(self.folder.last_checkpoint()?)
+        } else {
+            self.save_last(progress)
         }
     }
 
@@ -218,12 +223,12 @@ impl Trainer {
     }
 
     fn check_finite(&self, parts: Vec<String>) -> Result<(), TrainError> {
-        match parts.is_empty() {
-            true => Ok(()),
-            false => Err(TrainError::NotFinite {
-                iteration: self.state.iteration,
-                parts,
-            }),
+        if parts.is_empty() {
+            return Ok(());
         }
+        Err(TrainError::NotFinite {
+            iteration: self.state.iteration,
+            parts,
+        })
     }
 }

@@ -1,26 +1,29 @@
 //! From an experiment to a trainer.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use aweigh_data::{CocoDataset, Loader, Purpose, synth};
+use aweigh_data::annotations::AnnotationFile;
+use aweigh_data::{CocoDataset, Loader, Purpose};
 use aweigh_detectors::Detector;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 
 use super::{Clock, Trainer};
 use crate::TrainError;
+use crate::batches::{Batches, Position};
 use crate::checkpoint::RunState;
 use crate::config::{Experiment, Span};
 use crate::data_record::{AnnotationsRecord, DataRecord};
 use crate::evaluate::Validation;
+use crate::files::same_file;
 use crate::learnable;
 use crate::look;
 use crate::model::{classes, fresh, load_pretrained, num_classes};
 use crate::optimizer::Optimizer;
 use crate::pictures;
-use crate::run_folder::RunFolder;
+use crate::run_folder::{RunFolder, RunLock};
 use crate::schedule::{RunLength, Schedule};
+use crate::synthetic::make_synthetic;
 use crate::window::Window;
 
 impl Trainer {
@@ -35,76 +38,128 @@ impl Trainer {
     pub fn new(experiment: Experiment, device: &Device) -> Result<Self, TrainError> {
         let mut experiment = experiment;
         let folder = RunFolder::vacant(experiment.run_dir())?;
-        let dataset = open_train_set(&mut experiment)?;
-        let loader = open_loader(&mut experiment, dataset)?;
-        let state = RunState::new(classes(loader.dataset()));
-        let mut trainer = Self::assemble(experiment, folder, loader, state, device)?;
-        let fresh = trainer.take_model();
-        let (train, classes) = (&trainer.experiment.train, &trainer.state.classes);
-        trainer.model = Some(load_pretrained(fresh, train, classes)?);
-        learnable::warn(&trainer.experiment, trainer.loader.dataset())?;
-        trainer.lock = Some(trainer.folder.create(&trainer.experiment)?);
-        Ok(trainer)
+        let train = TrainSet::open(&mut experiment)?;
+        let state = RunState::new(classes(&train.dataset));
+        let mut setup = Setup::open(experiment, train, state, device)?;
+        let (train, classes) = (&setup.experiment.train, &setup.state.classes);
+        setup.model = load_pretrained(setup.model, train, classes)?;
+        learnable::warn(&setup.experiment, setup.loader.dataset())?;
+        let lock = folder.create(&setup.experiment)?;
+        Ok(setup.into_trainer(folder, lock))
     }
+}
 
-    pub(super) fn assemble(
-        experiment: Experiment,
-        folder: RunFolder,
-        loader: Loader,
+/// The training set of a run.
+pub(super) struct TrainSet {
+    pub(super) dataset: CocoDataset,
+    /// Its annotation file, if the validation set has the same one.
+    shared: Option<AnnotationFile>,
+}
+
+impl TrainSet {
+    /// Makes the synthetic dataset if it is asked for and absent, and opens the training set.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be used.
+    pub(super) fn open(experiment: &mut Experiment) -> Result<Self, TrainError> {
+        make_synthetic(experiment)?;
+        let config = experiment.data.train_set();
+        let file = AnnotationFile::read(&config.annotations)?;
+        let mut dataset = CocoDataset::from_file(&file, &config, Purpose::Train)?;
+        pictures::settle_range(&mut experiment.data, &mut dataset)?;
+        let val = experiment.data.val.as_ref();
+        let shared = val.is_some_and(|val| same_file(&val.annotations, &config.annotations));
+        Ok(Self {
+            dataset,
+            shared: shared.then_some(file),
+        })
+    }
+}
+
+/// A run that is checked, but for its weights, and has no folder yet.
+pub(super) struct Setup {
+    pub(super) experiment: Experiment,
+    pub(super) state: RunState,
+    /// With random weights, on an autodiff device.
+    pub(super) model: Detector,
+    pub(super) optimizer: Optimizer,
+    /// Without autodiff.
+    device: Device,
+    loader: Loader,
+    validation: Option<Validation>,
+}
+
+impl Setup {
+    /// Opens the validation set, looks at the pictures of both sets, and makes the model for the
+    /// classes of the training set.
+    ///
+    /// # Errors
+    ///
+    /// When data cannot be used or the model cannot be built.
+    pub(super) fn open(
+        mut experiment: Experiment,
+        train: TrainSet,
         mut state: RunState,
         device: &Device,
     ) -> Result<Self, TrainError> {
+        let TrainSet { dataset, shared } = train;
+        let loader = open_loader(&mut experiment, dataset)?;
         let device = device.clone().inner();
         let data = &experiment.data;
-        let validation = data.val.as_ref();
-        let validation = validation.map(|_| Validation::open(&experiment, &state.classes));
+        let validation = data.val.as_ref().map(|_| match &shared {
+            Some(file) => Validation::from_file(file, &experiment, &state.classes),
+            None => Validation::open(&experiment, &state.classes),
+        });
         let validation = look::both(loader.dataset(), validation, data.on_bad_image)?;
         pictures::look(&experiment, &loader, validation.as_ref())?;
-        let train = &experiment.train;
         let model = fresh(
             &experiment.detector,
             experiment.seed,
             &device.clone().autodiff(),
         )?;
         warn_of_frozen_random_weights(&experiment);
-        let length = length(&experiment, loader.batches_per_epoch());
         state.data = Some(data_record(&loader, validation.as_ref()));
         Ok(Self {
-            schedule: Schedule::new(&train.schedule, train.lr, length),
-            optimizer: Optimizer::new(&train.optimizer),
-            window: Window::restore(&state.window, &device),
-            model: Some(model),
-            clock: Clock::start(),
-            saved: state.iteration,
+            optimizer: Optimizer::new(&experiment.train.optimizer),
             experiment,
-            folder,
-            lock: None,
+            state,
+            model,
             device,
             loader,
             validation,
-            length,
-            state,
         })
     }
 
-    pub(super) fn take_model(&mut self) -> Detector {
-        self.model.take().expect("the model is there between steps")
+    /// The trainer of the run, which writes to `folder`.
+    pub(super) fn into_trainer(self, folder: RunFolder, lock: RunLock) -> Trainer {
+        let train = &self.experiment.train;
+        let length = length(&self.experiment, self.loader.batches_per_epoch());
+        let position = Position {
+            epoch: self.state.epoch,
+            batch: self.state.batch,
+        };
+        Trainer {
+            schedule: Schedule::new(&train.schedule, train.lr, length),
+            window: Window::restore(&self.state.window, &self.device),
+            batches: Batches::new(self.loader, position),
+            clock: Clock::start(),
+            saved: self.state.iteration,
+            experiment: self.experiment,
+            folder,
+            lock,
+            device: self.device,
+            validation: self.validation,
+            model: self.model,
+            optimizer: self.optimizer,
+            length,
+            state: self.state,
+        }
     }
 }
 
-/// Makes the synthetic dataset if it is wanted and absent, and opens the training set.
-pub(super) fn open_train_set(experiment: &mut Experiment) -> Result<CocoDataset, TrainError> {
-    make_synthetic(experiment)?;
-    let mut dataset = CocoDataset::open(&experiment.data.train_set(), Purpose::Train)?;
-    pictures::settle_range(&mut experiment.data, &mut dataset)?;
-    Ok(dataset)
-}
-
 /// Settles the number of classes and gives the batches of the training set.
-pub(super) fn open_loader(
-    experiment: &mut Experiment,
-    dataset: CocoDataset,
-) -> Result<Loader, TrainError> {
+fn open_loader(experiment: &mut Experiment, dataset: CocoDataset) -> Result<Loader, TrainError> {
     let classes = num_classes(&experiment.detector, &dataset)?;
     experiment.detector.num_classes = Some(classes);
     let data = &experiment.data;
@@ -122,23 +177,6 @@ fn data_record(loader: &Loader, val: Option<&Validation>) -> DataRecord {
         val: val.map(|val| AnnotationsRecord::of(val.dataset())),
         batches_per_epoch: loader.batches_per_epoch(),
     }
-}
-
-/// Makes the synthetic dataset of an experiment where there is none.
-///
-/// # Errors
-///
-/// When it cannot be written.
-pub(crate) fn make_synthetic(experiment: &Experiment) -> Result<(), TrainError> {
-    let Some(synthetic) = &experiment.data.synth else {
-        return Ok(());
-    };
-    let out: &Path = &synthetic.out;
-    if !out.exists() {
-        tracing::info!("making the synthetic dataset {}", out.display());
-        synth::generate(&synthetic.config(), out)?;
-    }
-    Ok(())
 }
 
 pub(super) fn length(experiment: &Experiment, per_epoch: usize) -> RunLength {

@@ -87,11 +87,11 @@ fn classes(report: &mut Report, case: &Case, evaluation: &Evaluation) {
     let id = |id: Option<i64>| id.unwrap_or(-1);
     let ids: Vec<i64> = rows.iter().map(|row| id(row.category_id)).collect();
     let integer = |v: &Value| v.as_i64().expect("an id");
-    let wanted = list(&case.meta["category_order"], integer).expect("an order");
-    report.equal("classes", &ids, &wanted);
+    let expected = list(&case.meta["category_order"], integer).expect("an order");
+    report.equal("classes", &ids, &expected);
     let per_class = case.meta["per_class"].as_array().expect("rows");
-    for (row, wanted) in rows.iter().zip(per_class) {
-        assert_eq!(id(row.category_id), integer(&wanted["category_id"]));
+    for (row, expected) in rows.iter().zip(per_class) {
+        assert_eq!(id(row.category_id), integer(&expected["category_id"]));
         let got = [
             row.ap,
             row.ap50,
@@ -102,7 +102,7 @@ fn classes(report: &mut Report, case: &Case, evaluation: &Evaluation) {
             row.ar,
         ];
         let stage = format!("per class/{}", row.name);
-        report.close(&stage, &got, &numbers(wanted, &CLASS_FIGURES), FIGURES);
+        report.close(&stage, &got, &numbers(expected, &CLASS_FIGURES), FIGURES);
     }
 }
 

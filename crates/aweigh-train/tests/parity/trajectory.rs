@@ -65,14 +65,14 @@ fn check(case: &Case) {
     let (mut totals, mut norms) = (Vec::new(), Vec::new());
     for step in 0..size(&case.meta["steps"]) {
         let losses = model.forward(images.clone()).losses(&truth);
-        let wanted = &case.meta["loss_history"][step];
+        let expected = &case.meta["loss_history"][step];
         for (name, part) in &losses.parts {
-            let wanted = wanted[*name].as_f64().expect("a loss of that name");
+            let expected = expected[*name].as_f64().expect("a loss of that name");
             let got = f64::from(part.clone().into_scalar::<f32>());
             report.close(
                 &format!("loss_history/{name}.{step}"),
                 &[got],
-                &[wanted],
+                &[expected],
                 LOSS,
             );
         }
@@ -144,9 +144,10 @@ fn single(case: &Case, index: usize, folder: &Path) -> HostBatch {
         long_edge: height.max(width) as u32,
         mean: triple("mean"),
         std: triple("std"),
-        channel_order: match flag(&options["bgr_to_rgb"]) {
-            true => ChannelOrder::Rgb,
-            false => ChannelOrder::Bgr,
+        channel_order: if flag(&options["bgr_to_rgb"]) {
+            ChannelOrder::Rgb
+        } else {
+            ChannelOrder::Bgr
         },
         size_divisor: options["pad_size_divisor"].as_u64().expect("a divisor") as u32,
         ..TransformConfig::default()
@@ -195,13 +196,11 @@ fn optimizer(case: &Case) -> (Optimizer, f64, f64) {
         decay: number("bias_decay_mult"),
     };
     // The reference's multipliers are for every bias, those of norms included.
-    let rule = move |name: &str, _| match name.ends_with(".bias") {
-        true => bias,
-        false => Multipliers {
-            lr: 1.0,
-            decay: 1.0,
-        },
+    let plain = Multipliers {
+        lr: 1.0,
+        decay: 1.0,
     };
+    let rule = move |name: &str, _| if name.ends_with(".bias") { bias } else { plain };
     // Without clipping the norm is still stored: a limit that nothing reaches measures it.
     let max_norm = options["clip"].as_f64().unwrap_or(f64::MAX);
     let optimizer = Optimizer::with_rule(&config, Box::new(rule));

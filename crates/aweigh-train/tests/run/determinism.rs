@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use aweigh_testkit::device;
 use aweigh_train::checkpoint::Checkpoint;
+use aweigh_train::config::Experiment;
 use aweigh_train::named_tensors;
 use aweigh_train::progress::Progress;
 use aweigh_train::trainer::{Outcome, Trainer};
@@ -21,6 +22,26 @@ impl Progress for StopAfter<'_> {
         self.interrupt
             .store(iteration == self.iterations, Ordering::Relaxed);
     }
+}
+
+/// Runs until so many iterations are done.
+fn stop_after(iterations: usize, experiment: Experiment) {
+    let interrupt = AtomicBool::new(false);
+    let mut progress = StopAfter {
+        iterations,
+        interrupt: &interrupt,
+    };
+    let trainer = Trainer::new(experiment, &device()).unwrap();
+    let outcome = trainer.run(&mut progress, &interrupt).outcome.unwrap();
+    let Outcome::Interrupted {
+        iteration,
+        checkpoint,
+    } = outcome
+    else {
+        panic!("not interrupted");
+    };
+    let saved = checkpoint.state().unwrap().iteration;
+    assert_eq!((iteration, saved), (iterations, iterations));
 }
 
 #[test]
@@ -46,26 +67,29 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
     train(place.experiment("whole", &changes));
     for stop in [1, 4, 5] {
         let run = format!("stopped-{stop}");
-        let interrupt = AtomicBool::new(false);
-        let mut trainer = Trainer::new(place.experiment(&run, &changes), &device()).unwrap();
-        let mut progress = StopAfter {
-            iterations: stop,
-            interrupt: &interrupt,
-        };
-        let outcome = trainer.run(&mut progress, &interrupt).unwrap();
-        let Outcome::Interrupted {
-            iteration,
-            checkpoint,
-        } = outcome
-        else {
-            panic!("not interrupted");
-        };
-        assert_eq!(
-            (iteration, checkpoint.state().unwrap().iteration),
-            (stop, stop)
-        );
+        stop_after(stop, place.experiment(&run, &changes));
         resume(&place, &run);
         assert_same(&place, "whole", &run);
+    }
+}
+
+#[test]
+fn a_resumed_run_does_without_the_weights_that_it_started_from() {
+    let place = Place::new();
+    train(place.experiment("source", &["train.iterations=1"]));
+    let source = place
+        .run_dir("source")
+        .join("checkpoints/last/model.safetensors");
+    let file = place.data().join("start.safetensors");
+    for key in ["weights", "backbone_weights"] {
+        std::fs::copy(&source, &file).unwrap();
+        let change = format!("train.{key}={file:?}");
+        let runs = ["whole", "stopped"].map(|run| format!("{run}-{key}"));
+        train(place.experiment(&runs[0], &[&change]));
+        stop_after(3, place.experiment(&runs[1], &[&change]));
+        std::fs::remove_file(&file).unwrap();
+        resume(&place, &runs[1]);
+        assert_same(&place, &runs[0], &runs[1]);
     }
 }
 
@@ -90,8 +114,8 @@ fn a_killed_run_is_repeated_from_its_checkpoint() {
 #[test]
 fn a_checkpoint_holds_the_model_under_the_references_names() {
     let place = Place::new();
-    let trainer = train(place.experiment("run", &["train.iterations=1"]));
-    let names: Vec<String> = named_tensors(trainer.model()).into_keys().collect();
+    let ended = train(place.experiment("run", &["train.iterations=1"]));
+    let names: Vec<String> = named_tensors(&ended.model).into_keys().collect();
     for name in [
         "backbone.layer1.0.bn1.running_var",
         "neck.lateral_convs.0.conv.weight",

@@ -23,10 +23,9 @@ fn refuse(error: TrainError, parts: &[&str]) {
 }
 
 fn run(experiment: Experiment) -> Result<(), TrainError> {
-    let mut trainer = Trainer::new(experiment, &device())?;
-    trainer
-        .run(&mut Silent, &AtomicBool::new(false))
-        .map(|_| ())
+    let trainer = Trainer::new(experiment, &device())?;
+    let ended = trainer.run(&mut Silent, &AtomicBool::new(false));
+    ended.outcome.map(|_| ())
 }
 
 fn resume(place: &Place, run: &str) -> Result<Trainer, TrainError> {
@@ -216,6 +215,47 @@ fn a_second_run_needs_a_folder_of_its_own() {
         run(place.experiment("a", &[])).unwrap_err(),
         &["holds a run already", "--resume"],
     );
+}
+
+#[test]
+fn an_annotation_of_an_unknown_image_is_the_same_mistake_in_both_sets() {
+    let place = Place::new();
+    for split in ["train", "val"] {
+        let name = format!("instances_{split}.json");
+        let path = place.data().join("annotations").join(&name);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut file: serde_json::Value = serde_json::from_str(&text).unwrap();
+        file["annotations"][0]["image_id"] = 4711.into();
+        std::fs::write(&path, file.to_string()).unwrap();
+        refuse(
+            run(place.experiment("a", &[])).unwrap_err(),
+            &[&name, "image_id 4711"],
+        );
+        std::fs::write(&path, text).unwrap();
+    }
+}
+
+#[test]
+fn both_sets_may_have_one_annotation_file() {
+    let place = Place::new();
+    let file = place.data().join("annotations/instances_train.json");
+    // The same file by another path.
+    let again = place
+        .data()
+        .join("annotations/../annotations/instances_train.json");
+    let images = place.data().join("train");
+    let changes = [
+        format!("data.train.annotations={file:?}"),
+        format!("data.val.annotations={again:?}"),
+        format!("data.val.images={images:?}"),
+        "train.iterations=1".to_owned(),
+    ];
+    let changes: Vec<&str> = changes.iter().map(String::as_str).collect();
+    let ended = train(place.experiment("a", &changes));
+    let data = ended.state.data.unwrap();
+    let val = data.val.unwrap();
+    assert_eq!((val.sha256, val.images), (data.train.sha256, 10));
+    assert_eq!(val.path, again.display().to_string());
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn whole(place: &Place) {
 /// Runs until an error ends it.
 fn fail(place: &Place, run: &str, progress: &mut dyn Progress) -> TrainError {
     let result = start(place, run).run(progress, &AtomicBool::new(false));
-    result.unwrap_err()
+    result.outcome.unwrap_err()
 }
 
 fn last(place: &Place, run: &str) -> RunState {
@@ -44,10 +44,10 @@ fn pictures(place: &Place, split: &str) -> Vec<PathBuf> {
 
 /// Runs until an error ends it, because of a picture that breaks after it was looked at.
 fn fail_at(place: &Place, run: &str, picture: &Path) -> TrainError {
-    let mut trainer = start(place, run);
+    let trainer = start(place, run);
     let bytes = std::fs::read(picture).unwrap();
     std::fs::write(picture, &bytes[..bytes.len() / 2]).unwrap();
-    let result = trainer.run(&mut Silent, &AtomicBool::new(false));
+    let result = trainer.run(&mut Silent, &AtomicBool::new(false)).outcome;
     std::fs::write(picture, bytes).unwrap();
     result.unwrap_err()
 }
@@ -96,11 +96,10 @@ fn an_evaluation_that_was_killed_is_made_up_for() {
         Moment::TheBestIsSaved,
     ] {
         let run = format!("{moment:?}");
-        let mut trainer = start(&place, &run);
+        let trainer = start(&place, &run);
         let interrupt = AtomicBool::new(false);
         let run_it = AssertUnwindSafe(|| trainer.run(&mut Kill(moment), &interrupt));
         assert!(catch_unwind(run_it).is_err(), "not killed");
-        drop(trainer);
         let state = last(&place, &run);
         assert_eq!((state.iteration, state.evaluation_due), (4, true));
         resume(&place, &run);
@@ -130,8 +129,8 @@ fn an_evaluation_stops_between_two_batches_when_it_is_asked_to() {
         interrupt: &interrupt,
         scored: 0,
     };
-    let outcome = start(&place, "stopped").run(&mut progress, &interrupt);
-    let Outcome::Interrupted { iteration, .. } = outcome.unwrap() else {
+    let ended = start(&place, "stopped").run(&mut progress, &interrupt);
+    let Outcome::Interrupted { iteration, .. } = ended.outcome.unwrap() else {
         panic!("not interrupted");
     };
     assert_eq!((iteration, progress.scored), (4, 1));
@@ -227,8 +226,8 @@ fn an_ap_that_is_not_defined_is_not_the_best() {
     let mut val: serde_json::Value = serde_json::from_str(&text).unwrap();
     val["annotations"] = serde_json::json!([]);
     std::fs::write(&path, val.to_string()).unwrap();
-    let trainer = train(place.experiment("a", &[]));
-    assert_eq!(trainer.state().best, None);
+    let ended = train(place.experiment("a", &[]));
+    assert_eq!(ended.state.best, None);
     let lines = metrics(&place.run_dir("a"));
     assert_eq!(lines.last().unwrap()["eval"]["AP"], -1.0);
     let folder = RunFolder::open(&place.run_dir("a")).unwrap();
@@ -238,7 +237,7 @@ fn an_ap_that_is_not_defined_is_not_the_best() {
 #[test]
 fn a_run_has_one_trainer() {
     let place = Place::new();
-    let mut trainer = start(&place, "a");
+    let trainer = start(&place, "a");
     let locked = format!("is being written by process {}", std::process::id());
     let check = |result: Result<Trainer, TrainError>| {
         let message = result.err().unwrap().to_string();
@@ -248,7 +247,8 @@ fn a_run_has_one_trainer() {
     let folder = RunFolder::open(&place.run_dir("a")).unwrap();
     let experiment = folder.experiment().unwrap();
     check(Trainer::resume(experiment, folder, &device()));
-    trainer.run(&mut Silent, &AtomicBool::new(false)).unwrap();
+    let ended = trainer.run(&mut Silent, &AtomicBool::new(false));
+    ended.outcome.unwrap();
     resume(&place, "a");
 }
 
@@ -292,6 +292,24 @@ fn a_run_is_not_resumed_with_what_does_not_fit_and_stays_as_it_was() {
 }
 
 #[test]
+fn a_run_whose_metrics_cannot_be_read_stays_as_it_was() {
+    let place = Place::new();
+    train(place.experiment("a", &["train.iterations=1"]));
+    let config = place.run_dir("a").join("config.toml");
+    let before = std::fs::read(&config).unwrap();
+    let metrics = place.run_dir("a").join("metrics.jsonl");
+    std::fs::write(&metrics, b"\xff").unwrap();
+    let folder = RunFolder::open(&place.run_dir("a")).unwrap();
+    let experiment = place.experiment("a", &["train.iterations=9"]);
+    let error = Trainer::resume(experiment, folder, &device()).unwrap_err();
+    let message = error.to_string();
+    assert!(message.starts_with("cannot read "), "{message}");
+    assert!(message.contains("metrics.jsonl"), "{message}");
+    assert_eq!(std::fs::read(&config).unwrap(), before);
+    assert_eq!(std::fs::read(&metrics).unwrap(), b"\xff");
+}
+
+#[test]
 fn a_run_keeps_its_classes() {
     let place = Place::new();
     train(place.experiment("a", &["train.iterations=1"]));
@@ -308,12 +326,12 @@ fn a_run_keeps_its_classes() {
     let error = Trainer::resume(experiment, folder, &device())
         .err()
         .unwrap();
-    let wanted = format!(
+    let expected = format!(
         "instances_train.json have changed since the checkpoint: {id} is named `hexagon`, then \
          `{}`, `bar` is new; a run keeps the classes",
         name.as_str().unwrap()
     );
-    assert!(error.to_string().contains(&wanted), "{error}");
+    assert!(error.to_string().contains(&expected), "{error}");
 }
 
 #[test]
@@ -332,8 +350,9 @@ fn a_run_of_an_older_version_goes_on() {
     std::fs::remove_file(place.run_dir("old").join("run.lock")).unwrap();
     let folder = RunFolder::open(&place.run_dir("old")).unwrap();
     let experiment = place.experiment("old", &["train.log_every=3"]);
-    let mut trainer = Trainer::resume(experiment, folder, &device()).unwrap();
-    trainer.run(&mut Silent, &AtomicBool::new(false)).unwrap();
+    let trainer = Trainer::resume(experiment, folder, &device()).unwrap();
+    let ended = trainer.run(&mut Silent, &AtomicBool::new(false));
+    ended.outcome.unwrap();
     assert_eq!(
         metrics(&place.run_dir("old")).len(),
         metrics(&place.run_dir("whole")).len()

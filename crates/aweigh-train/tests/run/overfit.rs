@@ -13,7 +13,7 @@ use super::support::{Place, metrics, train};
 fn two_images_are_learnt_by_heart() {
     let place = Place::with_images(2);
     let annotations = place.data().join("annotations/instances_train.json");
-    let trainer = train(place.experiment(
+    let ended = train(place.experiment(
         "run",
         &[
             &format!("data.val.annotations={annotations:?}"),
@@ -30,7 +30,7 @@ fn two_images_are_learnt_by_heart() {
             "detector.fcos.feat_channels=32",
         ],
     ));
-    let best = trainer.state().best.expect("an evaluation at the end");
+    let best = ended.state.best.expect("an evaluation at the end");
     assert!(best.ap > 0.5, "AP {}", best.ap);
 
     let folder = RunFolder::open(&place.run_dir("run")).unwrap();
@@ -152,8 +152,8 @@ fn the_table_of_a_model_counts_what_is_trained() {
     let place = Place::new();
     let experiment = place.experiment("run", &["train.iterations=1"]);
     let inspection = inspect(&experiment, [64, 96]).unwrap();
-    let trainer = train(experiment);
-    let tensors = aweigh_train::named_tensors(trainer.model());
+    let ended = train(experiment);
+    let tensors = aweigh_train::named_tensors(&ended.model);
     let parameters = tensors
         .iter()
         .filter(|(name, _)| !name.contains("running_"));

@@ -8,7 +8,7 @@ use aweigh_testkit::device;
 use aweigh_train::config::Experiment;
 use aweigh_train::progress::{Progress, Silent, StepLog};
 use aweigh_train::run_folder::RunFolder;
-use aweigh_train::trainer::{Outcome, Trainer};
+use aweigh_train::trainer::{Ended, Outcome, Trainer};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -106,9 +106,8 @@ regress_ranges = [[-1.0, 32.0], [32.0, 64.0], [64.0, 1e8]]
 pub(crate) fn resume(place: &Place, run: &str) {
     let folder = RunFolder::open(&place.run_dir(run)).unwrap();
     let experiment = folder.experiment().unwrap();
-    let mut trainer = Trainer::resume(experiment, folder, &device()).unwrap();
-    let outcome = trainer.run(&mut Finite, &AtomicBool::new(false)).unwrap();
-    assert!(matches!(outcome, Outcome::Finished { .. }), "{outcome:?}");
+    let trainer = Trainer::resume(experiment, folder, &device()).unwrap();
+    finish(trainer, &mut Finite);
 }
 
 /// Shows nothing and checks that losses are finite.
@@ -132,15 +131,19 @@ pub(crate) fn assert_same(place: &Place, a: &str, b: &str) {
 }
 
 /// Trains to the end.
-pub(crate) fn train(experiment: Experiment) -> Trainer {
+pub(crate) fn train(experiment: Experiment) -> Ended {
     train_with(experiment, &mut Silent)
 }
 
-pub(crate) fn train_with(experiment: Experiment, progress: &mut dyn Progress) -> Trainer {
-    let mut trainer = Trainer::new(experiment, &device()).unwrap();
-    let outcome = trainer.run(progress, &AtomicBool::new(false)).unwrap();
-    assert!(matches!(outcome, Outcome::Finished { .. }), "{outcome:?}");
-    trainer
+pub(crate) fn train_with(experiment: Experiment, progress: &mut dyn Progress) -> Ended {
+    finish(Trainer::new(experiment, &device()).unwrap(), progress)
+}
+
+fn finish(trainer: Trainer, progress: &mut dyn Progress) -> Ended {
+    let ended = trainer.run(progress, &AtomicBool::new(false));
+    let finished = matches!(ended.outcome, Ok(Outcome::Finished { .. }));
+    assert!(finished, "{:?}", ended.outcome);
+    ended
 }
 
 /// The metrics of a run without what depends on the clock.

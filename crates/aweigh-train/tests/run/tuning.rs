@@ -39,8 +39,8 @@ fn place_of_seven_classes() -> Place {
 
 /// The latest checkpoint of one step on five classes.
 fn trained(place: &Place) -> PathBuf {
-    let trainer = train(place.experiment("five", &["train.iterations=1"]));
-    assert_eq!(trainer.state().classes.len(), 5);
+    let ended = train(place.experiment("five", &["train.iterations=1"]));
+    assert_eq!(ended.state.classes.len(), 5);
     place.run_dir("five").join("checkpoints/last")
 }
 
@@ -54,11 +54,11 @@ fn check(five: Experiment, seven: Experiment, class_layers: &[&str]) {
     let trainer = Trainer::new(seven, &device()).unwrap();
     let config = trainer.experiment();
     let own = fresh(&config.detector, config.seed, &device()).unwrap();
-    let [old, own, found] = [old.model(), &own, trainer.model()].map(named_tensors);
+    let [old, own, found] = [&old.model, &own, trainer.model()].map(named_tensors);
     let of_classes = |name: &str| class_layers.iter().any(|layer| name.starts_with(layer));
     for (name, tensor) in &found {
-        let wanted = if of_classes(name) { &own } else { &old };
-        assert_eq!(tensor, &wanted[name], "{name}");
+        let expected = if of_classes(name) { &own } else { &old };
+        assert_eq!(tensor, &expected[name], "{name}");
     }
     let renewed = found.keys().filter(|name| of_classes(name)).count();
     assert_eq!(renewed, 2 * class_layers.len());

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use aweigh_train::explain::{ExplainedImage, Learns, LevelRoles, PointRole, Stage};
+use aweigh_train::files::replace_file;
 use serde::Serialize;
 
 use crate::output::table;
@@ -119,7 +120,7 @@ struct PositivePoint {
 /// When the file cannot be written.
 pub(super) fn save(explained: &ExplainedImage, path: &Path) -> Result<()> {
     let text = serde_json::to_string(&summary(explained)).context("the summary is not JSON")?;
-    std::fs::write(path, text)
+    replace_file(path, text.as_bytes())
         .with_context(|| format!("{}: the summary cannot be written", path.display()))
 }
 

@@ -11,8 +11,8 @@ use hotcoco::{Annotation, COCO, Category, Dataset, Image};
 
 use super::{EvalError, EvalOptions};
 
-/// A COCO annotation file, read and indexed once for any number of evaluations.
-pub struct Annotations {
+/// The ground truth of a COCO annotation file, indexed once for any number of evaluations.
+pub struct EvalTruth {
     path: PathBuf,
     pub(super) coco: Arc<COCO>,
     /// The `file_name` of each image.
@@ -43,7 +43,7 @@ impl Shift {
     }
 }
 
-impl Annotations {
+impl EvalTruth {
     /// Reads a COCO annotation file.
     ///
     /// Annotations of images or categories that the file does not list take no part, as in
@@ -56,15 +56,18 @@ impl Annotations {
     pub fn open(path: &Path) -> Result<Self, EvalError> {
         let file = AnnotationFile::read(path)?;
         file.findings().iter().for_each(Finding::log);
-        Ok(Self::from_file(&file))
+        let truth = Self::from_file(&file);
+        truth.warn_of_strays(&file);
+        Ok(truth)
     }
 
-    /// The annotations of a file that has been read.
+    /// The ground truth of a file that has been read. Annotations of images or categories that it
+    /// does not list take no part.
     pub fn from_file(file: &AnnotationFile) -> Self {
         let images = file.images().iter().map(|image| image.id);
         let categories = file.categories().iter().map(|category| category.id);
         let shift = Shift::new(images.chain(categories));
-        let mut annotations = Self {
+        let mut truth = Self {
             path: file.path().into(),
             coco: Arc::new(COCO::from_dataset(dataset(file, shift))),
             names: BTreeMap::new(),
@@ -72,17 +75,16 @@ impl Annotations {
             shift,
         };
         for image in file.images() {
-            annotations.names.insert(image.id, image.file_name.clone());
+            truth.names.insert(image.id, image.file_name.clone());
         }
         for object in file.annotations().iter().filter(|a| !a.crowd) {
             let key = (object.image_id, object.category_id);
-            *annotations.objects.entry(key).or_default() += 1;
+            *truth.objects.entry(key).or_default() += 1;
         }
-        annotations.warn_of_strays(file);
-        annotations
+        truth
     }
 
-    /// The file these annotations come from.
+    /// The file it comes from.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -194,9 +196,9 @@ fn dataset(file: &AnnotationFile, shift: Shift) -> Dataset {
     }
 }
 
-impl std::fmt::Debug for Annotations {
+impl std::fmt::Debug for EvalTruth {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Annotations")
+        f.debug_struct("EvalTruth")
             .field("path", &self.path)
             .field("images", &self.coco.dataset.images.len())
             .field("annotations", &self.coco.dataset.annotations.len())
@@ -214,7 +216,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("truth.json");
         std::fs::write(&path, text).unwrap();
-        let error = Annotations::open(&path).unwrap_err().to_string();
+        let error = EvalTruth::open(&path).unwrap_err().to_string();
         assert!(error.contains("truth.json"), "{error}");
         assert!(error.contains(message), "{error}");
     }
@@ -240,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named() {
-        let error = Annotations::open(Path::new("no/such.json")).unwrap_err();
+        let error = EvalTruth::open(Path::new("no/such.json")).unwrap_err();
         let message = error.to_string();
         let start = "cannot read annotation file no/such.json: ";
         assert!(message.starts_with(start), "{message}");
@@ -260,10 +262,10 @@ mod tests {
     #[test]
     fn ids_keep_their_order_on_the_way_to_the_engine() {
         let shift = Shift::new([3, -2, i64::MAX].into_iter());
-        let check = |id: i64, wanted: Option<u64>| {
-            assert_eq!(shift.to_engine(id), wanted);
-            if let Some(there) = wanted {
-                assert_eq!(shift.of_engine(there), id);
+        let check = |id: i64, expected: Option<u64>| {
+            assert_eq!(shift.to_engine(id), expected);
+            if let Some(engine) = expected {
+                assert_eq!(shift.of_engine(engine), id);
             }
         };
         check(-2, Some(0));
