@@ -67,7 +67,7 @@ impl RetinaAssigner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aweigh_geometry::TruthHost;
+    use aweigh_geometry::HostTruth;
     use aweigh_testkit::device;
 
     /// Squares of 16 pixels (anchors 0 and 1) and boxes of 8 by 32 pixels (2 and 3) around the points
@@ -83,7 +83,7 @@ mod tests {
             },
             max_iou: MaxIouAssigner::default(),
         };
-        let image = TruthHost {
+        let image = HostTruth {
             boxes: boxes.to_vec(),
             labels: (3..3 + boxes.len()).collect(),
             ignore: Vec::new(),

@@ -6,11 +6,12 @@ mod find;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use aweigh_geometry::HostTruth;
 use serde::{Deserialize, Serialize};
 
 use crate::annotations::AnnotationFile;
 use crate::finding::Finding;
-use crate::{DataError, DecodeConfig, HostTruth};
+use crate::{DataError, DecodeConfig};
 use build::Built;
 
 /// Where a dataset lies and which of its images are used.

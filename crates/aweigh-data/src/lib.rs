@@ -25,7 +25,7 @@ mod sampler;
 pub mod synth;
 mod transform;
 
-pub use batch::{HostBatch, HostTruth, ImageMeta};
+pub use batch::{HostBatch, ImageMeta};
 pub use dataset::{Category, CocoDataset, DatasetConfig, DatasetStats, ImageRecord, Purpose};
 pub use decode::{DecodeConfig, DecodedImage, Exif, SixteenBit, Stored, decode};
 pub use error::DataError;

@@ -65,7 +65,7 @@ pub(crate) fn count(images: &[ImageRecord], batch_size: usize, grouping: Groupin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::HostTruth;
+    use aweigh_geometry::HostTruth;
 
     fn images(sizes: &[(u32, u32)]) -> Vec<ImageRecord> {
         let record = |&(width, height)| ImageRecord {

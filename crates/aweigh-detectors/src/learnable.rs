@@ -2,7 +2,7 @@
 
 use aweigh_assign::fsaf::heuristic_levels;
 use aweigh_assign::reppoints::{InitAssigner, ShortLevel};
-use aweigh_geometry::{GroundTruth, LevelShape, TruthHost};
+use aweigh_geometry::{GroundTruth, HostTruth, LevelShape};
 use burn::tensor::{Bool, Device, Int, Tensor};
 
 use crate::Method;
@@ -22,7 +22,7 @@ pub struct Scene {
     /// `[height, width]` of the image with its own padding, in pixels of the network input.
     pub size: [usize; 2],
     /// Boxes, labels and ignore regions in pixels of the network input.
-    pub truth: TruthHost,
+    pub truth: HostTruth,
 }
 
 /// Why nothing learns a box.
@@ -48,7 +48,7 @@ struct Taken {
 
 impl Scene {
     /// One batch of images of this size.
-    fn batch(&self, images: &[TruthHost], device: &Device) -> GroundTruth {
+    fn batch(&self, images: &[HostTruth], device: &Device) -> GroundTruth {
         GroundTruth::from_host(images, device).with_sizes(&vec![self.size; images.len()])
     }
 }
@@ -131,7 +131,7 @@ impl Method {
     fn causes(&self, scene: &Scene, slots: &[usize], device: &Device) -> Vec<Cause> {
         let Scene { levels, truth, .. } = scene;
         let alone = |ignore: &[[f32; 4]]| -> GroundTruth {
-            let image = |slot: &usize| TruthHost {
+            let image = |slot: &usize| HostTruth {
                 boxes: vec![truth.boxes[*slot]],
                 labels: vec![truth.labels[*slot]],
                 ignore: ignore.to_vec(),

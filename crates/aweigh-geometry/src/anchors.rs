@@ -1,6 +1,7 @@
 //! Anchors: boxes of several sizes and shapes at every point of a pyramid.
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
+#[cfg(feature = "tensor")]
+use burn::tensor::{Device, Tensor};
 
 use crate::points::{LevelShape, PointOrigin};
 
@@ -59,15 +60,13 @@ impl AnchorGrid {
     /// # Shapes
     ///
     /// `[P, 4]` with A anchors at every point, each `[x1, y1, x2, y2]` in pixels, f32.
+    #[cfg(feature = "tensor")]
     pub fn tensor(&self, levels: &[LevelShape], device: &Device) -> Tensor<2> {
-        let anchors = self.host(levels);
-        let shape = [anchors.len(), 4];
-        let data = TensorData::new(anchors.into_flattened(), shape);
-        Tensor::from_data(data, (device, DType::F32))
+        crate::points::rows(self.host(levels), device)
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "tensor"))]
 mod tests {
     use super::*;
     use aweigh_testkit::device;

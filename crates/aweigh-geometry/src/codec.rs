@@ -1,56 +1,21 @@
 //! Codecs between boxes and what a head regresses.
 //!
-//! The tensor functions broadcast, are differentiable and work in the dtype of the regressed
-//! values. The host functions serve post-processing, where few boxes are left.
+//! The host functions serve post-processing, where few boxes are left; what targets and losses need
+//! is on tensors.
 
-use burn::tensor::Tensor;
+#[cfg(feature = "tensor")]
+mod tensor;
 
-use crate::boxes::{Corners, ImageSize, assert_last, clip, clip_host, coordinates};
+use crate::boxes::{ImageSize, clip_host};
+
+#[cfg(feature = "tensor")]
+pub use tensor::{encode_delta, encode_distance};
 
 /// Largest logarithm of a box's side over its prior's: `ln(1000 / 16)`.
 const MAX_GROWTH: f32 = 4.135_166_6;
 
-/// Distances from points to the edges of boxes: `(l, t, r, b) = (x - x1, y - y1, x2 - x, y2 - y)`
-/// (FCOS, equation 1).
-///
-/// # Shapes
-///
-/// Points `[.., 2]` and boxes `[.., 4]` that broadcast give `[.., 4]`, in the unit of the
-/// coordinates. A distance is negative when the point is outside.
-///
-/// # Panics
-///
-/// When a last dimension is wrong.
-pub fn encode_distance<const D: usize>(points: Tensor<D>, boxes: Tensor<D>) -> Tensor<D> {
-    assert_last(&boxes, 4, "boxes");
-    let outward = coordinates(&boxes, [-1.0, -1.0, 1.0, 1.0]);
-    let points = twice(points, &boxes);
-    (boxes - points) * outward
-}
-
-/// Boxes from points and distances: `[x - l, y - t, x + r, y + b]`
-/// (mmdetection 3.x `structures/bbox/transforms.py`, `distance2bbox`).
-///
-/// # Shapes
-///
-/// Points `[.., 2]` and distances `[.., 4]` that broadcast give `[.., 4]`. With a `size` the boxes
-/// are clipped to it.
-///
-/// # Panics
-///
-/// When a last dimension is wrong.
-pub fn decode_distance<const D: usize>(
-    points: Tensor<D>,
-    distances: Tensor<D>,
-    size: Option<ImageSize>,
-) -> Tensor<D> {
-    assert_last(&distances, 4, "distances");
-    let outward = coordinates(&distances, [-1.0, -1.0, 1.0, 1.0]);
-    let points = twice(points, &distances);
-    clip_if(distances * outward + points, size)
-}
-
-/// Host version of [`decode_distance`] for one point.
+/// The box at a point with distances to its sides, `[x - l, y - t, x + r, y + b]`, clipped to a
+/// `size` (mmdetection 3.x `structures/bbox/transforms.py`, `distance2bbox`).
 pub fn decode_distance_host(
     [x, y]: [f32; 2],
     [left, top, right, bottom]: [f32; 4],
@@ -76,56 +41,8 @@ impl Default for TblrCodec {
 }
 
 impl TblrCodec {
-    /// `(cy - y1, y2 - cy) / (h n)` and `(cx - x1, x2 - cx) / (w n)` for a prior with centre
-    /// `(cx, cy)` and size `(w, h)` and the normaliser `n`.
-    ///
-    /// # Shapes
-    ///
-    /// Priors `[.., 4]` and boxes `[.., 4]` that broadcast give `[.., 4]`, without unit.
-    ///
-    /// # Panics
-    ///
-    /// When a last dimension is not 4.
-    pub fn encode<const D: usize>(&self, priors: Tensor<D>, boxes: Tensor<D>) -> Tensor<D> {
-        let (center_x, center_y, prior) = center(priors);
-        let target = Corners::split(boxes);
-        let height = prior.height() * self.normalizer;
-        let width = prior.width() * self.normalizer;
-        let top = (center_y.clone() - target.y1) / height.clone();
-        let bottom = (target.y2 - center_y) / height;
-        let left = (center_x.clone() - target.x1) / width.clone();
-        let right = (target.x2 - center_x) / width;
-        Tensor::cat(vec![top, bottom, left, right], D - 1)
-    }
-
-    /// Inverse of [`encode`](Self::encode). With a `size` the boxes are clipped to it.
-    ///
-    /// # Shapes
-    ///
-    /// Priors `[.., 4]` and encoded boxes `[.., 4]` that broadcast give `[.., 4]`, in pixels.
-    ///
-    /// # Panics
-    ///
-    /// When a last dimension is not 4.
-    pub fn decode<const D: usize>(
-        &self,
-        priors: Tensor<D>,
-        encoded: Tensor<D>,
-        size: Option<ImageSize>,
-    ) -> Tensor<D> {
-        assert_last(&encoded, 4, "encoded boxes");
-        let (center_x, center_y, prior) = center(priors);
-        let height = prior.height() * self.normalizer;
-        let width = prior.width() * self.normalizer;
-        let part = |i: usize| encoded.clone().slice_dim(D - 1, i..i + 1);
-        let x1 = center_x.clone() - part(2) * width.clone();
-        let y1 = center_y.clone() - part(0) * height.clone();
-        let x2 = center_x + part(3) * width;
-        let y2 = center_y + part(1) * height;
-        clip_if(Tensor::cat(vec![x1, y1, x2, y2], D - 1), size)
-    }
-
-    /// Host version of [`decode`](Self::decode) for one prior.
+    /// The box `[cx - l w n, cy - t h n, cx + r w n, cy + b h n]` of a prior with centre `(cx, cy)`
+    /// and size `(w, h)`, with the normaliser `n`, clipped to a `size`.
     pub fn decode_host(
         &self,
         prior: [f32; 4],
@@ -142,31 +59,11 @@ impl TblrCodec {
     }
 }
 
-/// Deltas from prior boxes to boxes, `((cx - cx') / w', (cy - cy') / h', ln(w / w'), ln(h / h'))`
-/// for a prior with centre `(cx', cy')` and size `(w', h')` (R-CNN, Girshick et al. 2014,
+/// The box of a prior with shifts of its centre in units of the prior's size and logarithms of the
+/// ratios of the sides, `(dx, dy, dw, dh)`, clipped to a `size` (R-CNN, Girshick et al. 2014,
 /// appendix C; mmdetection 3.x `task_modules/coders/delta_xywh_bbox_coder.py`).
 ///
-/// # Shapes
-///
-/// Priors `[.., 4]` and boxes `[.., 4]` that broadcast give `[.., 4]`, without unit. A box without
-/// width or height has an infinite delta.
-///
-/// # Panics
-///
-/// When a last dimension is not 4.
-pub fn encode_delta<const D: usize>(priors: Tensor<D>, boxes: Tensor<D>) -> Tensor<D> {
-    let (prior_x, prior_y, prior) = center(priors);
-    let (x, y, target) = center(boxes);
-    let (width, height) = (prior.width(), prior.height());
-    let dx = (x - prior_x) / width.clone();
-    let dy = (y - prior_y) / height.clone();
-    let dw = (target.width() / width).log();
-    let dh = (target.height() / height).log();
-    Tensor::cat(vec![dx, dy, dw, dh], D - 1)
-}
-
-/// Inverse of [`encode_delta`] for one prior on the host. A box is at most 62.5 times larger or
-/// smaller than its prior along each side.
+/// A box is at most 62.5 times larger or smaller than its prior along each side.
 pub fn decode_delta_host(
     prior: [f32; 4],
     [dx, dy, dw, dh]: [f32; 4],
@@ -182,119 +79,4 @@ pub fn decode_delta_host(
     let (y1, y2) = side(prior[1], prior[3], dy, dh);
     let decoded = [x1, y1, x2, y2];
     size.map_or(decoded, |size| clip_host(decoded, size))
-}
-
-/// Points `[.., 2]` as `[x, y, x, y]`, in the dtype of `like`.
-fn twice<const D: usize>(points: Tensor<D>, like: &Tensor<D>) -> Tensor<D> {
-    assert_last(&points, 2, "points");
-    points.cast(like.dtype()).repeat_dim(D - 1, 2)
-}
-
-/// Centre x, centre y and coordinates of boxes, each `[.., 1]`.
-fn center<const D: usize>(boxes: Tensor<D>) -> (Tensor<D>, Tensor<D>, Corners<D>) {
-    let corners = Corners::split(boxes);
-    let x = (corners.x1.clone() + corners.x2.clone()) * 0.5;
-    let y = (corners.y1.clone() + corners.y2.clone()) * 0.5;
-    (x, y, corners)
-}
-
-fn clip_if<const D: usize>(boxes: Tensor<D>, size: Option<ImageSize>) -> Tensor<D> {
-    match size {
-        Some(size) => clip(boxes, size),
-        None => boxes,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use aweigh_testkit::device;
-
-    fn row<const N: usize>(values: [f32; N]) -> Tensor<2> {
-        Tensor::from_data([values], &device())
-    }
-
-    fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-        tensor.try_into_vec_as().expect("a readable tensor")
-    }
-
-    /// Encodes a box at a point, decodes it again, on tensors and on the host.
-    fn check(point: [f32; 2], edges: [f32; 4], distances: [f32; 4]) {
-        assert_eq!(values(encode_distance(row(point), row(edges))), distances);
-        let decoded = decode_distance(row(point), row(distances), None);
-        assert_eq!(values(decoded), edges);
-        assert_eq!(decode_distance_host(point, distances, None), edges);
-    }
-
-    #[test]
-    fn distances_are_left_top_right_bottom() {
-        check([5.0, 4.0], [1.0, 2.0, 9.0, 12.0], [4.0, 2.0, 4.0, 8.0]);
-        check([0.0, 0.0], [1.0, 2.0, 9.0, 12.0], [-1.0, -2.0, 9.0, 12.0]);
-        check([3.0, 3.0], [3.0, 3.0, 3.0, 3.0], [0.0; 4]);
-    }
-
-    #[test]
-    fn points_broadcast_over_the_batch() {
-        let points = Tensor::<3>::from_data([[[0.0, 0.0], [10.0, 20.0]]], &device());
-        let distances = Tensor::<3>::ones([3, 2, 4], &device());
-        let boxes = decode_distance(points, distances, None);
-        assert_eq!(boxes.dims(), [3, 2, 4]);
-        let last = values(boxes.slice([2..3, 1..2]));
-        assert_eq!(last, [9.0, 19.0, 11.0, 21.0]);
-    }
-
-    #[test]
-    fn decoding_clips_to_the_image() {
-        let size = Some(ImageSize::new(6.0, 8.0));
-        let clipped = decode_distance(row([4.0, 3.0]), row([9.0; 4]), size);
-        assert_eq!(values(clipped), [0.0, 0.0, 8.0, 6.0]);
-        let host = decode_distance_host([4.0, 3.0], [9.0; 4], size);
-        assert_eq!(host, [0.0, 0.0, 8.0, 6.0]);
-    }
-
-    #[test]
-    fn tblr_is_in_units_of_the_prior() {
-        let codec = TblrCodec::default();
-        let prior = [8.0, 16.0, 16.0, 32.0]; // centre (12, 24), 8 wide, 16 high
-        let target = [4.0, 8.0, 20.0, 56.0];
-        let encoded = [0.25, 0.5, 0.25, 0.25];
-        assert_eq!(values(codec.encode(row(prior), row(target))), encoded);
-        assert_eq!(values(codec.decode(row(prior), row(encoded), None)), target);
-        assert_eq!(codec.decode_host(prior, encoded, None), target);
-    }
-
-    #[test]
-    fn deltas_are_shifts_and_logarithms_of_the_prior() {
-        let prior = [10.0, 10.0, 30.0, 20.0]; // centre (20, 15), 20 wide, 10 high
-        let check = |target: [f32; 4], [dx, dy, dw, dh]: [f32; 4]| {
-            let delta = [dx, dy, dw.ln(), dh.ln()];
-            assert_eq!(values(encode_delta(row(prior), row(target))), delta);
-            let decoded = decode_delta_host(prior, delta, None);
-            for (got, want) in decoded.into_iter().zip(target) {
-                // A rounding of the logarithm and one of the exponential.
-                assert!((got - want).abs() < 1e-4, "{decoded:?} is not {target:?}");
-            }
-        };
-        check(prior, [0.0, 0.0, 1.0, 1.0]);
-        check([25.0, 5.0, 35.0, 25.0], [0.5, 0.0, 0.5, 2.0]);
-        check([0.0, 35.0, 80.0, 45.0], [1.0, 2.5, 4.0, 1.0]);
-    }
-
-    #[test]
-    fn boxes_grow_at_most_a_thousand_sixteenths_of_the_prior() {
-        let prior = [0.0, 0.0, 16.0, 16.0];
-        let [x1, y1, x2, y2] = decode_delta_host(prior, [0.0, 0.0, 9.0, -9.0], None);
-        // A rounding of the exponential.
-        assert!((x2 - x1 - 1000.0).abs() < 1e-2, "{x1} {x2}");
-        assert!((y2 - y1 - 0.256).abs() < 1e-5, "{y1} {y2}");
-        let size = Some(ImageSize::new(10.0, 20.0));
-        let clipped = decode_delta_host(prior, [0.0, 0.0, 9.0, 9.0], size);
-        assert_eq!(clipped, [0.0, 0.0, 20.0, 10.0]);
-    }
-
-    #[test]
-    #[should_panic(expected = "points need a last dimension of 2, got [1, 4]")]
-    fn wrong_shapes_are_named() {
-        let _ = encode_distance(row([0.0; 4]), row([0.0; 4]));
-    }
 }

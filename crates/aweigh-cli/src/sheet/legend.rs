@@ -89,7 +89,7 @@ fn entries(sheets: &Sheets<'_>, stage: &Stage) -> Vec<(Symbol, &'static str)> {
     add(
         Symbol::Padding,
         "padding",
-        sheets.explained.meta.resized != sheets.explained.input,
+        sheets.explained.meta.frame.size != sheets.explained.input,
     );
     entries
 }

@@ -29,7 +29,8 @@ pub(super) fn background(sheets: &Sheets<'_>, layout: &Layout) -> RgbImage {
     let [height, width] = sheets
         .explained
         .meta
-        .resized
+        .frame
+        .size
         .map(|side| layout.pixels(side));
     let scaled = imageops::resize(sheets.picture, width, height, FilterType::Triangle);
     let [width, height] = layout.panel;

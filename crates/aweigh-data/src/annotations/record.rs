@@ -1,5 +1,6 @@
 //! From the values of a record to what they mean.
 
+use aweigh_geometry::boxes::xywh_to_xyxy;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
@@ -163,7 +164,7 @@ fn bbox(place: Place<'_>, raw: &RawAnnotation) -> Result<Option<[f64; 4]>, DataE
     }
     let numbers: Option<Vec<f64>> = values.iter().map(finite).collect();
     match numbers.as_deref() {
-        Some(&[x, y, w, h]) if [x, y, x + w, y + h].iter().all(|v| fits(*v)) => {
+        Some(&[x, y, w, h]) if xywh_to_xyxy([x, y, w, h]).iter().all(|v| fits(*v)) => {
             Ok(Some([x, y, w, h]))
         }
         Some([_, _, _, _]) => error("numbers that are not too large for a coordinate"),

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 
+use aweigh_geometry::{HostTruth, boxes::xywh_to_xyxy};
+
 use super::{Category, DatasetStats, ImageRecord, Purpose};
+use crate::DataError;
 use crate::annotations::{Annotation, AnnotationFile, ImageEntry};
 use crate::finding::Finding;
 use crate::look::{self, BoxLook, Fate};
-use crate::{DataError, HostTruth};
 
 /// The content of an annotation file.
 pub(super) struct Built {
@@ -118,15 +120,16 @@ impl DatasetStats {
 
 /// The rules of mmdetection 3.x `datasets/coco.py`, in f64 as the file has the box.
 fn fate(annotation: &Annotation, image: &ImageEntry) -> Fate {
-    let [x, y, w, h] = annotation.bbox;
+    let [_, _, w, h] = annotation.bbox;
+    let [x1, y1, x2, y2] = xywh_to_xyxy(annotation.bbox);
     if w < 1.0 || h < 1.0 {
         Fate::Tiny
     } else if annotation.area <= 0.0 {
         Fate::NoArea
-    } else if x + w <= 0.0
-        || y + h <= 0.0
-        || x >= f64::from(image.width)
-        || y >= f64::from(image.height)
+    } else if x2 <= 0.0
+        || y2 <= 0.0
+        || x1 >= f64::from(image.width)
+        || y1 >= f64::from(image.height)
     {
         Fate::Outside
     } else if annotation.crowd || annotation.ignore {
@@ -137,6 +140,5 @@ fn fate(annotation: &Annotation, image: &ImageEntry) -> Fate {
 }
 
 fn corners(annotation: &Annotation) -> [f32; 4] {
-    let [x, y, w, h] = annotation.bbox;
-    [x, y, x + w, y + h].map(|v| v as f32)
+    xywh_to_xyxy(annotation.bbox).map(|v| v as f32)
 }

@@ -1,5 +1,7 @@
 //! Pixels and who owns them.
 
+use aweigh_geometry::boxes::xyxy_to_xywh;
+
 use super::shapes::Outline;
 
 /// Owner of the pixels that belong to no object.
@@ -132,7 +134,7 @@ impl Canvas {
             (x2, y2) = (x2.max(x + 1), y2.max(y + 1));
             area += 1;
         }
-        (area > 0).then(|| ([x1, y1, x2 - x1, y2 - y1], area))
+        (area > 0).then(|| (xyxy_to_xywh([x1, y1, x2, y2]), area))
     }
 }
 

@@ -1,5 +1,7 @@
 //! One image: background, objects and their annotations.
 
+use aweigh_geometry::boxes::xywh_to_xyxy;
+
 use super::background;
 use super::canvas::{Canvas, Mask, NOBODY};
 use super::shapes::{Outline, Shape};
@@ -207,8 +209,7 @@ fn draw_crowd(canvas: &mut Canvas, random: &mut Stream) -> Object {
         canvas.paint(&mask, color, CROWD);
     }
     let (bbox, area) = canvas.extent(CROWD).expect("a crowd has members");
-    let [x, y, w, h] = bbox;
-    canvas.claim([x, y, x + w, y + h], CROWD);
+    canvas.claim(xywh_to_xyxy(bbox), CROWD);
     Object {
         shape,
         bbox,

@@ -10,7 +10,7 @@ use aweigh_detectors::learnable::{
 };
 use aweigh_detectors::reppoints::{InitAssigner, PointAssigner, RepPointsConfig, ShortLevel};
 use aweigh_detectors::retina::{MaxIouAssigner, RetinaConfig};
-use aweigh_geometry::{GroundTruth, TruthHost};
+use aweigh_geometry::{GroundTruth, HostTruth};
 use aweigh_testkit::device;
 
 use super::{images, recipes, tiny, truth};
@@ -21,7 +21,7 @@ const SIZE: [usize; 2] = [48, 80];
 /// The whole image.
 const WHOLE: [f32; 4] = [0.0, 0.0, 80.0, 48.0];
 
-fn scene(method: &Method, truth: TruthHost) -> Scene {
+fn scene(method: &Method, truth: HostTruth) -> Scene {
     Scene {
         levels: tiny(method.clone()).level_shapes([64, 96]).expect("fits"),
         size: SIZE,
@@ -31,7 +31,7 @@ fn scene(method: &Method, truth: TruthHost) -> Scene {
 
 /// A box that must be between points of every level, two that hide each other, a thin one, and
 /// boxes of several sizes all over the image.
-fn mixture() -> TruthHost {
+fn mixture() -> HostTruth {
     let mut boxes = vec![
         [9.0, 9.0, 11.0, 11.0],
         [33.0, 9.0, 35.0, 11.0],

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use aweigh_data::{ChannelOrder, DecodeConfig, HostBatch, TransformConfig};
 use aweigh_detectors::{Detector, Predictions};
-use aweigh_geometry::{GroundTruth, TruthHost};
+use aweigh_geometry::{GroundTruth, HostTruth};
 use aweigh_testkit::options::{flag, size};
 use aweigh_testkit::{Case, Report, Tolerance, cases, device, module, understand};
 use aweigh_train::clip::clip_gradients;
@@ -155,7 +155,7 @@ fn single(case: &Case, index: usize, folder: &Path) -> HostBatch {
         .expect("a readable picture")
 }
 
-fn truth(case: &Case) -> Vec<TruthHost> {
+fn truth(case: &Case) -> Vec<HostTruth> {
     let images = 0..case.names("image/").len();
     images.map(|image| options::truth(case, image)).collect()
 }
