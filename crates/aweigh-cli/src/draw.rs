@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use aweigh_data::{DecodeConfig, Stored};
+use aweigh_data::DecodedImage;
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::{Rgb, RgbImage};
@@ -65,16 +65,11 @@ fn draw_plates(pen: &mut Pen<'_>, boxes: &[LabelledBox], line: i32, letters: Let
     }
 }
 
-/// Reads the picture of a file, and how it is stored there.
-///
-/// # Errors
-/// When the file is not a readable picture, or one that the configuration refuses.
-pub(crate) fn load(path: &Path, decoding: &DecodeConfig) -> Result<(RgbImage, Stored)> {
-    let decoded = aweigh_data::decode(path, decoding)?;
+/// A decoded picture, to draw on.
+pub(crate) fn canvas(decoded: DecodedImage) -> RgbImage {
     let (width, height) = (decoded.width as u32, decoded.height as u32);
-    let picture = RgbImage::from_raw(width, height, decoded.pixels)
-        .context("a decoded picture has three bytes per pixel")?;
-    Ok((picture, decoded.stored))
+    RgbImage::from_raw(width, height, decoded.pixels)
+        .expect("a decoded picture has three bytes per pixel")
 }
 
 /// Writes `picture` to `path`, as JPEG when the extension says so and as PNG otherwise.
@@ -302,7 +297,7 @@ mod tests {
             let path = folder.path().join(name);
             save(&picture, &path).unwrap();
             assert!(std::fs::read(&path).unwrap().starts_with(start), "{name}");
-            let read = aweigh_data::decode(&path, &DecodeConfig::default()).unwrap();
+            let read = aweigh_data::decode(&path, &aweigh_data::DecodeConfig::default()).unwrap();
             assert_eq!((read.width, read.height), (20, 10), "{name}");
             assert!(read.pixels[0].abs_diff(200) < 3, "{name}");
         };

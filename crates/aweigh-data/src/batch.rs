@@ -1,15 +1,13 @@
 //! Batches in host memory.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use aweigh_geometry::{HostTruth, ImageFrame};
 
 use crate::pictures::Remark;
 use crate::transform::Augmentation;
-use crate::{
-    ChannelOrder, CocoDataset, DataError, DecodeConfig, DecodedImage, TransformConfig, decode,
-    resize,
-};
+use crate::{ChannelOrder, CocoDataset, DataError, DecodedImage, TransformConfig, decode, resize};
 
 /// What happened to an image on its way into a batch; sizes are `[height, width]` in pixels.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,35 +65,15 @@ pub struct HostBatch {
 }
 
 impl HostBatch {
-    /// Decodes and transforms image files without annotations, for prediction. Warns of samples of
-    /// 16 bits that become next to one grey level.
-    ///
-    /// # Errors
-    /// If a file is not a readable image.
-    ///
-    /// # Panics
-    /// If `files` is empty.
-    pub fn from_files(
-        files: &[PathBuf],
-        transform: &TransformConfig,
-        decoding: &DecodeConfig,
-    ) -> Result<Self, DataError> {
-        let prepared: Result<Vec<_>, _> = files
-            .iter()
-            .map(|file| {
-                let image = decode(file, decoding)?;
-                if let Some(extent) = image.stored.narrow(decoding.sixteen_bit) {
-                    Remark::Narrow(extent).warn(file, decoding);
-                }
-                let source = Source {
-                    image_id: 0,
-                    file,
-                    truth: &HostTruth::default(),
-                };
-                Ok(prepare(image, source, transform, transform.plain()))
-            })
-            .collect();
-        Ok(collate(0, prepared?, transform))
+    /// Transforms a picture without annotations, as evaluation does.
+    pub fn from_picture(picture: &DecodedImage, file: &Path, transform: &TransformConfig) -> Self {
+        let source = Source {
+            image_id: 0,
+            file,
+            truth: &HostTruth::default(),
+        };
+        let prepared = prepare(Cow::Borrowed(picture), source, transform, transform.plain());
+        collate(0, vec![prepared], transform)
     }
 
     /// Decodes and transforms one image of a dataset as evaluation does, with its ground truth.
@@ -175,14 +153,14 @@ pub(crate) fn prepare_record(
     };
     Ok(Prepared {
         remarks,
-        ..prepare(image, source, transform, drawn)
+        ..prepare(Cow::Owned(image), source, transform, drawn)
     })
 }
 
 /// Resizes an image and moves its ground truth along. Flipping the pixels is left to [`collate`],
 /// which writes them once.
 pub(crate) fn prepare(
-    image: DecodedImage,
+    image: Cow<'_, DecodedImage>,
     source: Source<'_>,
     transform: &TransformConfig,
     drawn: Augmentation,
@@ -319,7 +297,7 @@ mod tests {
             flipped,
             ..transform.plain()
         };
-        let prepared = prepare(image(2, 3), source, &transform, drawn);
+        let prepared = prepare(Cow::Owned(image(2, 3)), source, &transform, drawn);
         collate(4, vec![prepared], &transform)
     }
 
@@ -381,7 +359,12 @@ mod tests {
                 file: Path::new(""),
                 truth: &HostTruth::default(),
             };
-            prepare(image(height, width), source, &transform, transform.plain())
+            prepare(
+                Cow::Owned(image(height, width)),
+                source,
+                &transform,
+                transform.plain(),
+            )
         });
         let batch = collate(0, prepared.into(), &transform);
         assert_eq!(batch.shape, [2, 3, 4, 4]);

@@ -33,5 +33,5 @@ pub use evenly::evenly_spread;
 pub use finding::{Finding, Severity};
 pub use loader::{Epoch, Loader, LoaderConfig, OnBadImage};
 pub use look::{check_files, shared_pictures};
-pub use pictures::{Pictures, Seen, look_into, measure_range};
+pub use pictures::{Pictures, Seen, look_into, measure_range, read_picture};
 pub use transform::{ChannelOrder, MultiScale, PlainTruth, TransformConfig};

@@ -7,7 +7,9 @@ use std::thread;
 
 use crate::batch::read_record;
 use crate::decode::extent;
-use crate::{CocoDataset, DataError, DecodeConfig, Exif, Stored, evenly_spread};
+use crate::{
+    CocoDataset, DataError, DecodeConfig, DecodedImage, Exif, Stored, decode, evenly_spread,
+};
 
 /// How often something was seen, and the first example in the order of the annotation file.
 #[derive(Debug)]
@@ -51,6 +53,19 @@ pub struct Pictures {
     pub narrow: Seen<(PathBuf, [u16; 2])>,
     /// The smallest and the largest sample of all pictures of 16 bits.
     pub samples: Option<[u16; 2]>,
+}
+
+/// Decodes a picture that has no annotations. Warns of samples of 16 bits that become next to one
+/// grey level.
+///
+/// # Errors
+/// If the file is not a readable image.
+pub fn read_picture(file: &Path, decoding: &DecodeConfig) -> Result<DecodedImage, DataError> {
+    let picture = decode(file, decoding)?;
+    if let Some(extent) = picture.stored.narrow(decoding.sixteen_bit) {
+        Remark::Narrow(extent).warn(file, decoding);
+    }
+    Ok(picture)
 }
 
 /// Decodes pictures of a dataset, spread evenly over it, until all are done or `go_on` is false.

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use aweigh_data::{DecodeConfig, Exif};
+use aweigh_data::Exif;
 use aweigh_train::checkpoint::Class;
 use aweigh_train::evaluation::CocoResult;
 use aweigh_train::predict::{Prediction, Predictor};
 use clap::{ArgGroup, Args};
 use serde::Serialize;
 
-use crate::draw::{LabelledBox, draw_boxes, load, save};
+use crate::draw::{LabelledBox, canvas, draw_boxes, save};
 use crate::inputs::{Inputs, output_names};
 use crate::names;
 use crate::options::ModelOptions;
@@ -103,17 +103,17 @@ impl PredictArgs {
         picture: &Path,
         target: &Path,
     ) -> Result<Prediction> {
-        let prediction = predictor.predict(picture, self.score)?;
+        let decoded = predictor.read(picture)?;
+        let prediction = predictor.predict(&decoded, picture, self.score);
+        let stored = decoded.stored;
         // A person sees the picture upright, whatever pixels the model sees.
-        let upright = DecodeConfig {
-            exif: Exif::Apply,
-            ..*predictor.decoding()
-        };
-        let (mut canvas, stored) = load(picture, &upright)?;
-        let bbox = |bbox| match predictor.decoding().exif {
-            Exif::Ignore => stored.upright(bbox),
-            Exif::Apply | Exif::Error => bbox,
-        };
+        let turn = predictor.decoding().exif == Exif::Ignore;
+        let bbox = |bbox| if turn { stored.upright(bbox) } else { bbox };
+        let mut canvas = canvas(if turn {
+            decoded.turned_upright()
+        } else {
+            decoded
+        });
         let boxes = prediction.detections.iter().map(|detection| LabelledBox {
             bbox: bbox(detection.bbox),
             class: detection.label,

@@ -2,7 +2,7 @@
 
 use aweigh_data::{
     DataError, DecodeConfig, HostBatch, Loader, LoaderConfig, MultiScale, OnBadImage, Purpose,
-    SixteenBit, TransformConfig,
+    SixteenBit, TransformConfig, read_picture,
 };
 
 use crate::fixture::Fixture;
@@ -262,16 +262,16 @@ fn dropping_an_epoch_early_is_clean() {
 }
 
 #[test]
-fn files_without_annotations_make_a_batch() {
+fn a_picture_without_annotations_makes_a_batch() {
     let fixture = Fixture::with_images();
-    let files = [fixture.image(1), fixture.image(3)];
+    let file = fixture.image(3);
     let decoding = DecodeConfig::default();
-    let batch = HostBatch::from_files(&files, &transform(), &decoding).expect("reads");
-    assert_eq!(batch.shape, [2, 3, 24, 24]);
-    assert_eq!(batch.meta[1].file, fixture.image(3));
-    assert_eq!(batch.meta[1].original, [32, 24]);
-    let missing = [fixture.image(99)];
-    assert!(HostBatch::from_files(&missing, &transform(), &decoding).is_err());
+    let picture = read_picture(&file, &decoding).expect("reads");
+    let batch = HostBatch::from_picture(&picture, &file, &transform());
+    assert_eq!(batch.shape, [1, 3, 24, 16]);
+    assert_eq!(batch.meta[0].file, file);
+    assert_eq!(batch.meta[0].original, [32, 24]);
+    assert!(read_picture(&fixture.image(99), &decoding).is_err());
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use aweigh_data::{ChannelOrder, DecodeConfig, HostBatch, TransformConfig};
+use aweigh_data::{ChannelOrder, DecodeConfig, HostBatch, TransformConfig, read_picture};
 use aweigh_detectors::{Detector, Predictions};
 use aweigh_geometry::{GroundTruth, HostTruth};
 use aweigh_testkit::options::{flag, size};
@@ -151,8 +151,8 @@ fn single(case: &Case, index: usize, folder: &Path) -> HostBatch {
         size_divisor: options["pad_size_divisor"].as_u64().expect("a divisor") as u32,
         ..TransformConfig::default()
     };
-    HostBatch::from_files(&[file], &transform, &DecodeConfig::default())
-        .expect("a readable picture")
+    let picture = read_picture(&file, &DecodeConfig::default()).expect("a readable picture");
+    HostBatch::from_picture(&picture, &file, &transform)
 }
 
 fn truth(case: &Case) -> Vec<HostTruth> {
