@@ -4,7 +4,7 @@
 
 use burn::tensor::{Tensor, TensorData};
 
-use super::ImageSize;
+use super::host::ImageSize;
 
 /// Smallest union (or area) that an overlap is divided by, in square pixels
 /// (mmdetection 3.x `structures/bbox/bbox_overlaps.py`).
@@ -174,7 +174,7 @@ pub fn pairwise_iof(a: Tensor<3>, b: Tensor<3>) -> Tensor<3> {
     a.intersection(&b) / a.area().clamp_min(AREA_EPSILON) // [B, N, M]
 }
 
-/// Moves every corner into the image, as [`clip_host`](super::clip_host).
+/// Moves every corner into the image, as [`clip_host`](super::host::clip_host).
 ///
 /// # Shapes
 ///

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::TblrCodec;
+use super::host::TblrCodec;
 use crate::boxes::{Corners, ImageSize, assert_last, clip, coordinates};
 
 /// Distances from points to the edges of boxes: `(l, t, r, b) = (x - x1, y - y1, x2 - x, y2 - y)`
@@ -95,7 +95,7 @@ fn center<const D: usize>(boxes: Tensor<D>) -> (Tensor<D>, Tensor<D>, Corners<D>
 
 #[cfg(test)]
 mod tests {
-    use super::super::{decode_delta_host, decode_distance_host};
+    use super::super::host::{decode_delta_host, decode_distance_host};
     use super::*;
     use aweigh_testkit::device;
 

@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
-use super::{LevelShape, PointOrigin};
+use super::host::{LevelShape, PointOrigin};
 
 /// Coordinates of the points of all levels, level after level.
 ///
