@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use aweigh_geometry::{HostTruth, ImageFrame};
 
-use crate::pictures::Remark;
+use crate::remark::Remark;
 use crate::transform::Augmentation;
 use crate::{ChannelOrder, CocoDataset, DataError, DecodedImage, TransformConfig, decode, resize};
 

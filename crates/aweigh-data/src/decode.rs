@@ -14,8 +14,9 @@ use image::{
 };
 
 use crate::DataError;
+use crate::exif::Exif;
 
-pub use config::{DecodeConfig, Exif, SixteenBit};
+pub use config::{DecodeConfig, SixteenBit};
 pub(crate) use content::signed;
 
 /// An image as 8-bit RGB, interleaved, rows from the top.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::Exif;
+use crate::exif::Exif;
 
 /// An error of a dataset; its message names the file, the place in it and what was expected.
 ///

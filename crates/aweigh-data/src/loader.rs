@@ -1,5 +1,7 @@
 //! The deterministic parallel loader.
 
+mod told;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,10 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::{Prepared, collate, prepare_record};
 use crate::ordered::OrderedMap;
-use crate::pictures::{Pictures, Remark, Told};
 use crate::random::{Stream, Topic};
+use crate::remark::Remark;
 use crate::sampler::{self, Grouping, Order};
-use crate::{CocoDataset, DataError, HostBatch, Purpose, TransformConfig};
+use crate::{CocoDataset, DataError, HostBatch, Pictures, Purpose, TransformConfig};
+use told::Told;
 
 /// What to do about an image that is missing, broken or of another size than declared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

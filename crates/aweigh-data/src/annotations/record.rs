@@ -5,10 +5,11 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
+use super::entry::{Annotation, Category, ImageEntry, name_of};
 use super::list::Place;
 use super::value::Found;
-use super::{Annotation, ImageEntry, kind, name_of, segmentation};
-use crate::{Category, DataError};
+use super::{kind, segmentation};
+use crate::DataError;
 
 /// An image as it is found.
 #[derive(Debug, Default, Deserialize)]

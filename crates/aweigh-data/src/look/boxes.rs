@@ -4,9 +4,9 @@ use std::path::Path;
 
 use aweigh_geometry::boxes::{xywh_to_xyxy, xyxy_to_xywh};
 
-use crate::annotations::{Annotation, ImageEntry};
-use crate::dataset::{Category, ImageRecord};
-use crate::finding::{Counter, Finding};
+use crate::annotations::{Annotation, Category, ImageEntry};
+use crate::finding::{Counter, Finding, counted};
+use crate::record::ImageRecord;
 
 /// What becomes of a box in training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,7 +188,7 @@ pub(crate) fn repeated_boxes(
         }
     }
     let first = repeated.first()?;
-    let count = super::counted(repeated.count(), "box is", "boxes are");
+    let count = counted(repeated.count(), "box is", "boxes are");
     let text = format!("{count} there twice, with the same class (first: {first})");
     Some(Finding::warning(file, text))
 }
