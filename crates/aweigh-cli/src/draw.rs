@@ -186,8 +186,8 @@ mod tests {
         })
     }
 
-    fn check(boxes: &[LabelledBox], want: Option<[u32; 4]>) {
-        assert_eq!(painted([100, 80], boxes), want, "{boxes:?}");
+    fn check(boxes: &[LabelledBox], expected: Option<[u32; 4]>) {
+        assert_eq!(painted([100, 80], boxes), expected, "{boxes:?}");
     }
 
     #[test]
@@ -224,14 +224,14 @@ mod tests {
     fn a_long_label_is_cut_and_keeps_its_score() {
         let fonts = Fonts::without_system();
         let letters = Letters::new(&fonts, 11);
-        let check = |name: &str, detail: &str, width, wanted: &str| {
+        let check = |name: &str, detail: &str, width, expected: &str| {
             let detail = detail.to_owned();
             let labelled = LabelledBox {
                 detail,
                 ..labelled([0.0; 4], name)
             };
             let text = labelled.text(letters, width);
-            assert_eq!(text, wanted, "{name} on {width}");
+            assert_eq!(text, expected, "{name} on {width}");
             assert!(
                 text.is_empty() || letters.plate(&text)[0] <= width,
                 "{name}"

@@ -227,19 +227,19 @@ mod tests {
         Ok((found.pictures.iter().map(name).collect(), found.left_out()))
     }
 
-    fn check(inputs: &[&str], want: &[&str]) {
+    fn check(inputs: &[&str], expected: &[&str]) {
         let (pictures, _) = find(inputs).unwrap();
-        assert_eq!(pictures, want);
+        assert_eq!(pictures, expected);
     }
 
-    fn check_left_out(inputs: &[&str], want: Option<&str>) {
+    fn check_left_out(inputs: &[&str], expected: Option<&str>) {
         let (_, left_out) = find(inputs).unwrap();
-        assert_eq!(left_out.as_deref(), want, "{inputs:?}");
+        assert_eq!(left_out.as_deref(), expected, "{inputs:?}");
     }
 
-    fn check_error(input: &str, want: &str) {
+    fn check_error(input: &str, expected: &str) {
         let error = find(&[input]).unwrap_err();
-        assert!(error.contains(want), "{error}");
+        assert!(error.contains(expected), "{error}");
     }
 
     #[test]

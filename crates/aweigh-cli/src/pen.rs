@@ -145,7 +145,7 @@ mod tests {
     use crate::text::Fonts;
 
     /// The bounding rectangle of all that was drawn on a black picture of 40 x 30 pixels.
-    fn check(draw: impl Fn(&mut Pen<'_>), wanted: Option<[u32; 4]>) {
+    fn check(draw: impl Fn(&mut Pen<'_>), expected: Option<[u32; 4]>) {
         let mut picture = RgbImage::new(40, 30);
         draw(&mut Pen {
             picture: &mut picture,
@@ -157,7 +157,7 @@ mod tests {
             let [x1, y1, x2, y2] = area.unwrap_or([x, y, x + 1, y + 1]);
             Some([x1.min(x), y1.min(y), x2.max(x + 1), y2.max(y + 1)])
         });
-        assert_eq!(area, wanted);
+        assert_eq!(area, expected);
     }
 
     #[test]

@@ -178,9 +178,9 @@ mod tests {
             loading: 0.25,
             eta_s: 3723.0,
         };
-        let wanted = "epoch 0.69  loss 1.500 (bbox 0.750 centerness 0.250 cls 0.500)  lr 1.23e-3  \
+        let expected = "epoch 0.69  loss 1.500 (bbox 0.750 centerness 0.250 cls 0.500)  lr 1.23e-3  \
                       grad 5.68";
-        assert_eq!(state(&log), wanted);
+        assert_eq!(state(&log), expected);
         assert_eq!(pace(&log), "14.1 images/s  eta 1:02:03  loading 25 %");
         log.loading = 0.04;
         log.means.remove("grad_norm");

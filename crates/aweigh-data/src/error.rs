@@ -138,7 +138,7 @@ pub enum DataError {
     },
     /// An image is none of an annotation file.
     #[error(
-        "{} is not in {}: none of its {images} images has {wanted} (the first is `{example}`)",
+        "{} is not in {}: none of its {images} images has {expected} (the first is `{example}`)",
         .path.display(), .annotations.display()
     )]
     NotAnnotated {
@@ -149,7 +149,7 @@ pub enum DataError {
         /// Number of its images.
         images: usize,
         /// The `file_name` that was looked for.
-        wanted: String,
+        expected: String,
         /// The `file_name` of one of them.
         example: String,
     },

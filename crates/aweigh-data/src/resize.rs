@@ -65,10 +65,13 @@ mod tests {
         let expected = reference(&image, to);
         let resized = resize(Cow::Owned(image), to);
         assert_eq!(resized.len(), expected.len());
-        for (got, want) in resized.iter().zip(expected) {
+        for (got, expected) in resized.iter().zip(expected) {
             // Both passes, across and down, round to 8 bits: half a step each, and a little for
             // fixed-point weights.
-            assert!((f64::from(*got) - want).abs() <= 1.1, "{got} {want}");
+            assert!(
+                (f64::from(*got) - expected).abs() <= 1.1,
+                "{got} {expected}"
+            );
         }
     }
 

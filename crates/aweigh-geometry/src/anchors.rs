@@ -84,9 +84,13 @@ mod tests {
         assert_eq!(anchors.len(), 4 * 3);
         let check = |index: usize, center: f32, [w, h]: [f32; 2]| {
             let expected = [center - w, -h, center + w, h];
-            for (got, want) in anchors[index].into_iter().zip(expected) {
+            for (got, expected) in anchors[index].into_iter().zip(expected) {
                 // A rounding of the square root of two.
-                assert!((got - want).abs() < 1e-5, "{index}: {:?}", anchors[index]);
+                assert!(
+                    (got - expected).abs() < 1e-5,
+                    "{index}: {:?}",
+                    anchors[index]
+                );
             }
         };
         let root = 2.0_f32.sqrt();

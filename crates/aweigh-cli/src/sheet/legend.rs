@@ -53,7 +53,7 @@ fn heading(sheets: &Sheets<'_>, stage: &Stage) -> String {
 /// Only what there is on the sheet.
 fn entries(sheets: &Sheets<'_>, stage: &Stage) -> Vec<(Symbol, &'static str)> {
     let shown = || sheets.levels.iter().map(|l| &stage.levels[*l]);
-    let any = |wanted: fn(PointRole) -> bool| shown().any(|level| level.count(wanted) > 0);
+    let any = |role: fn(PointRole) -> bool| shown().any(|level| level.count(role) > 0);
     let background = match stage.learns {
         Learns::ClassesAndBoxes => "learns that there is no object",
         Learns::Boxes => "learns nothing in this stage",
@@ -61,7 +61,7 @@ fn entries(sheets: &Sheets<'_>, stage: &Stage) -> Vec<(Symbol, &'static str)> {
     let truth = &sheets.explained.truth;
     let boxes = !truth.boxes.is_empty();
     let mut entries = Vec::new();
-    let mut add = |symbol, text, wanted: bool| entries.extend(wanted.then_some((symbol, text)));
+    let mut add = |symbol, text, there: bool| entries.extend(there.then_some((symbol, text)));
     add(Symbol::Frame(3), "a box that trains the level", boxes);
     add(Symbol::Frame(1), "a box that does not", boxes);
     add(

@@ -154,9 +154,12 @@ mod tests {
             let delta = [dx, dy, dw.ln(), dh.ln()];
             assert_eq!(values(encode_delta(row(prior), row(target))), delta);
             let decoded = decode_delta_host(prior, delta, None);
-            for (got, want) in decoded.into_iter().zip(target) {
+            for (got, expected) in decoded.into_iter().zip(target) {
                 // A rounding of the logarithm and one of the exponential.
-                assert!((got - want).abs() < 1e-4, "{decoded:?} is not {target:?}");
+                assert!(
+                    (got - expected).abs() < 1e-4,
+                    "{decoded:?} is not {target:?}"
+                );
             }
         };
         check(prior, [0.0, 0.0, 1.0, 1.0]);

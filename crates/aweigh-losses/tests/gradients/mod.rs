@@ -24,10 +24,10 @@ fn check<const D: usize, const E: usize>(
     let (_, slope) = differentiate(input_tensor, &loss);
     let total = |x: &[f64]| values(loss(tensor(x, shape, DType::F64))).iter().sum();
     let expected = finite_difference(total, input, STEP);
-    for (i, (got, want)) in slope.iter().zip(&expected).enumerate() {
-        let error = (got - want).abs();
-        let limit = TOLERANCE * want.abs().max(1.0);
-        assert!(error <= limit, "{name}[{i}]: {got} is not {want}");
+    for (i, (got, expected)) in slope.iter().zip(&expected).enumerate() {
+        let error = (got - expected).abs();
+        let limit = TOLERANCE * expected.abs().max(1.0);
+        assert!(error <= limit, "{name}[{i}]: {got} is not {expected}");
     }
 }
 
