@@ -70,9 +70,10 @@ impl Inputs {
 
     /// What there is in place of pictures, for a message that there are none.
     fn others(&self) -> String {
-        match self.skipped.is_empty() {
-            true => String::new(),
-            false => format!(", only {}", self.kinds()),
+        if self.skipped.is_empty() {
+            String::new()
+        } else {
+            format!(", only {}", self.kinds())
         }
     }
 
@@ -81,9 +82,10 @@ impl Inputs {
         if !path.is_file() || is_hidden(&path) {
             return;
         }
-        match is_picture(&path) {
-            true => self.pictures.push(path),
-            false => _ = self.skipped.insert(path),
+        if is_picture(&path) {
+            self.pictures.push(path)
+        } else {
+            _ = self.skipped.insert(path)
         }
     }
 }

@@ -15,9 +15,10 @@ pub(crate) fn on_pictures(classes: &[Class], fonts: &Fonts) -> Vec<String> {
 }
 
 fn name(class: &Class, fonts: &Fonts) -> String {
-    match fonts.have(&class.name) {
-        true => class.name.clone(),
-        false => format!("#{}", class.id),
+    if fonts.have(&class.name) {
+        class.name.clone()
+    } else {
+        format!("#{}", class.id)
     }
 }
 

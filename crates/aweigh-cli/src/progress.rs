@@ -139,9 +139,10 @@ fn state(log: &StepLog) -> String {
 fn pace(log: &StepLog) -> String {
     let pace = format!("{:.1} images/s  eta {}", log.images_per_s, clock(log.eta_s));
     // Below that, more loader threads would not make training faster.
-    match log.loading >= 0.05 {
-        true => format!("{pace}  loading {:.0} %", 100.0 * log.loading),
-        false => pace,
+    if log.loading >= 0.05 {
+        format!("{pace}  loading {:.0} %", 100.0 * log.loading)
+    } else {
+        pace
     }
 }
 

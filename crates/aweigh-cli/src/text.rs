@@ -227,12 +227,13 @@ impl<'a> Letters<'a> {
 /// how to show their neighbours are left out.
 fn visible(text: &str) -> impl Iterator<Item = char> {
     let letters = text.chars().filter(|letter| !is_hint(*letter));
-    letters.map(
-        |letter| match letter.is_whitespace() || letter.is_control() {
-            true => ' ',
-            false => letter,
-        },
-    )
+    letters.map(|letter| {
+        if letter.is_whitespace() || letter.is_control() {
+            ' '
+        } else {
+            letter
+        }
+    })
 }
 
 /// Whether a character has no shape of its own: soft hyphens, joiners, marks of direction,

@@ -106,12 +106,12 @@ mod tests {
 
     fn check(logit: f32, target: f32, (alpha, gamma): (f64, f64), expected: [f64; 2]) {
         let got = loss(logit, target, FocalConfig { alpha, gamma });
-        for (got, expected) in got.into_iter().zip(expected) {
+        for (got, want) in got.into_iter().zip(expected) {
             // Some roundings of f32.
-            let close = (f64::from(got) - expected).abs() <= 1e-6 * expected.abs().max(1e-6);
+            let close = (f64::from(got) - want).abs() <= 1e-6 * want.abs().max(1e-6);
             assert!(
                 close,
-                "{logit} {target} {alpha} {gamma}: {got} is not {expected}"
+                "{logit} {target} {alpha} {gamma}: {got} is not {want}"
             );
         }
     }

@@ -159,16 +159,17 @@ impl ExplainArgs {
                 let image = image.within(&experiment.data)?;
                 let levels = self.indices(&experiment)?;
                 let detector = image.untrained(&experiment, &device)?;
-                match detector.method().assigns_by_predictions() {
-                    true => tracing::warn!(
+                if detector.method().assigns_by_predictions() {
+                    tracing::warn!(
                         "random weights, and {} assigns by predictions: this is how training \
                          begins, --run or --weights show a trained model",
                         detector.method().title()
-                    ),
-                    false => tracing::info!(
+                    )
+                } else {
+                    tracing::info!(
                         "random weights: {} assigns by geometry alone, any weights give the same",
                         detector.method().title()
-                    ),
+                    )
                 }
                 Ok((image.explain(&detector, &experiment, &device)?, levels))
             }

@@ -163,7 +163,7 @@ fn entry(place: Place<'_>, raw: &RawDetection) -> Result<DetectionEntry, DataErr
         }
         _ => None,
     };
-    let error = |key, value, expected| place.error(&none, key, (value, expected));
+    let error = |key, value, expected| place.error(&none, key, value, expected);
     const BOX: &str = "[x, y, width, height] in pixels, all finite";
     Ok(DetectionEntry {
         image_id: place.id(&none, "image_id", &raw.image_id)?,

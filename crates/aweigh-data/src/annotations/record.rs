@@ -63,11 +63,12 @@ pub(super) enum Taken {
 }
 
 pub(super) fn image(place: Place<'_>, raw: &RawImage) -> Result<ImageEntry, DataError> {
-    let name = match raw.file_name.is_absent() {
-        true => String::new(),
-        false => raw.file_name.name().ok_or_else(|| {
-            place.error(&raw.id, "file_name", (&raw.file_name, "the name of a file"))
-        })?,
+    let name = if raw.file_name.is_absent() {
+        String::new()
+    } else {
+        raw.file_name.name().ok_or_else(|| {
+            place.error(&raw.id, "file_name", &raw.file_name, "the name of a file")
+        })?
     };
     Ok(ImageEntry {
         id: place.id(&raw.id, "id", &raw.id)?,
@@ -88,17 +89,17 @@ fn side(
         return Ok(0);
     }
     let side = value.id().and_then(|side| u32::try_from(side).ok());
-    side.ok_or_else(|| place.error(&raw.id, key, (value, "a whole number of pixels")))
+    side.ok_or_else(|| place.error(&raw.id, key, value, "a whole number of pixels"))
 }
 
 pub(super) fn category(place: Place<'_>, raw: &RawCategory) -> Result<Category, DataError> {
     let id = place.id(&raw.id, "id", &raw.id)?;
-    let name = match raw.name.is_absent() {
-        true => placeholder_name(id),
-        false => raw
-            .name
+    let name = if raw.name.is_absent() {
+        placeholder_name(id)
+    } else {
+        raw.name
             .name()
-            .ok_or_else(|| place.error(&raw.id, "name", (&raw.name, "a name")))?,
+            .ok_or_else(|| place.error(&raw.id, "name", &raw.name, "a name"))?
     };
     Ok(Category { id, name })
 }
@@ -154,7 +155,7 @@ fn another_kind(place: Place<'_>, raw: &RawAnnotation) -> Result<(), DataError> 
 
 /// The `bbox`; none where it, or a number in it, says nothing.
 fn bbox(place: Place<'_>, raw: &RawAnnotation) -> Result<Option<[f64; 4]>, DataError> {
-    let error = |expected| Err(place.error(&raw.id, "bbox", (&raw.bbox, expected)));
+    let error = |expected| Err(place.error(&raw.id, "bbox", &raw.bbox, expected));
     let values = match &raw.bbox {
         Found::List(values) => values,
         other if says_nothing(other) => return Ok(None),
@@ -179,7 +180,7 @@ fn area(place: Place<'_>, raw: &RawAnnotation) -> Result<Option<f64>, DataError>
         area if area.is_absent() => Ok(None),
         area => finite(area).map(Some).ok_or_else(|| {
             let expected = "a number of square pixels";
-            place.error(&raw.id, "area", (area, expected))
+            place.error(&raw.id, "area", area, expected)
         }),
     }
 }
@@ -207,5 +208,5 @@ fn flag(
     value: &Found,
 ) -> Result<bool, DataError> {
     let flag = value.flag();
-    flag.ok_or_else(|| place.error(&raw.id, key, (value, "0 or 1")))
+    flag.ok_or_else(|| place.error(&raw.id, key, value, "0 or 1"))
 }

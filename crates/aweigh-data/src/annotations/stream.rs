@@ -97,9 +97,10 @@ impl<R: Read> Stream<R> {
 
     /// Replaces the numbers that are not finite in the bytes that become ready.
     fn scan(&mut self) {
-        let mut end = match self.ended {
-            true => self.filled,
-            false => self.filled.saturating_sub(TAIL).max(self.ready),
+        let mut end = if self.ended {
+            self.filled
+        } else {
+            self.filled.saturating_sub(TAIL).max(self.ready)
         };
         // The sign belongs to what follows.
         if !self.ended && end > self.ready && self.block[end - 1] == b'-' {

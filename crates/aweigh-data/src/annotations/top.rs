@@ -93,9 +93,10 @@ impl<'de> Visitor<'de> for TopVisitor<'_> {
             };
             keys.add(key);
         }
-        let value = match known {
-            true => Top::File(lists),
-            false => Top::Other(kind::of_object(&keys.0)),
+        let value = if known {
+            Top::File(lists)
+        } else {
+            Top::Other(kind::of_object(&keys.0))
         };
         let is_record = true;
         Ok(Parsed { value, is_record })

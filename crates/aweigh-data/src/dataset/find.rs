@@ -160,9 +160,10 @@ fn depth_at_end(file_name: &str, path: &Path) -> usize {
     if name.is_absolute() {
         name = place(&name).unwrap_or(name);
     }
-    match path.ends_with(&name) {
-        true => name.components().count(),
-        false => 0,
+    if path.ends_with(&name) {
+        name.components().count()
+    } else {
+        0
     }
 }
 
