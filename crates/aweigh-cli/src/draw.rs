@@ -6,10 +6,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use aweigh_data::DecodedImage;
+use image::RgbImage;
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
-use image::{Rgb, RgbImage};
 
+use crate::colour::class_colour;
 use crate::pen::Pen;
 use crate::plates::{Plate, place};
 use crate::text::{Fonts, Letters};
@@ -65,8 +66,8 @@ fn draw_plates(pen: &mut Pen<'_>, boxes: &[LabelledBox], line: i32, letters: Let
     }
 }
 
-/// A decoded picture, to draw on.
-pub(crate) fn canvas(decoded: DecodedImage) -> RgbImage {
+/// A decoded picture, to be drawn on.
+pub(crate) fn to_picture(decoded: DecodedImage) -> RgbImage {
     let (width, height) = (decoded.width as u32, decoded.height as u32);
     RgbImage::from_raw(width, height, decoded.pixels)
         .expect("a decoded picture has three bytes per pixel")
@@ -148,20 +149,10 @@ fn with_line([x1, y1, x2, y2]: [i32; 4], line: i32) -> [i32; 4] {
     [x1 - half, y1 - half, x2 + half, y2 + half]
 }
 
-/// Bright colours whose hues lie far apart for neighbouring classes.
-fn class_colour(class: usize) -> Rgb<u8> {
-    /// Steps of the golden section never repeat and fill the circle evenly.
-    const HUE_STEP: f64 = 0.618_033_988_749_895;
-    let hue = (0.33 + class as f64 * HUE_STEP).fract() * 6.0;
-    let channel = |shift: f64| {
-        let distance = ((hue + shift).rem_euclid(6.0) - 3.0).abs() - 1.0;
-        (40.0 + 215.0 * distance.clamp(0.0, 1.0)).round() as u8
-    };
-    Rgb([channel(0.0), channel(4.0), channel(2.0)])
-}
-
 #[cfg(test)]
 mod tests {
+    use image::Rgb;
+
     use super::*;
 
     fn labelled(bbox: [f32; 4], name: &str) -> LabelledBox {
@@ -308,15 +299,5 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert_eq!(error, "no/folder/a.png: the picture cannot be written");
-    }
-
-    #[test]
-    fn neighbouring_classes_have_different_colours() {
-        let colours: Vec<_> = (0..80).map(class_colour).collect();
-        for pair in colours.windows(2) {
-            let channels = pair[0].0.iter().zip(pair[1].0);
-            let total: u32 = channels.map(|(a, b)| u32::from(a.abs_diff(b))).sum();
-            assert!(total > 150, "{pair:?}");
-        }
     }
 }

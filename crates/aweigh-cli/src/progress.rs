@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use aweigh_train::progress::{CheckpointKind, EvalLog, Progress, Start, StepLog};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
 use crate::logging::{BARS, PROGRESS};
-use crate::output::{clock, thousands};
+use crate::output::clock;
 
 /// How often a bar is redrawn while nothing happens, to show that the program is alive.
 const TICK: Duration = Duration::from_millis(500);
@@ -43,9 +43,9 @@ impl Progress for Bars {
         };
         tracing::info!(
             "{verb}: {} images, {} classes, {} trained parameters, iterations {} to {} ({} per epoch)",
-            thousands(start.images as u64),
+            HumanCount(start.images as u64),
             start.classes,
-            thousands(start.trainable_parameters as u64),
+            HumanCount(start.trainable_parameters as u64),
             start.iteration,
             start.total,
             start.per_epoch,

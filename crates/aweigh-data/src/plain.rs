@@ -2,7 +2,8 @@
 
 use std::path::{Component, Path, PathBuf};
 
-/// A path without `.`, and without `..` where it has something to go back from.
+/// A path without `.`, and without `..` where it has something to go back from. Nothing is asked of
+/// the disk, unlike by `std`: the file may be missing.
 pub(crate) fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for component in path.components() {

@@ -10,7 +10,7 @@ use aweigh_train::config::Experiment;
 use aweigh_train::explain::{AnnotatedImage, ExplainedImage, level_names};
 use clap::{ArgGroup, Args};
 
-use crate::draw::{canvas, save};
+use crate::draw::{save, to_picture};
 use crate::names;
 use crate::options::{AnyModel, AnyModelOptions, ChosenModel};
 use crate::output::{make_folder, print};
@@ -115,7 +115,7 @@ impl ExplainArgs {
 
     /// Writes the pictures of all stages, and the numbers.
     fn save(&self, explained: &ExplainedImage, levels: &[usize]) -> Result<()> {
-        let picture = canvas(aweigh_data::decode(
+        let picture = to_picture(aweigh_data::decode(
             &explained.meta.file,
             &explained.decoding,
         )?);

@@ -10,13 +10,14 @@ use aweigh_train::checkpoint::Class;
 use aweigh_train::evaluation::CocoResult;
 use aweigh_train::predict::{Prediction, Predictor};
 use clap::{ArgGroup, Args};
+use indicatif::HumanCount;
 use serde::Serialize;
 
-use crate::draw::{LabelledBox, canvas, draw_boxes, save};
+use crate::draw::{LabelledBox, draw_boxes, save, to_picture};
 use crate::inputs::{Inputs, output_names};
 use crate::names;
 use crate::options::ModelOptions;
-use crate::output::{describe, make_folder, print, thousands};
+use crate::output::{describe, make_folder, print};
 use crate::progress::bar;
 use crate::text::Fonts;
 
@@ -83,7 +84,7 @@ impl PredictArgs {
         file.save(&json)?;
         tracing::info!(
             "{} objects in {} pictures: drawn in {}, listed in {}",
-            thousands(file.annotations.len() as u64),
+            HumanCount(file.annotations.len() as u64),
             file.images.len(),
             self.out.display(),
             json.display()
@@ -109,7 +110,7 @@ impl PredictArgs {
         // A person sees the picture upright, whatever pixels the model sees.
         let turn = predictor.decoding().exif == Exif::Ignore;
         let bbox = |bbox| if turn { stored.upright(bbox) } else { bbox };
-        let mut canvas = canvas(if turn {
+        let mut drawn = to_picture(if turn {
             decoded.turned_upright()
         } else {
             decoded
@@ -120,8 +121,8 @@ impl PredictArgs {
             name: labels.names[detection.label].clone(),
             detail: format!("{:.2}", detection.score),
         });
-        draw_boxes(&mut canvas, &boxes.collect::<Vec<_>>(), &labels.fonts);
-        save(&canvas, target)?;
+        draw_boxes(&mut drawn, &boxes.collect::<Vec<_>>(), &labels.fonts);
+        save(&drawn, target)?;
         Ok(prediction)
     }
 }

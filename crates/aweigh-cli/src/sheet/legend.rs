@@ -5,8 +5,10 @@ use image::RgbImage;
 
 use super::layout::Layout;
 use super::panel::{Marks, PADDING, anchors_per_point};
-use super::{FAINT, Sheets, blank, box_colour, paragraph, stack, wrap};
-use crate::pen::{BLACK, Pen};
+use super::paper::{blank, paragraph, stack, wrap};
+use super::sheets::Sheets;
+use crate::colour::{BLACK, FAINT, box_colour};
+use crate::pen::Pen;
 use crate::text::Letters;
 
 /// What stands before an entry of the legend.

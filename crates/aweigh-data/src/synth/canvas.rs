@@ -1,4 +1,7 @@
 //! Pixels and who owns them.
+//!
+//! Drawing crates neither tell what stays visible of an object nor promise the same pixels on every
+//! platform and in every version, as a dataset that is named by its seed needs.
 
 use aweigh_geometry::boxes::xyxy_to_xywh;
 
