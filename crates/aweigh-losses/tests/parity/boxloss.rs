@@ -31,6 +31,12 @@ const OUTSIDE_GROUP: &str = "tv_ciou";
 /// A loss of boxes `[N, 4]`, as `[N, 1]` or `[N, 4]`.
 type Loss = Box<dyn Fn(Tensor<2>, Tensor<2>) -> Tensor<2>>;
 
+/// A loss and the group of its tensors.
+struct Group<'a> {
+    name: &'a str,
+    loss: Loss,
+}
+
 #[test]
 fn parity_boxloss() {
     let keep = |meta: &Value| meta["kind"] == "box_losses";
@@ -43,9 +49,10 @@ fn parity_boxloss() {
             let Some(loss) = loss(&case, config) else {
                 continue;
             };
-            check_elements(&case, &mut report, name, &loss, DType::F32, "");
-            check_elements(&case, &mut report, name, &loss, DType::F64, "_f64");
-            check_weighted(&case, &mut report, name, &loss);
+            let group = Group { name, loss };
+            check_elements(&case, &mut report, &group, DType::F32);
+            check_elements(&case, &mut report, &group, DType::F64);
+            check_weighted(&case, &mut report, &group);
         }
         check_torchvision(&case, &mut report);
         if case.has("bce/value") {
@@ -122,19 +129,13 @@ fn column(case: &Case, name: &str, dtype: DType) -> Tensor<2> {
 }
 
 /// Values without reduction, and the gradient of `sum(value * upstream)`.
-fn check_elements(
-    case: &Case,
-    report: &mut Report,
-    name: &str,
-    loss: &Loss,
-    dtype: DType,
-    suffix: &str,
-) {
-    let stored = |part: &str| format!("{name}/{part}{suffix}");
+fn check_elements(case: &Case, report: &mut Report, group: &Group<'_>, dtype: DType) {
+    let suffix = if dtype == DType::F64 { "_f64" } else { "" };
+    let stored = |part: &str| format!("{}/{part}{suffix}", group.name);
     if !case.has(&stored("value")) {
         return;
     }
-    let (value, slope) = run(case, loss, dtype);
+    let (value, slope) = run(case, &group.loss, dtype);
     close(case, report, &value, &stored("value"), tolerance(dtype));
     close(case, report, &slope, &stored("grad"), tolerance(dtype));
 }
@@ -148,8 +149,8 @@ fn run(case: &Case, loss: &Loss, dtype: DType) -> (Vec<f64>, Vec<f64>) {
     (value, slope)
 }
 
-fn check_weighted(case: &Case, report: &mut Report, name: &str, loss: &Loss) {
-    let stored = |part: &str| format!("{name}/weighted_{part}");
+fn check_weighted(case: &Case, report: &mut Report, group: &Group<'_>) {
+    let stored = |part: &str| format!("{}/weighted_{part}", group.name);
     if !case.has(&stored("value")) {
         return;
     }
@@ -157,7 +158,8 @@ fn check_weighted(case: &Case, report: &mut Report, name: &str, loss: &Loss) {
     let weight = column(case, "weight", DType::F32);
     let (value, slope) = differentiate(boxes(case, "pred", DType::F32), |pred| {
         let normaliser = Tensor::from_data([WEIGHTED_NORMALISER], &device());
-        weighted_mean(loss(pred, target.clone()), Some(weight.clone()), normaliser)
+        let loss = (group.loss)(pred, target.clone());
+        weighted_mean(loss, Some(weight.clone()), normaliser)
     });
     let limits = tolerance(DType::F32);
     close(case, report, &value, &stored("value"), limits);
