@@ -234,7 +234,7 @@ fn balance(a: &Tensor<3>, b: &Tensor<3>) -> Tensor<3> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aweigh_geometry::TruthHost;
+    use aweigh_geometry::HostTruth;
     use aweigh_testkit::device;
 
     /// Two levels: points at 4, 12, 20, 28 on the first, 8 and 24 on the second, along each axis.
@@ -250,7 +250,7 @@ mod tests {
 
     /// Label of every point, -1 for background.
     fn labels(region: Region, boxes: &[[f32; 4]]) -> Vec<i64> {
-        let truth = TruthHost {
+        let truth = HostTruth {
             boxes: boxes.to_vec(),
             labels: (0..boxes.len()).collect(),
             ignore: Vec::new(),
@@ -323,7 +323,7 @@ mod tests {
 
     #[test]
     fn points_in_ignore_regions_are_ignored_unless_positive() {
-        let truth = TruthHost {
+        let truth = HostTruth {
             boxes: vec![[0.0, 0.0, 8.0, 8.0]],
             labels: vec![0],
             ignore: vec![[0.0, 0.0, 16.0, 8.0]],
@@ -337,7 +337,7 @@ mod tests {
 
     #[test]
     fn distances_and_centerness_of_a_point() {
-        let truth = TruthHost {
+        let truth = HostTruth {
             boxes: vec![[2.0, 1.0, 12.0, 8.0]],
             labels: vec![0],
             ignore: Vec::new(),
@@ -360,7 +360,7 @@ mod tests {
     fn every_level_needs_a_range() {
         let mut assigner = assigner(Region::Box, DistanceUnit::Pixel);
         assigner.regress_ranges.pop();
-        let truth = GroundTruth::from_host(&[TruthHost::default()], &device());
+        let truth = GroundTruth::from_host(&[HostTruth::default()], &device());
         let _ = assigner.assign(&LEVELS, &truth);
     }
 }

@@ -230,7 +230,7 @@ fn lines_of_points(levels: &[LevelShape], device: &Device) -> [Tensor<1, Int>; 2
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aweigh_geometry::TruthHost;
+    use aweigh_geometry::HostTruth;
     use aweigh_testkit::device;
 
     /// Two levels: points at 4, 12, 20, 28 on the first, 8 and 24 on the second, along each axis.
@@ -246,7 +246,7 @@ mod tests {
     }
 
     fn truth(boxes: &[[f32; 4]], ignore: &[[f32; 4]]) -> GroundTruth {
-        let truth = TruthHost {
+        let truth = HostTruth {
             boxes: boxes.to_vec(),
             labels: (0..boxes.len()).collect(),
             ignore: ignore.to_vec(),

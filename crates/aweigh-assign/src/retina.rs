@@ -57,7 +57,7 @@ impl RetinaAssigner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aweigh_geometry::TruthHost;
+    use aweigh_geometry::HostTruth;
     use aweigh_testkit::device;
     use burn::tensor::Bool;
 
@@ -74,7 +74,7 @@ mod tests {
             },
             max_iou: MaxIouAssigner::default(),
         };
-        let image = TruthHost {
+        let image = HostTruth {
             boxes: boxes.to_vec(),
             labels: (3..3 + boxes.len()).collect(),
             ignore: Vec::new(),

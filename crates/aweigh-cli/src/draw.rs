@@ -5,11 +5,12 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use aweigh_data::{DecodeConfig, Stored};
+use aweigh_data::DecodedImage;
+use image::RgbImage;
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
-use image::{Rgb, RgbImage};
 
+use crate::colour::class_colour;
 use crate::pen::Pen;
 use crate::plates::{Plate, place};
 use crate::text::{Fonts, Letters};
@@ -65,16 +66,11 @@ fn draw_plates(pen: &mut Pen<'_>, boxes: &[LabelledBox], line: i32, letters: Let
     }
 }
 
-/// Reads the picture of a file, and how it is stored there.
-///
-/// # Errors
-/// When the file is not a readable picture, or one that the configuration refuses.
-pub(crate) fn load(path: &Path, decoding: &DecodeConfig) -> Result<(RgbImage, Stored)> {
-    let decoded = aweigh_data::decode(path, decoding)?;
+/// A decoded picture, to be drawn on.
+pub(crate) fn to_picture(decoded: DecodedImage) -> RgbImage {
     let (width, height) = (decoded.width as u32, decoded.height as u32);
-    let picture = RgbImage::from_raw(width, height, decoded.pixels)
-        .context("a decoded picture has three bytes per pixel")?;
-    Ok((picture, decoded.stored))
+    RgbImage::from_raw(width, height, decoded.pixels)
+        .expect("a decoded picture has three bytes per pixel")
 }
 
 /// Writes `picture` to `path`, as JPEG when the extension says so and as PNG otherwise.
@@ -153,20 +149,10 @@ fn with_line([x1, y1, x2, y2]: [i32; 4], line: i32) -> [i32; 4] {
     [x1 - half, y1 - half, x2 + half, y2 + half]
 }
 
-/// Bright colours whose hues lie far apart for neighbouring classes.
-fn class_colour(class: usize) -> Rgb<u8> {
-    /// Steps of the golden section never repeat and fill the circle evenly.
-    const HUE_STEP: f64 = 0.618_033_988_749_895;
-    let hue = (0.33 + class as f64 * HUE_STEP).fract() * 6.0;
-    let channel = |shift: f64| {
-        let distance = ((hue + shift).rem_euclid(6.0) - 3.0).abs() - 1.0;
-        (40.0 + 215.0 * distance.clamp(0.0, 1.0)).round() as u8
-    };
-    Rgb([channel(0.0), channel(4.0), channel(2.0)])
-}
-
 #[cfg(test)]
 mod tests {
+    use image::Rgb;
+
     use super::*;
 
     fn labelled(bbox: [f32; 4], name: &str) -> LabelledBox {
@@ -191,8 +177,8 @@ mod tests {
         })
     }
 
-    fn check(boxes: &[LabelledBox], want: Option<[u32; 4]>) {
-        assert_eq!(painted([100, 80], boxes), want, "{boxes:?}");
+    fn check(boxes: &[LabelledBox], expected: Option<[u32; 4]>) {
+        assert_eq!(painted([100, 80], boxes), expected, "{boxes:?}");
     }
 
     #[test]
@@ -229,14 +215,14 @@ mod tests {
     fn a_long_label_is_cut_and_keeps_its_score() {
         let fonts = Fonts::without_system();
         let letters = Letters::new(&fonts, 11);
-        let check = |name: &str, detail: &str, width, wanted: &str| {
+        let check = |name: &str, detail: &str, width, expected: &str| {
             let detail = detail.to_owned();
             let labelled = LabelledBox {
                 detail,
                 ..labelled([0.0; 4], name)
             };
             let text = labelled.text(letters, width);
-            assert_eq!(text, wanted, "{name} on {width}");
+            assert_eq!(text, expected, "{name} on {width}");
             assert!(
                 text.is_empty() || letters.plate(&text)[0] <= width,
                 "{name}"
@@ -302,7 +288,7 @@ mod tests {
             let path = folder.path().join(name);
             save(&picture, &path).unwrap();
             assert!(std::fs::read(&path).unwrap().starts_with(start), "{name}");
-            let read = aweigh_data::decode(&path, &DecodeConfig::default()).unwrap();
+            let read = aweigh_data::decode(&path, &aweigh_data::DecodeConfig::default()).unwrap();
             assert_eq!((read.width, read.height), (20, 10), "{name}");
             assert!(read.pixels[0].abs_diff(200) < 3, "{name}");
         };
@@ -313,15 +299,5 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert_eq!(error, "no/folder/a.png: the picture cannot be written");
-    }
-
-    #[test]
-    fn neighbouring_classes_have_different_colours() {
-        let colours: Vec<_> = (0..80).map(class_colour).collect();
-        for pair in colours.windows(2) {
-            let channels = pair[0].0.iter().zip(pair[1].0);
-            let total: u32 = channels.map(|(a, b)| u32::from(a.abs_diff(b))).sum();
-            assert!(total > 150, "{pair:?}");
-        }
     }
 }

@@ -70,9 +70,10 @@ impl Inputs {
 
     /// What there is in place of pictures, for a message that there are none.
     fn others(&self) -> String {
-        match self.skipped.is_empty() {
-            true => String::new(),
-            false => format!(", only {}", self.kinds()),
+        if self.skipped.is_empty() {
+            String::new()
+        } else {
+            format!(", only {}", self.kinds())
         }
     }
 
@@ -81,9 +82,10 @@ impl Inputs {
         if !path.is_file() || is_hidden(&path) {
             return;
         }
-        match is_picture(&path) {
-            true => self.pictures.push(path),
-            false => _ = self.skipped.insert(path),
+        if is_picture(&path) {
+            self.pictures.push(path)
+        } else {
+            _ = self.skipped.insert(path)
         }
     }
 }
@@ -227,19 +229,19 @@ mod tests {
         Ok((found.pictures.iter().map(name).collect(), found.left_out()))
     }
 
-    fn check(inputs: &[&str], want: &[&str]) {
+    fn check(inputs: &[&str], expected: &[&str]) {
         let (pictures, _) = find(inputs).unwrap();
-        assert_eq!(pictures, want);
+        assert_eq!(pictures, expected);
     }
 
-    fn check_left_out(inputs: &[&str], want: Option<&str>) {
+    fn check_left_out(inputs: &[&str], expected: Option<&str>) {
         let (_, left_out) = find(inputs).unwrap();
-        assert_eq!(left_out.as_deref(), want, "{inputs:?}");
+        assert_eq!(left_out.as_deref(), expected, "{inputs:?}");
     }
 
-    fn check_error(input: &str, want: &str) {
+    fn check_error(input: &str, expected: &str) {
         let error = find(&[input]).unwrap_err();
-        assert!(error.contains(want), "{error}");
+        assert!(error.contains(expected), "{error}");
     }
 
     #[test]

@@ -48,8 +48,8 @@ pub(crate) enum Verbosity {
 }
 
 impl Verbosity {
-    /// Which targets pass, on a terminal (where a bar shows the progress) or not.
-    fn filter(self, terminal: bool) -> Targets {
+    /// Which targets pass.
+    fn filter(self) -> Targets {
         let ours = match self {
             Self::Quiet => LevelFilter::WARN,
             Self::Normal => LevelFilter::INFO,
@@ -60,11 +60,9 @@ impl Verbosity {
             Self::Normal => LevelFilter::WARN,
             Self::Verbose => LevelFilter::INFO,
         };
-        let progress = if terminal { LevelFilter::OFF } else { ours };
         Targets::new()
             .with_default(others)
             .with_target("aweigh", ours)
-            .with_target(PROGRESS, progress)
     }
 }
 
@@ -73,10 +71,15 @@ impl Verbosity {
 /// # Errors
 /// When logging has been started before.
 pub(crate) fn init(verbosity: Verbosity) -> Result<()> {
+    let mut shown = verbosity.filter();
+    if io::stderr().is_terminal() {
+        // A bar shows the progress.
+        shown = shown.with_target(PROGRESS, LevelFilter::OFF);
+    }
     let terminal = fmt_layer::layer()
         .event_format(TerminalLine)
         .with_writer(|| Stderr)
-        .with_filter(verbosity.filter(io::stderr().is_terminal()));
+        .with_filter(shown);
     let file = fmt_layer::layer()
         .with_ansi(false)
         .with_writer(|| Record)

@@ -5,6 +5,7 @@
 //! the rest to standard error. Exit codes: 0 success, 1 failure, 2 wrong usage, 130 stopped by
 //! Ctrl-C.
 
+mod colour;
 mod commands;
 mod draw;
 mod inputs;

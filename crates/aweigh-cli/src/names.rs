@@ -15,9 +15,10 @@ pub(crate) fn on_pictures(classes: &[Class], fonts: &Fonts) -> Vec<String> {
 }
 
 fn name(class: &Class, fonts: &Fonts) -> String {
-    match fonts.have(&class.name) {
-        true => class.name.clone(),
-        false => format!("#{}", class.id),
+    if fonts.have(&class.name) {
+        class.name.clone()
+    } else {
+        format!("#{}", class.id)
     }
 }
 
@@ -42,7 +43,7 @@ fn legend(classes: &[Class], fonts: &Fonts) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn check(names: &[&str], wanted: &[&str], said: Option<&str>) {
+    fn check(names: &[&str], expected: &[&str], said: Option<&str>) {
         let fonts = Fonts::without_system();
         let ids = (7..).zip(names);
         let classes = ids.map(|(id, name)| Class {
@@ -51,7 +52,7 @@ mod tests {
         });
         let classes: Vec<Class> = classes.collect();
         let got: Vec<String> = classes.iter().map(|class| name(class, &fonts)).collect();
-        assert_eq!(got, wanted);
+        assert_eq!(got, expected);
         let legend = legend(&classes, &fonts);
         assert_eq!(legend.is_some(), said.is_some(), "{legend:?}");
         if let (Some(legend), Some(said)) = (legend, said) {

@@ -311,8 +311,8 @@ mod tests {
 
     #[test]
     fn sizes_are_square_or_height_by_width() {
-        let check = |text: &str, wanted: Option<[usize; 2]>| {
-            assert_eq!(input_size(text).ok(), wanted, "{text}");
+        let check = |text: &str, expected: Option<[usize; 2]>| {
+            assert_eq!(input_size(text).ok(), expected, "{text}");
         };
         check("512", Some([512, 512]));
         check("800x1333", Some([800, 1333]));

@@ -42,13 +42,15 @@ pub(crate) fn make_folder(folder: &Path) -> Result<&Path> {
     Ok(folder)
 }
 
-/// A path as an argument of a shell command.
+/// A path as an argument of a shell command. `shlex`, a dependency of build scripts only, quotes
+/// `=` too, which names of runs often have.
 pub(crate) fn shell(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:+=@".contains(c);
-    match !text.is_empty() && text.chars().all(plain) {
-        true => text,
-        false => format!("'{}'", text.replace('\'', "'\\''")),
+    if !text.is_empty() && text.chars().all(plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
     }
 }
 
@@ -78,20 +80,7 @@ pub(crate) fn table(header: &[&str], numbers_from: usize) -> Table {
     table
 }
 
-/// `1234567` as `1,234,567`.
-pub(crate) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// Seconds as `1:02:03` or `2:03`.
+/// Seconds as `1:02:03` or `2:03`; `indicatif` always writes the hours, `00:02:03`.
 pub(crate) fn clock(seconds: f64) -> String {
     let whole = seconds.max(0.0).round() as u64;
     let (hours, minutes, seconds) = (whole / 3600, whole / 60 % 60, whole % 60);
@@ -104,12 +93,6 @@ pub(crate) fn clock(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_grouped_by_thousands() {
-        let numbers = [0, 999, 1000, 32_269_600];
-        assert_eq!(numbers.map(thousands), ["0", "999", "1,000", "32,269,600"]);
-    }
 
     #[test]
     fn durations_read_like_a_clock() {

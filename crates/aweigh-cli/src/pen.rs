@@ -1,11 +1,12 @@
 //! Smooth marks, frames and text on a picture.
+//!
+//! `imageproc` draws text with the same crate, but circles with hard edges and lines one pixel wide,
+//! and brings linear algebra along: thirty crates more.
 
 use image::{Rgb, RgbImage};
 
+use crate::colour::text_colour;
 use crate::text::Letters;
-
-pub(crate) const BLACK: Rgb<u8> = Rgb([0; 3]);
-pub(crate) const WHITE: Rgb<u8> = Rgb([255; 3]);
 
 /// Draws on a picture; what lies outside of it is left out.
 #[derive(Debug)]
@@ -133,19 +134,14 @@ impl Pen<'_> {
     }
 }
 
-/// Black or white, whichever stands out more on `background` (luma of BT.601).
-fn text_colour(Rgb([r, g, b]): Rgb<u8>) -> Rgb<u8> {
-    let luma = 299 * u32::from(r) + 587 * u32::from(g) + 114 * u32::from(b);
-    if luma > 128_000 { BLACK } else { WHITE }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::colour::WHITE;
     use crate::text::Fonts;
 
     /// The bounding rectangle of all that was drawn on a black picture of 40 x 30 pixels.
-    fn check(draw: impl Fn(&mut Pen<'_>), wanted: Option<[u32; 4]>) {
+    fn check(draw: impl Fn(&mut Pen<'_>), expected: Option<[u32; 4]>) {
         let mut picture = RgbImage::new(40, 30);
         draw(&mut Pen {
             picture: &mut picture,
@@ -157,7 +153,7 @@ mod tests {
             let [x1, y1, x2, y2] = area.unwrap_or([x, y, x + 1, y + 1]);
             Some([x1.min(x), y1.min(y), x2.max(x + 1), y2.max(y + 1)])
         });
-        assert_eq!(area, wanted);
+        assert_eq!(area, expected);
     }
 
     #[test]

@@ -72,12 +72,12 @@ mod tests {
 
     const PICTURE: [i32; 2] = [200, 100];
 
-    fn check(boxes: &[[i32; 4]], size: [i32; 2], wanted: &[[i32; 2]]) {
+    fn check(boxes: &[[i32; 4]], size: [i32; 2], expected: &[[i32; 2]]) {
         let plates: Vec<Plate> = boxes
             .iter()
             .map(|bbox| Plate { bbox: *bbox, size })
             .collect();
-        assert_eq!(place(&plates, PICTURE), wanted, "{boxes:?}");
+        assert_eq!(place(&plates, PICTURE), expected, "{boxes:?}");
     }
 
     #[test]

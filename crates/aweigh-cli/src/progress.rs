@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use aweigh_train::progress::{CheckpointKind, EvalLog, Progress, Start, StepLog};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
 use crate::logging::{BARS, PROGRESS};
-use crate::output::{clock, thousands};
+use crate::output::clock;
 
 /// How often a bar is redrawn while nothing happens, to show that the program is alive.
 const TICK: Duration = Duration::from_millis(500);
@@ -43,9 +43,9 @@ impl Progress for Bars {
         };
         tracing::info!(
             "{verb}: {} images, {} classes, {} trained parameters, iterations {} to {} ({} per epoch)",
-            thousands(start.images as u64),
+            HumanCount(start.images as u64),
             start.classes,
-            thousands(start.trainable_parameters as u64),
+            HumanCount(start.trainable_parameters as u64),
             start.iteration,
             start.total,
             start.per_epoch,
@@ -139,9 +139,10 @@ fn state(log: &StepLog) -> String {
 fn pace(log: &StepLog) -> String {
     let pace = format!("{:.1} images/s  eta {}", log.images_per_s, clock(log.eta_s));
     // Below that, more loader threads would not make training faster.
-    match log.loading >= 0.05 {
-        true => format!("{pace}  loading {:.0} %", 100.0 * log.loading),
-        false => pace,
+    if log.loading >= 0.05 {
+        format!("{pace}  loading {:.0} %", 100.0 * log.loading)
+    } else {
+        pace
     }
 }
 
@@ -178,9 +179,9 @@ mod tests {
             loading: 0.25,
             eta_s: 3723.0,
         };
-        let wanted = "epoch 0.69  loss 1.500 (bbox 0.750 centerness 0.250 cls 0.500)  lr 1.23e-3  \
+        let expected = "epoch 0.69  loss 1.500 (bbox 0.750 centerness 0.250 cls 0.500)  lr 1.23e-3  \
                       grad 5.68";
-        assert_eq!(state(&log), wanted);
+        assert_eq!(state(&log), expected);
         assert_eq!(pace(&log), "14.1 images/s  eta 1:02:03  loading 25 %");
         log.loading = 0.04;
         log.means.remove("grad_norm");

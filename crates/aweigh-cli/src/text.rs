@@ -227,12 +227,13 @@ impl<'a> Letters<'a> {
 /// how to show their neighbours are left out.
 fn visible(text: &str) -> impl Iterator<Item = char> {
     let letters = text.chars().filter(|letter| !is_hint(*letter));
-    letters.map(
-        |letter| match letter.is_whitespace() || letter.is_control() {
-            true => ' ',
-            false => letter,
-        },
-    )
+    letters.map(|letter| {
+        if letter.is_whitespace() || letter.is_control() {
+            ' '
+        } else {
+            letter
+        }
+    })
 }
 
 /// Whether a character has no shape of its own: soft hyphens, joiners, marks of direction,
@@ -280,7 +281,7 @@ mod tests {
     #[test]
     fn letters_of_many_scripts_have_a_font() {
         let fonts = Fonts::without_system();
-        let check = |text: &str, wanted| assert_eq!(fonts.have(text), wanted, "{text:?}");
+        let check = |text: &str, expected| assert_eq!(fonts.have(text), expected, "{text:?}");
         check("cat 0.87", true);
         check(
             "Straßenbahn, Ångström, naïve, čeština, İzmir, tiếng Việt",
@@ -319,9 +320,9 @@ mod tests {
     fn what_has_no_room_is_an_ellipsis() {
         let fonts = Fonts::without_system();
         let letters = Letters::new(&fonts, 20);
-        let check = |text: &str, room: &str, wanted: &str| {
+        let check = |text: &str, room: &str, expected: &str| {
             let width = letters.width(room);
-            assert_eq!(letters.shortened(text, width), wanted, "{text} in {room}");
+            assert_eq!(letters.shortened(text, width), expected, "{text} in {room}");
         };
         check("собака", "собака", "собака");
         check("собака", "соб…", "соб…");
@@ -333,7 +334,7 @@ mod tests {
 
     #[test]
     fn right_to_left_text_begins_on_the_right() {
-        let check = |text: &str, wanted| assert_eq!(in_visual_order(text), wanted, "{text}");
+        let check = |text: &str, expected| assert_eq!(in_visual_order(text), expected, "{text}");
         check("abc", "abc");
         check("אבג", "גבא");
         check("cat אב", "cat בא");

@@ -96,7 +96,7 @@ fn categories_in_another_order_are_matched_by_name() {
     };
     let train = [TRAIN.as_slice(), &["--run-dir", "run"]].concat();
     aweigh(original.path(), &train).ok();
-    let (_, wanted) = score(&original);
+    let (_, expected) = score(&original);
     // The same names under the ids in reverse.
     let mut val = read(original.path(), VAL_FILE);
     let other = |id: &Value| json!(6 - id.as_i64().expect("an id"));
@@ -114,7 +114,7 @@ fn categories_in_another_order_are_matched_by_name() {
         rows.sort();
         rows
     };
-    assert_eq!(rows(&scores), rows(&wanted));
+    assert_eq!(rows(&scores), rows(&expected));
     // Other names are other classes.
     val["categories"][0]["name"] = json!("hexagon");
     std::fs::write(original.path().join(VAL_FILE), val.to_string()).expect("writes");

@@ -40,7 +40,7 @@ fn figures_are_printed_in_pycocotools_layout() {
             {"image_id": 2, "category_id": 7, "bbox": [60, 50, 20, 20], "score": 0.8}]"#,
     );
     // The first line begins with a space, which a continued string would lose.
-    let wanted = "
+    let expected = "
  Average Precision  (AP) @[ IoU=0.50:0.95 | area=   all | maxDets=100 ] = 0.500
  Average Precision  (AP) @[ IoU=0.50      | area=   all | maxDets=100 ] = 0.500
  Average Precision  (AP) @[ IoU=0.75      | area=   all | maxDets=100 ] = 0.500
@@ -58,7 +58,7 @@ class     AP   AP50   AP75    APs    APm  APl     AR
 ring   1.000  1.000  1.000    n/a  1.000  n/a  1.000
 star   0.000  0.000  0.000  0.000    n/a  n/a  0.000
 ";
-    assert_eq!(aweigh(folder.path(), &FILES).ok(), wanted[1..]);
+    assert_eq!(aweigh(folder.path(), &FILES).ok(), expected[1..]);
     let saved = [FILES.as_slice(), &["--out", "scores"]].concat();
     aweigh(folder.path(), &saved).ok();
     let metrics = std::fs::read_to_string(folder.path().join("scores/metrics.json"));
@@ -113,8 +113,8 @@ fn missing_files_are_named() {
 #[test]
 fn what_predict_writes_and_ids_with_a_point_score_the_same() {
     let list = r#"[{"image_id": 1, "category_id": 3, "bbox": [10, 10, 40, 40], "score": 0.9}]"#;
-    let wanted = aweigh(folder(list).path(), &FILES).ok();
-    let same = |results: &str| assert_eq!(aweigh(folder(results).path(), &FILES).ok(), wanted);
+    let expected = aweigh(folder(list).path(), &FILES).ok();
+    let same = |results: &str| assert_eq!(aweigh(folder(results).path(), &FILES).ok(), expected);
     same(&list.replace(": 1,", ": 1.0,").replace(": 3,", ": \"3\","));
     // Ids of its own, as `aweigh predict` gives them.
     let own = list.replace(": 1,", ": 2,").replace(": 3,", ": 0,");

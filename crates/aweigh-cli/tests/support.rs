@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// The smallest experiment that has every part: three levels, two towers, evaluation.
@@ -85,6 +86,12 @@ pub(crate) fn run(output: Output) -> Run {
         stdout: String::from_utf8(output.stdout).expect("UTF-8"),
         stderr: String::from_utf8(output.stderr).expect("UTF-8"),
     }
+}
+
+/// A JSON file.
+pub(crate) fn json(file: &Path) -> Value {
+    let text = std::fs::read_to_string(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    serde_json::from_str(&text).expect("JSON")
 }
 
 /// A folder with `tiny.toml` and, under `shapes`, eight training and four validation images.

@@ -1,24 +1,13 @@
 //! Batches in host memory.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use crate::pictures::Remark;
-use crate::transform::{Augmentation, scale, transform_truth};
-use crate::{
-    ChannelOrder, CocoDataset, DataError, DecodeConfig, DecodedImage, TransformConfig, decode,
-    resize,
-};
+use aweigh_geometry::{HostTruth, ImageFrame};
 
-/// Ground truth of one image.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct HostTruth {
-    /// Boxes `[x1, y1, x2, y2]` in pixels.
-    pub boxes: Vec<[f32; 4]>,
-    /// Class `0..C` of each box.
-    pub labels: Vec<usize>,
-    /// Regions in which nothing is background: crowds and annotations to ignore.
-    pub ignore: Vec<[f32; 4]>,
-}
+use crate::remark::Remark;
+use crate::transform::Augmentation;
+use crate::{ChannelOrder, CocoDataset, DataError, DecodedImage, TransformConfig, decode, resize};
 
 /// What happened to an image on its way into a batch; sizes are `[height, width]` in pixels.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,27 +18,34 @@ pub struct ImageMeta {
     pub file: PathBuf,
     /// Size after decoding: the upright one where the EXIF orientation is applied.
     pub original: [usize; 2],
-    /// Size after resizing, without padding.
-    pub resized: [usize; 2],
-    /// `resized` rounded up to multiples of the transform's `size_divisor`: the network input of
+    /// Size after resizing, without padding, and its scale.
+    pub frame: ImageFrame,
+    /// The resized size rounded up to multiples of the transform's `size_divisor`: the network input of
     /// the image alone. What a batch adds beyond is not part of the image.
     pub padded: [usize; 2],
-    /// Resized over original size, `[x, y]`.
-    pub scale: [f32; 2],
     /// Whether left and right are exchanged.
     pub flipped: bool,
 }
 
 impl ImageMeta {
+    /// Maps a box of original pixels to where the network input shows it.
+    fn to_input(&self, bbox: [f32; 4]) -> [f32; 4] {
+        let upright = self.frame.clip(self.frame.to_input(bbox));
+        if self.flipped {
+            self.frame.mirror(upright)
+        } else {
+            upright
+        }
+    }
+
     /// Maps a box of the network input back to original pixels.
-    pub fn to_original(&self, [x1, y1, x2, y2]: [f32; 4]) -> [f32; 4] {
-        let width = self.resized[1] as f32;
-        let (x1, x2) = match self.flipped {
-            true => (width - x2, width - x1),
-            false => (x1, x2),
+    pub fn to_original(&self, bbox: [f32; 4]) -> [f32; 4] {
+        let upright = if self.flipped {
+            self.frame.mirror(bbox)
+        } else {
+            bbox
         };
-        let [x, y] = self.scale;
-        [x1 / x, y1 / y, x2 / x, y2 / y]
+        self.frame.to_original(upright)
     }
 }
 
@@ -69,35 +65,15 @@ pub struct HostBatch {
 }
 
 impl HostBatch {
-    /// Decodes and transforms image files without annotations, for prediction. Warns of samples of
-    /// 16 bits that become next to one grey level.
-    ///
-    /// # Errors
-    /// If a file is not a readable image.
-    ///
-    /// # Panics
-    /// If `files` is empty.
-    pub fn from_files(
-        files: &[PathBuf],
-        transform: &TransformConfig,
-        decoding: &DecodeConfig,
-    ) -> Result<Self, DataError> {
-        let prepared: Result<Vec<_>, _> = files
-            .iter()
-            .map(|file| {
-                let image = decode(file, decoding)?;
-                if let Some(extent) = image.stored.narrow(decoding.sixteen_bit) {
-                    Remark::Narrow(extent).warn(file, decoding);
-                }
-                let source = Source {
-                    image_id: 0,
-                    file,
-                    truth: &HostTruth::default(),
-                };
-                Ok(prepare(image, source, transform, transform.plain()))
-            })
-            .collect();
-        Ok(collate(0, prepared?, transform))
+    /// Transforms a picture without annotations, as evaluation does.
+    pub fn from_picture(picture: &DecodedImage, file: &Path, transform: &TransformConfig) -> Self {
+        let source = Source {
+            image_id: 0,
+            file,
+            truth: &HostTruth::default(),
+        };
+        let prepared = prepare(Cow::Borrowed(picture), source, transform, transform.plain());
+        collate(0, vec![prepared], transform)
     }
 
     /// Decodes and transforms one image of a dataset as evaluation does, with its ground truth.
@@ -146,17 +122,17 @@ pub(crate) fn read_record(dataset: &CocoDataset, index: usize) -> Result<Decoded
     let image = decode(&path, decoding)?;
     let found = [image.height, image.width];
     let declared = [record.height as usize, record.width as usize];
-    match found == declared {
-        true => Ok(image),
-        false => Err(DataError::SizeMismatch {
-            path,
-            annotations: dataset.annotations().to_path_buf(),
-            found,
-            declared,
-            orientation: image.stored.orientation,
-            exif: decoding.exif,
-        }),
+    if found == declared {
+        return Ok(image);
     }
+    Err(DataError::SizeMismatch {
+        path,
+        annotations: dataset.annotations().to_path_buf(),
+        found,
+        declared,
+        orientation: image.stored.orientation,
+        exif: decoding.exif,
+    })
 }
 
 /// Decodes and resizes an image of a dataset and checks its size.
@@ -177,14 +153,14 @@ pub(crate) fn prepare_record(
     };
     Ok(Prepared {
         remarks,
-        ..prepare(image, source, transform, drawn)
+        ..prepare(Cow::Owned(image), source, transform, drawn)
     })
 }
 
 /// Resizes an image and moves its ground truth along. Flipping the pixels is left to [`collate`],
 /// which writes them once.
 pub(crate) fn prepare(
-    image: DecodedImage,
+    image: Cow<'_, DecodedImage>,
     source: Source<'_>,
     transform: &TransformConfig,
     drawn: Augmentation,
@@ -195,19 +171,18 @@ pub(crate) fn prepare(
     } = drawn;
     let original = [image.height, image.width];
     let resized = transform.resized(short_edge, original);
-    let scale = scale(original, resized);
+    let meta = ImageMeta {
+        image_id: source.image_id,
+        file: source.file.to_path_buf(),
+        original,
+        frame: ImageFrame::new(original, resized),
+        padded: transform.padded_alone(resized),
+        flipped,
+    };
     Prepared {
         pixels: resize::resize(image, resized),
-        truth: transform_truth(source.truth, scale, resized, flipped),
-        meta: ImageMeta {
-            image_id: source.image_id,
-            file: source.file.to_path_buf(),
-            original,
-            resized,
-            padded: transform.padded_alone(resized),
-            scale,
-            flipped,
-        },
+        truth: source.truth.map_boxes(|bbox| meta.to_input(bbox)),
+        meta,
         remarks: Vec::new(),
     }
 }
@@ -225,7 +200,7 @@ pub(crate) fn collate(
     let side = |side: usize| {
         prepared
             .iter()
-            .map(move |image| image.meta.resized[side])
+            .map(move |image| image.meta.frame.size[side])
             .max()
     };
     let largest = [0, 1].map(|at| side(at).unwrap_or(0));
@@ -268,7 +243,7 @@ fn write_plane(
     channel: usize,
     table: &[f32; 256],
 ) {
-    let [_, width] = image.meta.resized;
+    let [_, width] = image.meta.frame.size;
     let rows = image.pixels.chunks_exact(width * 3);
     for (out, row) in plane.chunks_exact_mut(stride).zip(rows) {
         let values = row
@@ -322,7 +297,7 @@ mod tests {
             flipped,
             ..transform.plain()
         };
-        let prepared = prepare(image(2, 3), source, &transform, drawn);
+        let prepared = prepare(Cow::Owned(image(2, 3)), source, &transform, drawn);
         collate(4, vec![prepared], &transform)
     }
 
@@ -347,6 +322,24 @@ mod tests {
     }
 
     #[test]
+    fn boxes_are_scaled_clipped_and_flipped() {
+        let check = |flipped, bbox, expected| {
+            let meta = ImageMeta {
+                image_id: 1,
+                file: PathBuf::new(),
+                original: [100, 100],
+                frame: ImageFrame::new([100, 100], [50, 200]),
+                padded: [64, 224],
+                flipped,
+            };
+            assert_eq!(meta.to_input(bbox), expected);
+        };
+        check(false, [10.0, 20.0, 30.0, 60.0], [20.0, 10.0, 60.0, 30.0]);
+        check(true, [10.0, 20.0, 30.0, 60.0], [140.0, 10.0, 180.0, 30.0]);
+        check(true, [-5.0, -5.0, 500.0, 500.0], [0.0, 0.0, 200.0, 50.0]);
+    }
+
+    #[test]
     fn boxes_map_back_to_original_pixels() {
         for flipped in [false, true] {
             let batch = batch(ChannelOrder::Rgb, flipped);
@@ -358,20 +351,6 @@ mod tests {
     }
 
     #[test]
-    fn scale_is_kept_per_axis() {
-        let transform = TransformConfig::default();
-        let source = Source {
-            image_id: 0,
-            file: Path::new(""),
-            truth: &HostTruth::default(),
-        };
-        let prepared = prepare(image(48, 64), source, &transform, transform.plain());
-        assert_eq!(prepared.meta.resized, [800, 1067]);
-        let expected = [1067.0 / 64.0, 800.0 / 48.0];
-        assert_eq!(prepared.meta.scale, expected);
-    }
-
-    #[test]
     fn a_batch_has_the_size_of_its_largest_image() {
         let transform = transform(ChannelOrder::Rgb);
         let prepared = [(2, 3), (3, 2)].map(|(height, width)| {
@@ -380,7 +359,12 @@ mod tests {
                 file: Path::new(""),
                 truth: &HostTruth::default(),
             };
-            prepare(image(height, width), source, &transform, transform.plain())
+            prepare(
+                Cow::Owned(image(height, width)),
+                source,
+                &transform,
+                transform.plain(),
+            )
         });
         let batch = collate(0, prepared.into(), &transform);
         assert_eq!(batch.shape, [2, 3, 4, 4]);

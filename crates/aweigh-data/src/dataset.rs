@@ -1,120 +1,20 @@
 //! A COCO annotation file with its folder of images.
 
 mod build;
+mod config;
 mod find;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
-use crate::annotations::AnnotationFile;
+use crate::annotations::{AnnotationFile, Category};
 use crate::finding::Finding;
-use crate::{DataError, DecodeConfig, HostTruth};
+use crate::record::ImageRecord;
+use crate::{DataError, DecodeConfig};
 use build::Built;
 
-/// Where a dataset lies and which of its images are used.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DatasetConfig {
-    /// The annotation file, COCO's JSON layout.
-    pub annotations: PathBuf,
-    /// The folder to which `file_name` in the annotation file is relative.
-    pub images: PathBuf,
-    /// Leave images without any box or ignore region out of training. Default: true.
-    /// Evaluation always uses every image.
-    #[serde(default = "default_filter_empty")]
-    pub filter_empty: bool,
-    /// Leave images whose shorter side has fewer pixels than this out of training. Default: 32.
-    /// Evaluation always uses every image.
-    #[serde(default = "default_min_size")]
-    pub min_size: u32,
-    /// How files become pixels.
-    #[serde(default)]
-    pub decoding: DecodeConfig,
-}
-
-fn default_filter_empty() -> bool {
-    true
-}
-
-fn default_min_size() -> u32 {
-    32
-}
-
-impl DatasetConfig {
-    /// A dataset with the default filters.
-    pub fn new(annotations: impl Into<PathBuf>, images: impl Into<PathBuf>) -> Self {
-        Self {
-            annotations: annotations.into(),
-            images: images.into(),
-            filter_empty: default_filter_empty(),
-            min_size: default_min_size(),
-            decoding: DecodeConfig::default(),
-        }
-    }
-}
-
-/// What a dataset is opened for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// The filters of [`DatasetConfig`] apply.
-    Train,
-    /// Every image is kept, since leaving one out would change the scores.
-    Evaluate,
-}
-
-/// One class.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Category {
-    /// The `id` in the annotation file.
-    pub id: i64,
-    /// The name.
-    pub name: String,
-}
-
-/// One image with its ground truth in original pixels.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ImageRecord {
-    /// The `id` in the annotation file.
-    pub id: i64,
-    /// The `file_name` in the annotation file.
-    pub file_name: String,
-    /// Width in pixels.
-    pub width: u32,
-    /// Height in pixels.
-    pub height: u32,
-    /// Boxes, labels and ignore regions in original pixels.
-    pub truth: HostTruth,
-}
-
-/// What was read and what was left out.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DatasetStats {
-    /// Images in use.
-    pub images: usize,
-    /// Boxes in the images in use.
-    pub boxes: usize,
-    /// Ignore regions (`iscrowd` or `ignore`) in the images in use.
-    pub ignore_regions: usize,
-    /// Annotations dropped because they are less than 1 pixel wide or high.
-    pub dropped_tiny: usize,
-    /// Annotations dropped because their `area` is not positive.
-    pub dropped_area: usize,
-    /// Annotations dropped because they do not touch their image.
-    pub dropped_outside: usize,
-    /// Images left out because they have no box and no ignore region.
-    pub filtered_empty: usize,
-    /// Images left out because they are too small.
-    pub filtered_small: usize,
-}
-
-impl DatasetStats {
-    /// Annotations dropped as degenerate, for any reason.
-    pub fn dropped(&self) -> usize {
-        self.dropped_tiny + self.dropped_area + self.dropped_outside
-    }
-}
+pub use build::DatasetStats;
+pub use config::{DatasetConfig, Purpose};
 
 /// A checked COCO dataset: classes, images and ground truth; pixels stay on disk.
 #[derive(Clone, Debug)]

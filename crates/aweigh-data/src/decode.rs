@@ -9,11 +9,14 @@ use std::io::{self, Cursor, Read};
 use std::path::Path;
 
 use image::metadata::Orientation;
-use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+use image::{
+    ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage,
+};
 
 use crate::DataError;
+use crate::exif::Exif;
 
-pub use config::{DecodeConfig, Exif, SixteenBit};
+pub use config::{DecodeConfig, SixteenBit};
 pub(crate) use content::signed;
 
 /// An image as 8-bit RGB, interleaved, rows from the top.
@@ -73,6 +76,31 @@ impl Stored {
     }
 }
 
+impl DecodedImage {
+    /// Turns pixels that are as stored ([`Exif::Ignore`]) upright;
+    /// [`Stored::upright`] does the same to a box.
+    ///
+    /// # Panics
+    /// If there are not three bytes per pixel.
+    pub fn turned_upright(self) -> Self {
+        let Self { stored, pixels, .. } = self;
+        let orientation = Orientation::from_exif(stored.orientation);
+        let image = RgbImage::from_raw(self.width as u32, self.height as u32, pixels);
+        let mut image = DynamicImage::from(image.expect("three bytes per pixel"));
+        image.apply_orientation(orientation.unwrap_or(Orientation::NoTransforms));
+        Self::new(image.into_rgb8(), stored)
+    }
+
+    fn new(image: RgbImage, stored: Stored) -> Self {
+        Self {
+            width: image.width() as usize,
+            height: image.height() as usize,
+            pixels: image.into_raw(),
+            stored,
+        }
+    }
+}
+
 #[cfg(test)]
 impl DecodedImage {
     /// An image of a file of 8 bits without orientation.
@@ -120,16 +148,12 @@ pub fn decode(path: &Path, config: &DecodeConfig) -> Result<DecodedImage, DataEr
         image.apply_orientation(orientation);
     }
     let (image, samples) = samples::to_rgb8(image, config.sixteen_bit)?;
-    Ok(DecodedImage {
-        width: image.width() as usize,
-        height: image.height() as usize,
-        pixels: image.into_raw(),
-        stored: Stored {
-            size: [height as usize, width as usize],
-            orientation: orientation.to_exif(),
-            samples,
-        },
-    })
+    let stored = Stored {
+        size: [height as usize, width as usize],
+        orientation: orientation.to_exif(),
+        samples,
+    };
+    Ok(DecodedImage::new(image, stored))
 }
 
 fn failed(path: &Path, reason: impl Into<String>) -> DataError {

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::Exif;
+use crate::exif::Exif;
 
 /// An error of a dataset; its message names the file, the place in it and what was expected.
 ///
@@ -138,7 +138,7 @@ pub enum DataError {
     },
     /// An image is none of an annotation file.
     #[error(
-        "{} is not in {}: none of its {images} images has {wanted} (the first is `{example}`)",
+        "{} is not in {}: none of its {images} images has {expected} (the first is `{example}`)",
         .path.display(), .annotations.display()
     )]
     NotAnnotated {
@@ -149,7 +149,7 @@ pub enum DataError {
         /// Number of its images.
         images: usize,
         /// The `file_name` that was looked for.
-        wanted: String,
+        expected: String,
         /// The `file_name` of one of them.
         example: String,
     },

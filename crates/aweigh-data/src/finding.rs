@@ -56,6 +56,14 @@ impl fmt::Display for Finding {
     }
 }
 
+/// `1 box`, `2 boxes`.
+pub(crate) fn counted(count: usize, one: &str, many: &str) -> String {
+    match count {
+        1 => format!("1 {one}"),
+        count => format!("{count} {many}"),
+    }
+}
+
 /// Counts things of one kind and keeps the first as text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counter {

@@ -1,5 +1,7 @@
 //! The deterministic parallel loader.
 
+mod told;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,10 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::{Prepared, collate, prepare_record};
 use crate::ordered::OrderedMap;
-use crate::pictures::{Pictures, Remark, Told};
 use crate::random::{Stream, Topic};
-use crate::sampler::{self, Grouping, Order};
-use crate::{CocoDataset, DataError, HostBatch, Purpose, TransformConfig};
+use crate::remark::Remark;
+use crate::sampler::{Grouping, Order, Sampler};
+use crate::{CocoDataset, DataError, HostBatch, Pictures, Purpose, TransformConfig};
+use told::Told;
 
 /// What to do about an image that is missing, broken or of another size than declared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,8 +66,7 @@ impl Default for LoaderConfig {
 #[derive(Clone, Debug)]
 pub struct Loader {
     shared: Arc<Shared>,
-    order: Order,
-    grouping: Grouping,
+    sampler: Sampler,
 }
 
 /// What the workers need.
@@ -89,17 +91,17 @@ impl Loader {
         transform: TransformConfig,
         config: LoaderConfig,
     ) -> Result<Self, DataError> {
-        let order = Order::Shuffled { seed: config.seed };
-        let grouping = match config.aspect_grouping {
-            true => Grouping::AspectRatio,
-            false => Grouping::None,
+        let sampler = Sampler {
+            batch_size: config.batch_size,
+            order: Order::Shuffled { seed: config.seed },
+            grouping: if config.aspect_grouping {
+                Grouping::AspectRatio
+            } else {
+                Grouping::None
+            },
         };
         let shared = Shared::new(dataset, transform, config, Purpose::Train)?;
-        Ok(Self {
-            shared,
-            order,
-            grouping,
-        })
+        Ok(Self { shared, sampler })
     }
 
     /// A loader for evaluation: in the order of the annotation file, nothing random.
@@ -111,11 +113,13 @@ impl Loader {
         transform: TransformConfig,
         config: LoaderConfig,
     ) -> Result<Self, DataError> {
-        Ok(Self {
-            shared: Shared::new(dataset, transform, config, Purpose::Evaluate)?,
+        let sampler = Sampler {
+            batch_size: config.batch_size,
             order: Order::Sequential,
             grouping: Grouping::None,
-        })
+        };
+        let shared = Shared::new(dataset, transform, config, Purpose::Evaluate)?;
+        Ok(Self { shared, sampler })
     }
 
     /// The dataset.
@@ -131,8 +135,7 @@ impl Loader {
 
     /// Batches in an epoch; the same in every epoch.
     pub fn batches_per_epoch(&self) -> usize {
-        let images = self.shared.dataset.images();
-        sampler::count(images, self.shared.config.batch_size, self.grouping)
+        self.sampler.count(self.shared.dataset.images())
     }
 
     /// The batches of an epoch from batch `start` on, equal to those of a full epoch.
@@ -140,12 +143,7 @@ impl Loader {
     /// Workers start at once. A `start` at or beyond the end gives no batches.
     pub fn epoch(&self, epoch: u64, start: usize) -> Epoch {
         let shared = Arc::clone(&self.shared);
-        let plan = sampler::batches(
-            shared.dataset.images(),
-            shared.config.batch_size,
-            (self.order, self.grouping),
-            epoch,
-        );
+        let plan = self.sampler.batches(shared.dataset.images(), epoch);
         let range = start.min(plan.len())..plan.len();
         let (workers, prefetch) = (shared.config.workers, shared.config.prefetch);
         let worker = Arc::clone(&shared);

@@ -71,12 +71,12 @@ impl<T: Send + 'static> OrderedMap<T> {
     }
 
     /// Waits for the item with this number.
-    fn receive(&mut self, wanted: usize) -> thread::Result<T> {
+    fn receive(&mut self, number: usize) -> thread::Result<T> {
         let Some(pool) = &self.pool else {
-            return Ok((self.make)(wanted, &AtomicBool::new(false)));
+            return Ok((self.make)(number, &AtomicBool::new(false)));
         };
         loop {
-            if let Some(item) = self.early.remove(&wanted) {
+            if let Some(item) = self.early.remove(&number) {
                 return item;
             }
             let (index, item) = pool.results.recv().expect("a worker sends every item");
@@ -89,8 +89,8 @@ impl<T: Send + 'static> Iterator for OrderedMap<T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
-        let wanted = self.left.next()?;
-        let item = self.receive(wanted);
+        let number = self.left.next()?;
+        let item = self.receive(number);
         self.hand_out();
         match item {
             Ok(item) => Some(item),

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crate::batch::read_record;
 use crate::decode::extent;
-use crate::{CocoDataset, DataError, DecodeConfig, Exif, Stored, evenly_spread};
+use crate::remark::Remark;
+use crate::{CocoDataset, DataError, DecodeConfig, DecodedImage, Stored, decode, evenly_spread};
 
 /// How often something was seen, and the first example in the order of the annotation file.
 #[derive(Debug)]
@@ -51,6 +52,19 @@ pub struct Pictures {
     pub narrow: Seen<(PathBuf, [u16; 2])>,
     /// The smallest and the largest sample of all pictures of 16 bits.
     pub samples: Option<[u16; 2]>,
+}
+
+/// Decodes a picture that has no annotations. Warns of samples of 16 bits that become next to one
+/// grey level.
+///
+/// # Errors
+/// If the file is not a readable image.
+pub fn read_picture(file: &Path, decoding: &DecodeConfig) -> Result<DecodedImage, DataError> {
+    let picture = decode(file, decoding)?;
+    if let Some(extent) = picture.stored.narrow(decoding.sixteen_bit) {
+        Remark::Narrow(extent).warn(file, decoding);
+    }
+    Ok(picture)
 }
 
 /// Decodes pictures of a dataset, spread evenly over it, until all are done or `go_on` is false.
@@ -114,73 +128,6 @@ impl Pictures {
         }
         let all = self.samples.into_iter().chain(stored.samples);
         self.samples = all.reduce(join);
-    }
-}
-
-/// What may be wrong with the pixels of a picture, without being an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Remark {
-    /// It has this EXIF orientation, and boxes may refer to its pixels before or after turning.
-    Orientation(u8),
-    /// Its samples of 16 bits, of which these are the extreme ones, become next to one grey level.
-    Narrow([u16; 2]),
-}
-
-impl Remark {
-    /// The remarks on a picture.
-    pub(crate) fn of(stored: &Stored, decoding: &DecodeConfig) -> Vec<Self> {
-        let doubtful = stored.is_doubtful(decoding.exif);
-        let orientation = doubtful.then_some(Self::Orientation(stored.orientation));
-        let narrow = stored.narrow(decoding.sixteen_bit).map(Self::Narrow);
-        orientation.into_iter().chain(narrow).collect()
-    }
-
-    /// Logs the remark on the picture in `file`.
-    pub(crate) fn warn(self, file: &Path, decoding: &DecodeConfig) {
-        let file = file.display();
-        match (self, decoding.exif) {
-            (Self::Orientation(found), Exif::Ignore) => tracing::warn!(
-                "{file} has the EXIF orientation {found}, which `data.exif = \"ignore\"` does not \
-                 apply: make sure that boxes refer to the pixels as they are stored"
-            ),
-            (Self::Orientation(found), _) => tracing::warn!(
-                "{file} is turned upright, from EXIF orientation {found}, and its size does not \
-                 tell whether its boxes are: make sure that they lie on their objects (`aweigh \
-                 explain` draws them); for boxes of the pixels as they are stored set `data.exif \
-                 = \"ignore\"`"
-            ),
-            (Self::Narrow([low, high]), _) => tracing::warn!(
-                "{file} holds 16-bit samples from {low} to {high}, of which `data.sixteen_bit = \
-                 {}` leaves next to one grey level: set it to {{ range = [LOW, HIGH] }} or \
-                 \"range\"",
-                decoding.sixteen_bit
-            ),
-        }
-    }
-}
-
-/// The kinds of remarks that the user has met in a run.
-#[derive(Debug, Default)]
-pub(crate) struct Told {
-    orientation: AtomicBool,
-    narrow: AtomicBool,
-}
-
-impl Told {
-    /// Whether a remark is the first of its kind; from now on it is not.
-    pub(crate) fn is_new(&self, remark: Remark) -> bool {
-        let told = match remark {
-            Remark::Orientation(_) => &self.orientation,
-            Remark::Narrow(_) => &self.narrow,
-        };
-        !told.swap(true, Ordering::Relaxed)
-    }
-
-    /// Takes note of every kind that was seen.
-    pub(crate) fn all(&self, pictures: &Pictures) {
-        let seen = |count: usize, told: &AtomicBool| told.fetch_or(count > 0, Ordering::Relaxed);
-        seen(pictures.doubtful.count, &self.orientation);
-        seen(pictures.narrow.count, &self.narrow);
     }
 }
 

@@ -24,48 +24,62 @@ pub(crate) enum Grouping {
     AspectRatio,
 }
 
-/// The batches of one epoch, as positions in `images`.
-///
-/// Only the last batch can be smaller than `batch_size`. With grouping, a batch is formed as soon
-/// as one of the two groups has enough images; what is left of both at the end is put together
-/// (mmdetection 3.x `AspectRatioBatchSampler`).
-pub(crate) fn batches(
-    images: &[ImageRecord],
-    batch_size: usize,
-    (order, grouping): (Order, Grouping),
-    epoch: u64,
-) -> Vec<Vec<usize>> {
-    let mut places: Vec<usize> = (0..images.len()).collect();
-    if let Order::Shuffled { seed } = order {
-        Stream::new(seed, Topic::Order, epoch, 0).shuffle(&mut places);
-    }
-    if grouping == Grouping::None {
-        return places.chunks(batch_size).map(<[usize]>::to_vec).collect();
-    }
-    let mut batches = Vec::new();
-    let mut groups = [Vec::new(), Vec::new()];
-    for place in places {
-        let portrait = images[place].width < images[place].height;
-        let group = &mut groups[usize::from(portrait)];
-        group.push(place);
-        if group.len() == batch_size {
-            batches.push(std::mem::take(group));
-        }
-    }
-    let rest = groups.concat();
-    batches.extend(rest.chunks(batch_size).map(<[usize]>::to_vec));
-    batches
+/// How the images of a dataset become the batches of an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sampler {
+    /// Images of a batch; only the last one of an epoch can have fewer.
+    pub(crate) batch_size: usize,
+    pub(crate) order: Order,
+    pub(crate) grouping: Grouping,
 }
 
-/// The number of batches of an epoch; the order of the images does not change it.
-pub(crate) fn count(images: &[ImageRecord], batch_size: usize, grouping: Grouping) -> usize {
-    batches(images, batch_size, (Order::Sequential, grouping), 0).len()
+impl Sampler {
+    /// The batches of one epoch, as positions in `images`.
+    ///
+    /// With grouping, a batch is formed as soon as one of the two groups has enough images; what
+    /// is left of both at the end is put together (mmdetection 3.x `AspectRatioBatchSampler`).
+    pub(crate) fn batches(&self, images: &[ImageRecord], epoch: u64) -> Vec<Vec<usize>> {
+        let mut places: Vec<usize> = (0..images.len()).collect();
+        if let Order::Shuffled { seed } = self.order {
+            Stream::new(seed, Topic::Order, epoch, 0).shuffle(&mut places);
+        }
+        match self.grouping {
+            Grouping::None => self.chunks(&places),
+            Grouping::AspectRatio => self.grouped(images, places),
+        }
+    }
+
+    /// The number of batches of an epoch; the order of the images does not change it.
+    pub(crate) fn count(&self, images: &[ImageRecord]) -> usize {
+        let order = Order::Sequential;
+        Self { order, ..*self }.batches(images, 0).len()
+    }
+
+    fn grouped(&self, images: &[ImageRecord], places: Vec<usize>) -> Vec<Vec<usize>> {
+        let mut batches = Vec::new();
+        let mut groups = [Vec::new(), Vec::new()];
+        for place in places {
+            let portrait = images[place].width < images[place].height;
+            let group = &mut groups[usize::from(portrait)];
+            group.push(place);
+            if group.len() == self.batch_size {
+                batches.push(std::mem::take(group));
+            }
+        }
+        batches.extend(self.chunks(&groups.concat()));
+        batches
+    }
+
+    fn chunks(&self, places: &[usize]) -> Vec<Vec<usize>> {
+        let chunks = places.chunks(self.batch_size);
+        chunks.map(<[usize]>::to_vec).collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::HostTruth;
+    use aweigh_geometry::HostTruth;
 
     fn images(sizes: &[(u32, u32)]) -> Vec<ImageRecord> {
         let record = |&(width, height)| ImageRecord {
@@ -82,10 +96,14 @@ mod tests {
 
     #[test]
     fn sequential_batches() {
-        let check = |size, grouping, expected: &[&[usize]]| {
-            let batches = batches(&images(&MIXED), size, (Order::Sequential, grouping), 0);
-            assert_eq!(batches, expected);
-            assert_eq!(count(&images(&MIXED), size, grouping), expected.len());
+        let check = |batch_size, grouping, expected: &[&[usize]]| {
+            let sampler = Sampler {
+                batch_size,
+                order: Order::Sequential,
+                grouping,
+            };
+            assert_eq!(sampler.batches(&images(&MIXED), 0), expected);
+            assert_eq!(sampler.count(&images(&MIXED)), expected.len());
         };
         check(3, Grouping::None, &[&[0, 1, 2], &[3, 4, 5], &[6]]);
         check(9, Grouping::None, &[&[0, 1, 2, 3, 4, 5, 6]]);
@@ -100,8 +118,13 @@ mod tests {
         let images = images(&[(4, 3); 40]);
         for grouping in [Grouping::None, Grouping::AspectRatio] {
             let epoch = |seed, epoch| {
-                let places = batches(&images, 3, (Order::Shuffled { seed }, grouping), epoch);
-                assert_eq!(places.len(), count(&images, 3, grouping));
+                let sampler = Sampler {
+                    batch_size: 3,
+                    order: Order::Shuffled { seed },
+                    grouping,
+                };
+                let places = sampler.batches(&images, epoch);
+                assert_eq!(places.len(), sampler.count(&images));
                 places.concat()
             };
             assert_eq!(epoch(1, 2), epoch(1, 2));

@@ -1,9 +1,10 @@
 //! The geometry of the transforms: sizes, scales and boxes.
 
+use aweigh_geometry::{HostTruth, ImageFrame};
 use serde::{Deserialize, Serialize};
 
+use crate::DataError;
 use crate::random::Stream;
-use crate::{DataError, HostTruth};
 
 /// Order of the channels of the network input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -210,10 +211,11 @@ impl TransformConfig {
     /// What evaluation makes of the ground truth of an image of `[height, width]` pixels.
     pub fn plain_truth(&self, truth: &HostTruth, original: [usize; 2]) -> PlainTruth {
         let resized = self.resized(self.short_edge, original);
+        let frame = ImageFrame::new(original, resized);
         PlainTruth {
             resized,
             padded: self.padded_alone(resized),
-            truth: transform_truth(truth, scale(original, resized), resized, false),
+            truth: truth.map_boxes(|bbox| frame.clip(frame.to_input(bbox))),
         }
     }
 
@@ -226,35 +228,6 @@ impl TransformConfig {
     pub fn padded(&self, size: [usize; 2]) -> [usize; 2] {
         let step = self.size_divisor.max(self.bucket) as usize;
         size.map(|side| side.next_multiple_of(step))
-    }
-}
-
-/// Resized over original size, `[x, y]`.
-pub(crate) fn scale(original: [usize; 2], resized: [usize; 2]) -> [f32; 2] {
-    [1, 0].map(|side| (resized[side] as f64 / original[side] as f64) as f32)
-}
-
-/// Scales every box by `[x, y]`, clips it to the resized image and flips it if asked to.
-pub(crate) fn transform_truth(
-    truth: &HostTruth,
-    scale: [f32; 2],
-    [height, width]: [usize; 2],
-    flipped: bool,
-) -> HostTruth {
-    let (width, height) = (width as f32, height as f32);
-    let transform = |&[x1, y1, x2, y2]: &[f32; 4]| {
-        let [x1, x2] = [x1, x2].map(|x| (x * scale[0]).clamp(0.0, width));
-        let [y1, y2] = [y1, y2].map(|y| (y * scale[1]).clamp(0.0, height));
-        if flipped {
-            [width - x2, y1, width - x1, y2]
-        } else {
-            [x1, y1, x2, y2]
-        }
-    };
-    HostTruth {
-        boxes: truth.boxes.iter().map(transform).collect(),
-        labels: truth.labels.clone(),
-        ignore: truth.ignore.iter().map(transform).collect(),
     }
 }
 
@@ -300,24 +273,6 @@ mod tests {
         check(32, 0, [800, 1067], [800, 1088]);
         check(32, 128, [800, 1067], [896, 1152]);
         check(1, 0, [7, 9], [7, 9]);
-    }
-
-    #[test]
-    fn boxes_are_scaled_clipped_and_flipped() {
-        let check = |bbox, flipped, expected| {
-            let truth = HostTruth {
-                boxes: vec![bbox],
-                labels: vec![2],
-                ignore: vec![bbox],
-            };
-            let truth = transform_truth(&truth, [2.0, 0.5], [50, 200], flipped);
-            assert_eq!(truth.boxes, [expected]);
-            assert_eq!(truth.ignore, [expected]);
-            assert_eq!(truth.labels, [2]);
-        };
-        check([10.0, 20.0, 30.0, 60.0], false, [20.0, 10.0, 60.0, 30.0]);
-        check([10.0, 20.0, 30.0, 60.0], true, [140.0, 10.0, 180.0, 30.0]);
-        check([-5.0, -5.0, 500.0, 500.0], true, [0.0, 0.0, 200.0, 50.0]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Which boxes a method can learn, whatever a detector predicts.
 
-use aweigh_geometry::{GroundTruth, LevelShape, TruthHost};
+use aweigh_geometry::{GroundTruth, HostTruth, LevelShape};
 use burn::tensor::Device;
 
 use crate::MethodConfig;
@@ -16,7 +16,7 @@ pub struct Scene {
     /// `[height, width]` of the image with its own padding, in pixels of the network input.
     pub size: [usize; 2],
     /// Boxes, labels and ignore regions in pixels of the network input.
-    pub truth: TruthHost,
+    pub truth: HostTruth,
 }
 
 /// Why nothing learns a box.
@@ -43,7 +43,7 @@ pub enum SizeLimits {
 
 impl Scene {
     /// One batch of images of this size.
-    fn batch(&self, images: &[TruthHost], device: &Device) -> GroundTruth {
+    fn batch(&self, images: &[HostTruth], device: &Device) -> GroundTruth {
         GroundTruth::from_host(images, device).with_sizes(&vec![self.size; images.len()])
     }
 }
@@ -80,7 +80,7 @@ fn find_causes(
 ) -> Vec<Cause> {
     let Scene { levels, truth, .. } = scene;
     let alone = |ignore: &[[f32; 4]]| -> GroundTruth {
-        let image = |slot: &usize| TruthHost {
+        let image = |slot: &usize| HostTruth {
             boxes: vec![truth.boxes[*slot]],
             labels: vec![truth.labels[*slot]],
             ignore: ignore.to_vec(),

@@ -1,6 +1,7 @@
 //! Anchors: boxes of several sizes and shapes at every point of a pyramid.
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
+#[cfg(feature = "tensor")]
+use burn::tensor::{Device, Tensor};
 
 use crate::points::{LevelShape, PointOrigin};
 
@@ -59,15 +60,13 @@ impl AnchorGrid {
     /// # Shapes
     ///
     /// `[P, 4]` with A anchors at every point, each `[x1, y1, x2, y2]` in pixels, f32.
+    #[cfg(feature = "tensor")]
     pub fn tensor(&self, levels: &[LevelShape], device: &Device) -> Tensor<2> {
-        let anchors = self.host(levels);
-        let shape = [anchors.len(), 4];
-        let data = TensorData::new(anchors.into_flattened(), shape);
-        Tensor::from_data(data, (device, DType::F32))
+        crate::points::rows(self.host(levels), device)
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "tensor"))]
 mod tests {
     use super::*;
     use aweigh_testkit::device;
@@ -85,9 +84,13 @@ mod tests {
         assert_eq!(anchors.len(), 4 * 3);
         let check = |index: usize, center: f32, [w, h]: [f32; 2]| {
             let expected = [center - w, -h, center + w, h];
-            for (got, want) in anchors[index].into_iter().zip(expected) {
+            for (got, expected) in anchors[index].into_iter().zip(expected) {
                 // A rounding of the square root of two.
-                assert!((got - want).abs() < 1e-5, "{index}: {:?}", anchors[index]);
+                assert!(
+                    (got - expected).abs() < 1e-5,
+                    "{index}: {:?}",
+                    anchors[index]
+                );
             }
         };
         let root = 2.0_f32.sqrt();

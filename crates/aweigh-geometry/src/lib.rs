@@ -6,6 +6,9 @@
 //! - A point is `(x, y)`; the points of a level are in row-major order, those of a pyramid level
 //!   after level.
 //!
+//! Everything in host memory needs no Burn; what works on tensors is behind the feature `tensor`,
+//! which is on by default.
+//!
 //! Shape letters: B images, P points of all levels, M ground-truth boxes, I ignore regions,
 //! N boxes in general.
 
@@ -13,11 +16,17 @@ pub mod anchors;
 pub mod boxes;
 pub mod codec;
 mod detection;
+mod frame;
+#[cfg(feature = "tensor")]
+mod ground_truth;
 pub mod nms;
 pub mod points;
 mod truth;
 
 pub use boxes::ImageSize;
 pub use detection::Detection;
+pub use frame::ImageFrame;
+#[cfg(feature = "tensor")]
+pub use ground_truth::GroundTruth;
 pub use points::{LevelShape, PointOrigin};
-pub use truth::{GroundTruth, TruthHost};
+pub use truth::HostTruth;

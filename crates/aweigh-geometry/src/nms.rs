@@ -1,25 +1,12 @@
 //! Non-maximum suppression on the host, after candidates have been read back.
-//!
-//! Every function returns indices in the order of falling score, the first index first where
-//! scores are equal. A box is dropped when its overlap with a kept box is greater than (not equal
-//! to) the threshold. The overlap of two boxes without area is not a number and drops nothing.
 
-/// Keeps the best of each group of overlapping boxes, whatever their class.
+/// Keeps the best of each group of overlapping boxes of one class: their indices in the order of
+/// falling score, the first index first where scores are equal.
 ///
-/// Overlaps are f32. An f64 threshold gives the comparison of torchvision's `nms`, an f32 threshold
-/// that of mmcv; they differ where an overlap equals the threshold in f32.
-///
-/// # Panics
-///
-/// When `boxes` and `scores` differ in length.
-pub fn nms(boxes: &[[f32; 4]], scores: &[f32], iou_threshold: impl Into<f64>) -> Vec<usize> {
-    assert_lengths(boxes, scores.len(), "scores");
-    let mut order: Vec<usize> = (0..boxes.len()).collect();
-    sort_by_score(&mut order, scores);
-    suppress(boxes, &order, threshold(iou_threshold.into()))
-}
-
-/// [`nms`] within each class.
+/// A box is dropped when its overlap with a kept box is greater than (not equal to) the threshold.
+/// The overlap of two boxes without area is not a number and drops nothing. Overlaps are f32. An
+/// f64 threshold gives the comparison of torchvision's `nms`, an f32 threshold that of mmcv; they
+/// differ where an overlap equals the threshold in f32.
 ///
 /// Classes are processed one after the other; shifting them apart by a coordinate offset, as
 /// torchvision and mmcv do, would round coordinates and may let classes touch.
@@ -47,49 +34,6 @@ pub fn batched_nms(
     kept.sort_unstable();
     sort_by_score(&mut kept, scores);
     kept
-}
-
-/// Limits of [`multiclass_nms`].
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct MulticlassLimits {
-    /// A pair of box and class needs a score greater than this.
-    pub score_threshold: f32,
-    /// Overlap above which the weaker of two boxes of a class is dropped.
-    pub iou_threshold: f32,
-    /// Most pairs to keep, the best first; `None` keeps all.
-    pub max_detections: Option<usize>,
-}
-
-/// Suppression where every box has a score for each of `classes` classes
-/// (mmdetection 3.x `models/layers/bbox_nms.py`, `multiclass_nms`).
-///
-/// `scores` is row-major, one row per box. The result holds flattened pairs: `i / classes` is the
-/// box and `i % classes` the class.
-///
-/// # Panics
-///
-/// When `scores` has another length than `boxes.len() * classes`.
-pub fn multiclass_nms(
-    boxes: &[[f32; 4]],
-    scores: &[f32],
-    classes: usize,
-    limits: MulticlassLimits,
-) -> Vec<usize> {
-    assert_eq!(
-        scores.len(),
-        boxes.len() * classes,
-        "{} boxes of {classes} classes need as many scores as pairs",
-        boxes.len()
-    );
-    let pairs: Vec<usize> = (0..scores.len())
-        .filter(|i| scores[*i] > limits.score_threshold)
-        .collect();
-    let pair_boxes: Vec<[f32; 4]> = pairs.iter().map(|i| boxes[i / classes]).collect();
-    let pair_scores: Vec<f32> = pairs.iter().map(|i| scores[*i]).collect();
-    let labels: Vec<usize> = pairs.iter().map(|i| i % classes).collect();
-    let mut kept = batched_nms(&pair_boxes, &pair_scores, &labels, limits.iou_threshold);
-    kept.truncate(limits.max_detections.unwrap_or(usize::MAX));
-    kept.into_iter().map(|i| pairs[i]).collect()
 }
 
 /// Stable sort by falling score.
@@ -165,11 +109,13 @@ mod tests {
         iou_threshold: impl Into<f64>,
         expected: &[usize],
     ) {
-        assert_eq!(nms(boxes, scores, iou_threshold), expected);
+        let one_class = vec![0; boxes.len()];
+        let kept = batched_nms(boxes, scores, &one_class, iou_threshold);
+        assert_eq!(kept, expected);
     }
 
     #[test]
-    fn class_agnostic_suppression() {
+    fn one_class_is_suppressed() {
         check(&[], &[], 0.5, &[]);
         check(&[UNIT], &[0.3], 0.5, &[0]);
         check(&[UNIT, UNIT, APART], &[0.3, 0.9, 0.5], 0.5, &[1, 2]);
@@ -210,22 +156,6 @@ mod tests {
     }
 
     #[test]
-    fn pairs_are_filtered_suppressed_and_limited() {
-        let boxes = [UNIT, UNIT, APART];
-        let scores = [0.9, 0.1, 0.8, 0.2, 0.3, 0.7];
-        let limits = |max_detections| MulticlassLimits {
-            score_threshold: 0.1,
-            iou_threshold: 0.5,
-            max_detections,
-        };
-        assert_eq!(
-            multiclass_nms(&boxes, &scores, 2, limits(None)),
-            [0, 5, 4, 3]
-        );
-        assert_eq!(multiclass_nms(&boxes, &scores, 2, limits(Some(2))), [0, 5]);
-    }
-
-    #[test]
     fn thousands_of_boxes_agree_with_the_definition() {
         let boxes: Vec<[f32; 4]> = (0..3000_u32)
             .map(|i| {
@@ -236,8 +166,11 @@ mod tests {
             })
             .collect();
         let scores: Vec<f32> = (0..3000).map(|i| ((i * 37) % 1009) as f32).collect();
-        let kept = nms(&boxes, &scores, 0.5);
-        let overlap = |a: usize, b: usize| crate::boxes::iou_host(boxes[a], boxes[b]);
+        let kept = batched_nms(&boxes, &scores, &[0; 3000], 0.5);
+        let overlap = |a: usize, b: usize| {
+            let shared = intersection(&boxes[a], &boxes[b]);
+            shared / (area(&boxes[a]) + area(&boxes[b]) - shared)
+        };
         for (rank, best) in kept.iter().enumerate() {
             assert!(kept[..rank].iter().all(|k| overlap(*k, *best) <= 0.5));
         }

@@ -36,10 +36,10 @@ mod tests {
         let loss = bce_with_logits(logits.clone(), Tensor::from_data([target], &device));
         let gradients = loss.clone().sum().backward();
         let slope: f32 = logits.grad(&gradients).expect("a gradient").into_scalar();
-        for (got, want) in [loss.into_scalar::<f32>(), slope].into_iter().zip(expected) {
+        for (got, expected) in [loss.into_scalar::<f32>(), slope].into_iter().zip(expected) {
             // Some roundings of f32.
-            let close = (got - want).abs() <= 1e-6 * want.abs().max(1e-6);
-            assert!(close, "{logit} {target}: {got} is not {want}");
+            let close = (got - expected).abs() <= 1e-6 * expected.abs().max(1e-6);
+            assert!(close, "{logit} {target}: {got} is not {expected}");
         }
     }
 

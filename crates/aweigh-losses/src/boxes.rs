@@ -1,24 +1,17 @@
 //! Losses of predicted boxes: overlap losses per box, distances per coordinate.
 
-use std::f64::consts::PI;
-
-use aweigh_geometry::boxes::{Corners, giou_of, iou_of, maximum, minimum};
+use aweigh_geometry::boxes::{Corners, giou_of, iou_of};
 use burn::tensor::Tensor;
-use serde::{Deserialize, Serialize};
 
 use crate::gradient::with_slope;
 
 /// How an overlap becomes a loss.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IouMode {
     /// `-ln(iou)`.
-    #[default]
     Log,
     /// `1 - iou`.
     Linear,
-    /// `1 - iou^2`.
-    Square,
 }
 
 /// IoU loss: [`IouMode`] of `max(iou, eps)`
@@ -42,7 +35,6 @@ pub fn iou_loss<const D: usize, const E: usize>(
     let loss = match mode {
         IouMode::Log => iou.log().neg(),
         IouMode::Linear => one_minus(iou),
-        IouMode::Square => one_minus(iou.clone() * iou),
     };
     loss.squeeze_dim(D - 1)
 }
@@ -82,51 +74,11 @@ pub fn diou_loss<const D: usize, const E: usize>(
     eps: f64,
 ) -> Tensor<E> {
     let (pred, target) = corners(pred, target);
-    let (_, diou) = distance_iou(&pred, &target, eps);
-    one_minus(diou).squeeze_dim(D - 1)
+    one_minus(distance_iou(&pred, &target, eps)).squeeze_dim(D - 1)
 }
 
-/// Complete IoU loss: `1 - clamp(diou - a v, -1, 1)` with
-/// `v = 4 / pi^2 (atan(w / h) - atan(w' / h'))^2` and the constant `a = v / (1 - iou + v)`, zero
-/// for overlaps up to 0.5; `eps` is also added to heights (Zheng et al. 2020; mmdetection 3.x
-/// `models/losses/iou_loss.py`).
-///
-/// Unlike the reference, equal boxes give 0 and not 0 / 0.
-///
-/// # Shapes
-///
-/// Boxes `[.., 4]` of rank `D` twice, in pixels, give `[..]` of rank `E = D - 1`.
-///
-/// # Panics
-///
-/// When the last dimension is not 4 or `E` is not `D - 1`.
-pub fn ciou_loss<const D: usize, const E: usize>(
-    pred: Tensor<D>,
-    target: Tensor<D>,
-    eps: f64,
-) -> Tensor<E> {
-    let (pred, target) = corners(pred, target);
-    let (iou, diou) = distance_iou(&pred, &target, eps);
-    let angle = |b: &Corners<D>| (b.width() / (b.height() + eps)).atan();
-    let turn = angle(&target) - angle(&pred);
-    let aspect = turn.clone() * turn * (4.0 / (PI * PI));
-    let share = aspect_share(iou.without_autodiff(), aspect.clone().without_autodiff());
-    one_minus((diou - aspect * share).clamp(-1.0, 1.0)).squeeze_dim(D - 1)
-}
-
-/// `v / (1 - iou + v)` where the boxes overlap by more than a half, zero elsewhere.
-fn aspect_share<const D: usize>(iou: Tensor<D>, aspect: Tensor<D>) -> Tensor<D> {
-    // A numerator of zero over the smallest denominator is zero, where 0 / 0 would not be.
-    let sum = (one_minus(iou.clone()) + aspect.clone()).clamp_min(f64::from(f32::MIN_POSITIVE));
-    (aspect / sum).mask_fill(iou.lower_equal_scalar(0.5), 0.0)
-}
-
-/// IoU with `eps` added to the union, and distance IoU.
-fn distance_iou<const D: usize>(
-    pred: &Corners<D>,
-    target: &Corners<D>,
-    eps: f64,
-) -> (Tensor<D>, Tensor<D>) {
+/// `iou - d^2 / c^2`, see [`diou_loss`].
+fn distance_iou<const D: usize>(pred: &Corners<D>, target: &Corners<D>, eps: f64) -> Tensor<D> {
     let intersection = pred.intersection(target);
     let union = pred.area() + target.area() - intersection.clone() + eps;
     let iou = intersection / union;
@@ -136,49 +88,7 @@ fn distance_iou<const D: usize>(
     let [tx, ty] = double_center(target);
     let (x, y) = (tx - px, ty - py);
     let distance = (x.clone() * x + y.clone() * y) * 0.25; // d^2
-    (iou.clone(), iou - distance / diagonal)
-}
-
-/// Bounded IoU loss: smooth L1 with `beta` of `1 - u`, where `u` is the largest overlap that is
-/// possible given one coordinate of the centre or of the size
-/// (Tychsen-Smith and Petersson 2018; mmdetection 3.x `models/losses/iou_loss.py`).
-///
-/// # Shapes
-///
-/// Boxes `[.., 4]` twice, in pixels, give `[.., 4]`: centre x, centre y, width, height.
-///
-/// # Panics
-///
-/// When the last dimension is not 4 or `beta` is not positive.
-pub fn bounded_iou_loss<const D: usize>(
-    pred: Tensor<D>,
-    target: Tensor<D>,
-    beta: f64,
-    eps: f64,
-) -> Tensor<D> {
-    let (pred, target) = corners(pred, target);
-    let [px, py] = double_center(&pred);
-    let [tx, ty] = double_center(&target);
-    let (width, height) = (target.width(), target.height());
-    let shifted = |size: Tensor<D>, offset: Tensor<D>| {
-        let reach = offset.abs(); // twice the distance of the centres
-        let bound = (size.clone() - reach.clone()) / (size + reach + eps);
-        let zero = bound.clone().without_autodiff().zeros_like();
-        one_minus(maximum(bound, zero))
-    };
-    let scaled = |size: Tensor<D>, pred: Tensor<D>| {
-        let smaller = size.clone() / (pred.clone() + eps);
-        one_minus(minimum(smaller, pred / (size + eps)))
-    };
-    let parts = vec![
-        shifted(width.clone(), tx - px),
-        shifted(height.clone(), ty - py),
-        scaled(width, pred.width()),
-        scaled(height, pred.height()),
-    ];
-    let gap = Tensor::cat(parts, D - 1);
-    let zero = gap.clone().without_autodiff().zeros_like();
-    smooth_l1(gap, zero, beta)
+    iou - distance / diagonal
 }
 
 /// Smooth L1 loss of `d = pred - target`: `d^2 / (2 beta)` for `|d| < beta`, `|d| - beta / 2`
@@ -247,16 +157,11 @@ mod tests {
 
     type Loss = fn(Tensor<2>, Tensor<2>) -> Tensor<1>;
 
-    const LOSSES: [(&str, Loss); 9] = [
+    const LOSSES: [(&str, Loss); 6] = [
         ("log", |p, t| iou_loss(p, t, IouMode::Log, EPS)),
         ("linear", |p, t| iou_loss(p, t, IouMode::Linear, EPS)),
-        ("square", |p, t| iou_loss(p, t, IouMode::Square, EPS)),
         ("giou", |p, t| giou_loss(p, t, EPS)),
         ("diou", |p, t| diou_loss(p, t, EPS)),
-        ("ciou", |p, t| ciou_loss(p, t, EPS)),
-        ("bounded", |p, t| {
-            bounded_iou_loss(p, t, 0.2, 1e-3).sum_dim(1).squeeze_dim(1)
-        }),
         ("smooth l1", |p, t| {
             smooth_l1(p, t, 1.0).sum_dim(1).squeeze_dim(1)
         }),
@@ -287,12 +192,10 @@ mod tests {
         let apart = [20.0, 0.0, 30.0, 10.0];
         check("log", half, std::f32::consts::LN_2);
         check("linear", half, 0.5);
-        check("square", half, 0.75);
         check("giou", half, 0.5);
         check("diou", half, 0.5 + 6.25 / 200.0);
         check("giou", apart, 1.0 + 1.0 / 3.0);
         check("diou", apart, 1.4);
-        check("ciou", apart, 1.4);
         check("smooth l1", [0.5, 0.0, 10.0, 13.0], 0.125 + 2.5);
         check("l1", [0.5, 0.0, 10.0, 13.0], 3.5);
     }
@@ -300,7 +203,6 @@ mod tests {
     #[test]
     fn equal_boxes_cost_nothing() {
         for (name, loss) in LOSSES {
-            // The bounded loss keeps eps over the size.
             let got = value(loss, UNIT, UNIT);
             assert!(got.abs() < 1e-6, "{name}: {got}");
         }
@@ -332,12 +234,8 @@ mod tests {
     #[test]
     fn leading_dimensions_are_kept() {
         let boxes = Tensor::<3>::zeros([2, 5, 4], &device());
-        let loss: Tensor<2> = giou_loss(boxes.clone(), boxes.clone(), EPS);
+        let loss: Tensor<2> = giou_loss(boxes.clone(), boxes, EPS);
         assert_eq!(loss.dims(), [2, 5]);
-        assert_eq!(
-            bounded_iou_loss(boxes.clone(), boxes, 0.2, 1e-3).dims(),
-            [2, 5, 4]
-        );
     }
 
     #[test]

@@ -11,8 +11,6 @@ mod gradient;
 pub mod reduce;
 
 pub use bce::bce_with_logits;
-pub use boxes::{
-    IouMode, bounded_iou_loss, ciou_loss, diou_loss, giou_loss, iou_loss, l1, smooth_l1,
-};
+pub use boxes::{IouMode, diou_loss, giou_loss, iou_loss, l1, smooth_l1};
 pub use focal::{FocalLoss, sigmoid_focal_loss};
 pub use reduce::weighted_mean;

@@ -2,7 +2,7 @@
 
 use aweigh_data::HostBatch;
 use aweigh_detectors::ImageFrame;
-use aweigh_geometry::{GroundTruth, TruthHost};
+use aweigh_geometry::GroundTruth;
 use burn::tensor::{Device, Tensor, TensorData};
 
 /// A batch on a device.
@@ -18,19 +18,10 @@ impl Batch {
     /// Moves a batch to `device`, leaving what describes its images.
     pub fn upload(host: HostBatch, device: &Device) -> Self {
         let device = device.clone().inner();
-        let truth: Vec<TruthHost> = host
-            .truth
-            .into_iter()
-            .map(|truth| TruthHost {
-                boxes: truth.boxes,
-                labels: truth.labels,
-                ignore: truth.ignore,
-            })
-            .collect();
         let sizes: Vec<[usize; 2]> = host.meta.iter().map(|meta| meta.padded).collect();
         Self {
             images: upload_images(host.images, host.shape, &device),
-            truth: GroundTruth::from_host(&truth, &device).with_sizes(&sizes),
+            truth: GroundTruth::from_host(&host.truth, &device).with_sizes(&sizes),
         }
     }
 }
@@ -45,8 +36,8 @@ pub(crate) fn image_frames(host: &HostBatch) -> Vec<ImageFrame> {
     let images = host.meta.iter();
     images
         .map(|meta| ImageFrame {
-            size: meta.resized,
-            scale: meta.scale,
+            size: meta.frame.size,
+            scale: meta.frame.scale,
         })
         .collect()
 }

@@ -5,8 +5,9 @@ mod load;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use aweigh_data::{HostBatch, HostTruth, ImageMeta};
+use aweigh_data::{HostBatch, ImageMeta};
 use aweigh_detectors::Detector;
+use aweigh_geometry::{HostTruth, ImageFrame};
 use burn::module::Module;
 use burn::tensor::Device;
 use serde::{Serialize, Serializer};
@@ -208,9 +209,8 @@ fn made_up(options: &BenchOptions) -> HostBatch {
         image_id: 0,
         file: "made up".into(),
         original: options.size,
-        resized: options.size,
+        frame: ImageFrame::new(options.size, options.size),
         padded: options.size,
-        scale: [1.0, 1.0],
         flipped: false,
     };
     HostBatch {

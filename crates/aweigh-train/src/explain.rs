@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use aweigh_data::{CocoDataset, DecodeConfig, HostBatch, HostTruth, ImageMeta};
+use aweigh_data::{CocoDataset, DecodeConfig, HostBatch, ImageMeta};
 use aweigh_detectors::Detector;
-use aweigh_geometry::LevelShape;
+use aweigh_geometry::{HostTruth, LevelShape};
 use burn::tensor::Device;
 
 use crate::TrainError;

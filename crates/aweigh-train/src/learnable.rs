@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use aweigh_data::{CocoDataset, ImageRecord, PlainTruth, evenly_spread};
 use aweigh_detectors::learnable::{Cause, Scene, unlearnt};
 use aweigh_detectors::{DetectorConfigError, MethodConfig};
-use aweigh_geometry::TruthHost;
+use aweigh_geometry::boxes::xyxy_to_xywh;
 use burn::tensor::Device;
 
 use crate::TrainError;
@@ -277,17 +277,13 @@ fn scene(experiment: &Experiment, plain: &PlainTruth) -> Result<Scene, DetectorC
     Ok(Scene {
         levels: experiment.detector.level_shapes(input)?,
         size: plain.padded,
-        truth: TruthHost {
-            boxes: plain.truth.boxes.clone(),
-            labels: plain.truth.labels.clone(),
-            ignore: plain.truth.ignore.clone(),
-        },
+        truth: plain.truth.clone(),
     })
 }
 
 /// `[x, y, w, h]` of corners, rounded to hundredths.
-fn sides([x1, y1, x2, y2]: [f32; 4]) -> [f32; 4] {
-    [x1, y1, x2 - x1, y2 - y1].map(|value| (value * 100.0).round() / 100.0)
+fn sides(corners: [f32; 4]) -> [f32; 4] {
+    xyxy_to_xywh(corners).map(|value| (value * 100.0).round() / 100.0)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use aweigh_data::{DecodeConfig, HostBatch, TransformConfig};
+use aweigh_data::{DecodeConfig, DecodedImage, HostBatch, TransformConfig, read_picture};
 use aweigh_geometry::Detection;
 use burn::tensor::Device;
 
@@ -53,21 +53,26 @@ impl Predictor {
         &self.decoding
     }
 
-    /// Finds objects with a score of at least `min_score`.
+    /// Reads a picture as training does.
     ///
     /// # Errors
     ///
     /// When the file is not a readable picture.
-    pub fn predict(&self, file: &Path, min_score: f32) -> Result<Prediction, TrainError> {
-        let batch = HostBatch::from_files(&[file.to_path_buf()], &self.transform, &self.decoding)?;
+    pub fn read(&self, file: &Path) -> Result<DecodedImage, TrainError> {
+        Ok(read_picture(file, &self.decoding)?)
+    }
+
+    /// Finds objects with a score of at least `min_score` in the picture of a file.
+    pub fn predict(&self, picture: &DecodedImage, file: &Path, min_score: f32) -> Prediction {
+        let batch = HostBatch::from_picture(picture, file, &self.transform);
         let size = batch.meta[0].original;
         let mut images = detect(&self.trained.detector, batch, &self.device);
         let mut detections = images.pop().unwrap_or_default();
         detections.retain(|detection| detection.score >= min_score);
-        Ok(Prediction {
+        Prediction {
             file: file.into(),
             size,
             detections,
-        })
+        }
     }
 }

@@ -1,6 +1,6 @@
 use super::levels::UNTRAINED;
 use super::*;
-use aweigh_geometry::{LevelShape, PointOrigin, TruthHost, points::square_anchors};
+use aweigh_geometry::{HostTruth, LevelShape, PointOrigin, points::square_anchors};
 use aweigh_testkit::device;
 
 /// Points at 0, 8, 16, 24 (0 to 15) and 0, 16 (16 to 19) along each axis.
@@ -13,13 +13,13 @@ const MIDDLE: [f32; 4] = [0.0, 0.0, 32.0, 32.0];
 const INNER: [f32; 4] = [8.0, 8.0, 24.0, 24.0];
 
 fn scene(boxes: &[([f32; 4], usize)], ignore: &[[f32; 4]]) -> GroundTruth {
-    let image = TruthHost {
+    let image = HostTruth {
         boxes: boxes.iter().map(|b| b.0).collect(),
         labels: boxes.iter().map(|b| b.1).collect(),
         ignore: ignore.to_vec(),
     };
     // A second image fixes that images do not mix.
-    GroundTruth::from_host(&[image, TruthHost::default()], &device())
+    GroundTruth::from_host(&[image, HostTruth::default()], &device())
 }
 
 fn assign(assigner: CenterRegionAssigner, truth: &GroundTruth) -> CenterRegions {

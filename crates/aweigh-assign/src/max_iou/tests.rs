@@ -1,7 +1,7 @@
 //! Cases of the assigner by overlap.
 
 use super::*;
-use aweigh_geometry::TruthHost;
+use aweigh_geometry::HostTruth;
 use aweigh_testkit::device;
 
 /// Three boxes in a row, ten pixels wide, and a fourth far away.
@@ -17,13 +17,13 @@ const NONE: i64 = -1;
 const LEFT_OUT: i64 = -2;
 
 fn truth(boxes: &[[f32; 4]], ignore: &[[f32; 4]]) -> GroundTruth {
-    let image = TruthHost {
+    let image = HostTruth {
         boxes: boxes.to_vec(),
         labels: vec![0; boxes.len()],
         ignore: ignore.to_vec(),
     };
     // A second image fixes that images do not mix.
-    GroundTruth::from_host(&[image, TruthHost::default()], &device())
+    GroundTruth::from_host(&[image, HostTruth::default()], &device())
 }
 
 /// Slot of each of the boxes in the first image.

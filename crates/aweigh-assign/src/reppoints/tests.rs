@@ -1,5 +1,5 @@
 use super::*;
-use aweigh_geometry::TruthHost;
+use aweigh_geometry::HostTruth;
 use aweigh_testkit::device;
 
 /// Points at 0, 8, 16 and 24 on the first level, at 0 and 16 on the second, along each axis.
@@ -9,7 +9,7 @@ const LEVELS: [LevelShape; 2] = [LevelShape::new(4, 4, 8), LevelShape::new(2, 2,
 const FIRST: [f32; 4] = [0.0, 0.0, 16.0, 16.0];
 
 fn truth(boxes: &[[f32; 4]], ignore: &[[f32; 4]]) -> GroundTruth {
-    let image = TruthHost {
+    let image = HostTruth {
         boxes: boxes.to_vec(),
         labels: (0..boxes.len()).collect(),
         ignore: ignore.to_vec(),

@@ -4,7 +4,7 @@ mod fsaf;
 mod max_iou;
 mod point;
 
-use aweigh_geometry::{GroundTruth, TruthHost};
+use aweigh_geometry::{GroundTruth, HostTruth};
 use aweigh_testkit::{Case, Report, cases, device, understand};
 use serde_json::Value;
 
@@ -80,7 +80,7 @@ fn for_each(kind: &str, check: impl Fn(&Run<'_>, &mut Report)) {
 }
 
 fn truth(case: &Case, scene: &str) -> GroundTruth {
-    let mut image = TruthHost::default();
+    let mut image = HostTruth::default();
     if scene != "/no_gt" {
         image.boxes = case.boxes("gt_bboxes");
         let labels = case.ints("gt_labels");

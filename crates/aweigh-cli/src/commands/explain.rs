@@ -10,7 +10,7 @@ use aweigh_train::config::Experiment;
 use aweigh_train::explain::{AnnotatedImage, ExplainedImage, level_names};
 use clap::{ArgGroup, Args};
 
-use crate::draw::{load, save};
+use crate::draw::{save, to_picture};
 use crate::names;
 use crate::options::{AnyModel, AnyModelOptions, ChosenModel};
 use crate::output::{make_folder, print};
@@ -115,7 +115,10 @@ impl ExplainArgs {
 
     /// Writes the pictures of all stages, and the numbers.
     fn save(&self, explained: &ExplainedImage, levels: &[usize]) -> Result<()> {
-        let (picture, _) = load(&explained.meta.file, &explained.decoding)?;
+        let picture = to_picture(aweigh_data::decode(
+            &explained.meta.file,
+            &explained.decoding,
+        )?);
         let fonts = Fonts::new();
         let sheets = Sheets {
             explained,
@@ -156,16 +159,17 @@ impl ExplainArgs {
                 let image = image.within(&experiment.data)?;
                 let levels = self.indices(&experiment)?;
                 let detector = image.untrained(&experiment, &device)?;
-                match detector.method().assigns_by_predictions() {
-                    true => tracing::warn!(
+                if detector.method().assigns_by_predictions() {
+                    tracing::warn!(
                         "random weights, and {} assigns by predictions: this is how training \
                          begins, --run or --weights show a trained model",
                         detector.method().title()
-                    ),
-                    false => tracing::info!(
+                    )
+                } else {
+                    tracing::info!(
                         "random weights: {} assigns by geometry alone, any weights give the same",
                         detector.method().title()
-                    ),
+                    )
                 }
                 Ok((image.explain(&detector, &experiment, &device)?, levels))
             }

@@ -4,9 +4,10 @@ use anyhow::Result;
 use aweigh_train::inspect::{Inspection, inspect};
 use clap::Args;
 use comfy_table::Table;
+use indicatif::HumanCount;
 
 use crate::options::{ConfigOptions, input_size};
-use crate::output::{print, table, thousands};
+use crate::output::{print, table};
 
 const HELP: &str = "\
 Examples:
@@ -50,8 +51,8 @@ impl InspectArgs {
         print(format_args!(
             "{} parameters, {} of them trained; {:.2} billion multiply-adds for one image of \
              {height} x {width}; {} classes",
-            thousands(inspection.parameters as u64),
-            thousands(inspection.trainable as u64),
+            HumanCount(inspection.parameters as u64),
+            HumanCount(inspection.trainable as u64),
             inspection.macs as f64 / 1e9,
             inspection.classes,
         ))
@@ -85,23 +86,24 @@ fn parts(inspection: &Inspection, depth: usize) -> Vec<Part> {
 
 fn rows(inspection: &Inspection, parts: &[Part]) -> Table {
     let header = ["layer", "output", "parameters", "trained", "multiply-adds"];
+    let count = |number: u64| HumanCount(number).to_string();
     let mut rows = table(&header, 2);
     for part in parts {
         let [channels, height, width] = part.output;
         rows.add_row([
             part.name.clone(),
             format!("{channels} x {height} x {width}"),
-            thousands(part.params as u64),
-            thousands(part.trainable as u64),
-            thousands(part.macs),
+            count(part.params as u64),
+            count(part.trainable as u64),
+            count(part.macs),
         ]);
     }
     rows.add_row([
         "total".to_owned(),
         String::new(),
-        thousands(inspection.parameters as u64),
-        thousands(inspection.trainable as u64),
-        thousands(inspection.macs),
+        count(inspection.parameters as u64),
+        count(inspection.trainable as u64),
+        count(inspection.macs),
     ]);
     rows
 }

@@ -5,19 +5,20 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use aweigh_data::{DecodeConfig, Exif};
+use aweigh_data::Exif;
 use aweigh_train::checkpoint::Class;
 use aweigh_train::evaluation::CocoResult;
 use aweigh_train::files::replace_file;
 use aweigh_train::predict::{Prediction, Predictor};
 use clap::{ArgGroup, Args};
+use indicatif::HumanCount;
 use serde::Serialize;
 
-use crate::draw::{LabelledBox, draw_boxes, load, save};
+use crate::draw::{LabelledBox, draw_boxes, save, to_picture};
 use crate::inputs::{Inputs, output_names};
 use crate::names;
 use crate::options::ModelOptions;
-use crate::output::{describe, make_folder, print, thousands};
+use crate::output::{describe, make_folder, print};
 use crate::progress::bar;
 use crate::text::Fonts;
 
@@ -84,7 +85,7 @@ impl PredictArgs {
         file.save(&json)?;
         tracing::info!(
             "{} objects in {} pictures: drawn in {}, listed in {}",
-            thousands(file.annotations.len() as u64),
+            HumanCount(file.annotations.len() as u64),
             file.images.len(),
             self.out.display(),
             json.display()
@@ -104,25 +105,25 @@ impl PredictArgs {
         picture: &Path,
         target: &Path,
     ) -> Result<Prediction> {
-        let prediction = predictor.predict(picture, self.score)?;
+        let decoded = predictor.read(picture)?;
+        let prediction = predictor.predict(&decoded, picture, self.score);
+        let stored = decoded.stored;
         // A person sees the picture upright, whatever pixels the model sees.
-        let upright = DecodeConfig {
-            exif: Exif::Apply,
-            ..*predictor.decoding()
-        };
-        let (mut canvas, stored) = load(picture, &upright)?;
-        let bbox = |bbox| match predictor.decoding().exif {
-            Exif::Ignore => stored.upright(bbox),
-            Exif::Apply | Exif::Error => bbox,
-        };
+        let turn = predictor.decoding().exif == Exif::Ignore;
+        let bbox = |bbox| if turn { stored.upright(bbox) } else { bbox };
+        let mut drawn = to_picture(if turn {
+            decoded.turned_upright()
+        } else {
+            decoded
+        });
         let boxes = prediction.detections.iter().map(|detection| LabelledBox {
             bbox: bbox(detection.bbox),
             class: detection.label,
             name: labels.names[detection.label].clone(),
             detail: format!("{:.2}", detection.score),
         });
-        draw_boxes(&mut canvas, &boxes.collect::<Vec<_>>(), &labels.fonts);
-        save(&canvas, target)?;
+        draw_boxes(&mut drawn, &boxes.collect::<Vec<_>>(), &labels.fonts);
+        save(&drawn, target)?;
         Ok(prediction)
     }
 }

@@ -2,8 +2,8 @@
 
 use aweigh_train::explain::{ExplainedImage, LevelRoles, Stage};
 
-use super::box_colour;
 use super::table::{Cell, Emphasis, Table};
+use crate::colour::box_colour;
 
 /// Longest name of a class that is not cut, in letters.
 const NAME: usize = 18;

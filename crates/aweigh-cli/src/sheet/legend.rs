@@ -5,8 +5,10 @@ use image::RgbImage;
 
 use super::layout::Layout;
 use super::panel::{Marks, PADDING, anchors_per_point};
-use super::{FAINT, Sheets, blank, box_colour, paragraph, stack, wrap};
-use crate::pen::{BLACK, Pen};
+use super::paper::{blank, paragraph, stack, wrap};
+use super::sheets::Sheets;
+use crate::colour::{BLACK, FAINT, box_colour};
+use crate::pen::Pen;
 use crate::text::Letters;
 
 /// What stands before an entry of the legend.
@@ -53,7 +55,7 @@ fn heading(sheets: &Sheets<'_>, stage: &Stage) -> String {
 /// Only what there is on the sheet.
 fn entries(sheets: &Sheets<'_>, stage: &Stage) -> Vec<(Symbol, &'static str)> {
     let shown = || sheets.levels.iter().map(|l| &stage.levels[*l]);
-    let any = |wanted: fn(PointRole) -> bool| shown().any(|level| level.count(wanted) > 0);
+    let any = |role: fn(PointRole) -> bool| shown().any(|level| level.count(role) > 0);
     let background = match stage.learns {
         Learns::ClassesAndBoxes => "learns that there is no object",
         Learns::Boxes => "learns nothing in this stage",
@@ -61,7 +63,7 @@ fn entries(sheets: &Sheets<'_>, stage: &Stage) -> Vec<(Symbol, &'static str)> {
     let truth = &sheets.explained.truth;
     let boxes = !truth.boxes.is_empty();
     let mut entries = Vec::new();
-    let mut add = |symbol, text, wanted: bool| entries.extend(wanted.then_some((symbol, text)));
+    let mut add = |symbol, text, there: bool| entries.extend(there.then_some((symbol, text)));
     add(Symbol::Frame(3), "a box that trains the level", boxes);
     add(Symbol::Frame(1), "a box that does not", boxes);
     add(
@@ -89,7 +91,7 @@ fn entries(sheets: &Sheets<'_>, stage: &Stage) -> Vec<(Symbol, &'static str)> {
     add(
         Symbol::Padding,
         "padding",
-        sheets.explained.meta.resized != sheets.explained.input,
+        sheets.explained.meta.frame.size != sheets.explained.input,
     );
     entries
 }

@@ -5,8 +5,9 @@ use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage};
 
 use super::layout::Layout;
-use super::{DARK, FAINT, Sheets, box_colour};
-use crate::pen::{Pen, WHITE};
+use super::sheets::Sheets;
+use crate::colour::{DARK, FAINT, WHITE, box_colour};
+use crate::pen::Pen;
 use crate::plates::{Plate, place};
 
 /// How far the picture is moved towards white, so that marks stand out.
@@ -29,7 +30,8 @@ pub(super) fn background(sheets: &Sheets<'_>, layout: &Layout) -> RgbImage {
     let [height, width] = sheets
         .explained
         .meta
-        .resized
+        .frame
+        .size
         .map(|side| layout.pixels(side));
     let scaled = imageops::resize(sheets.picture, width, height, FilterType::Triangle);
     let [width, height] = layout.panel;

@@ -2,8 +2,9 @@
 
 use image::{Rgb, RgbImage, imageops};
 
-use super::{ALARM, FAINT, blank, paragraph, wrap};
-use crate::pen::{BLACK, Pen};
+use super::paper::{blank, paragraph, wrap};
+use crate::colour::{ALARM, BLACK, FAINT};
+use crate::pen::Pen;
 use crate::text::Letters;
 
 /// How the text of a cell stands out.

@@ -9,10 +9,12 @@ use serde::de::value::SeqAccessDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::entry::{Category, ImageEntry};
+use super::json::{Json, Parsed, another, json_error, parse};
 use super::list::{Context, Keys, Place};
 use super::value::Found;
-use super::{ImageEntry, Json, Parsed, another, json_error, kind, parse, record, segmentation};
-use crate::{Category, DataError};
+use super::{kind, record, segmentation};
+use crate::DataError;
 
 /// One detection.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -161,7 +163,7 @@ fn entry(place: Place<'_>, raw: &RawDetection) -> Result<DetectionEntry, DataErr
         }
         _ => None,
     };
-    let error = |key, value, expected| place.error(&none, key, (value, expected));
+    let error = |key, value, expected| place.error(&none, key, value, expected);
     const BOX: &str = "[x, y, width, height] in pixels, all finite";
     Ok(DetectionEntry {
         image_id: place.id(&none, "image_id", &raw.image_id)?,

@@ -28,7 +28,8 @@ impl Place<'_> {
         &self,
         id: &Found,
         key: &'static str,
-        (value, expected): (&Found, &'static str),
+        value: &Found,
+        expected: &'static str,
     ) -> DataError {
         let id = match id {
             Found::Missing => String::new(),
@@ -55,7 +56,7 @@ impl Place<'_> {
     ) -> Result<i64, DataError> {
         const EXPECTED: &str = "a whole number of at most 64 bits";
         let number = value.id();
-        number.ok_or_else(|| self.error(id, key, (value, EXPECTED)))
+        number.ok_or_else(|| self.error(id, key, value, EXPECTED))
     }
 }
 

@@ -1,13 +1,15 @@
 //! From the values of a record to what they mean.
 
+use aweigh_geometry::boxes::xywh_to_xyxy;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
+use super::entry::{Annotation, Category, ImageEntry, name_of};
 use super::list::Place;
 use super::value::Found;
-use super::{Annotation, ImageEntry, kind, name_of, segmentation};
-use crate::{Category, DataError};
+use super::{kind, segmentation};
+use crate::DataError;
 
 /// An image as it is found.
 #[derive(Debug, Default, Deserialize)]
@@ -61,11 +63,12 @@ pub(super) enum Taken {
 }
 
 pub(super) fn image(place: Place<'_>, raw: &RawImage) -> Result<ImageEntry, DataError> {
-    let name = match raw.file_name.is_absent() {
-        true => String::new(),
-        false => raw.file_name.name().ok_or_else(|| {
-            place.error(&raw.id, "file_name", (&raw.file_name, "the name of a file"))
-        })?,
+    let name = if raw.file_name.is_absent() {
+        String::new()
+    } else {
+        raw.file_name.name().ok_or_else(|| {
+            place.error(&raw.id, "file_name", &raw.file_name, "the name of a file")
+        })?
     };
     Ok(ImageEntry {
         id: place.id(&raw.id, "id", &raw.id)?,
@@ -86,17 +89,17 @@ fn side(
         return Ok(0);
     }
     let side = value.id().and_then(|side| u32::try_from(side).ok());
-    side.ok_or_else(|| place.error(&raw.id, key, (value, "a whole number of pixels")))
+    side.ok_or_else(|| place.error(&raw.id, key, value, "a whole number of pixels"))
 }
 
 pub(super) fn category(place: Place<'_>, raw: &RawCategory) -> Result<Category, DataError> {
     let id = place.id(&raw.id, "id", &raw.id)?;
-    let name = match raw.name.is_absent() {
-        true => placeholder_name(id),
-        false => raw
-            .name
+    let name = if raw.name.is_absent() {
+        placeholder_name(id)
+    } else {
+        raw.name
             .name()
-            .ok_or_else(|| place.error(&raw.id, "name", (&raw.name, "a name")))?,
+            .ok_or_else(|| place.error(&raw.id, "name", &raw.name, "a name"))?
     };
     Ok(Category { id, name })
 }
@@ -152,7 +155,7 @@ fn another_kind(place: Place<'_>, raw: &RawAnnotation) -> Result<(), DataError> 
 
 /// The `bbox`; none where it, or a number in it, says nothing.
 fn bbox(place: Place<'_>, raw: &RawAnnotation) -> Result<Option<[f64; 4]>, DataError> {
-    let error = |expected| Err(place.error(&raw.id, "bbox", (&raw.bbox, expected)));
+    let error = |expected| Err(place.error(&raw.id, "bbox", &raw.bbox, expected));
     let values = match &raw.bbox {
         Found::List(values) => values,
         other if says_nothing(other) => return Ok(None),
@@ -163,7 +166,7 @@ fn bbox(place: Place<'_>, raw: &RawAnnotation) -> Result<Option<[f64; 4]>, DataE
     }
     let numbers: Option<Vec<f64>> = values.iter().map(finite).collect();
     match numbers.as_deref() {
-        Some(&[x, y, w, h]) if [x, y, x + w, y + h].iter().all(|v| fits(*v)) => {
+        Some(&[x, y, w, h]) if xywh_to_xyxy([x, y, w, h]).iter().all(|v| fits(*v)) => {
             Ok(Some([x, y, w, h]))
         }
         Some([_, _, _, _]) => error("numbers that are not too large for a coordinate"),
@@ -177,7 +180,7 @@ fn area(place: Place<'_>, raw: &RawAnnotation) -> Result<Option<f64>, DataError>
         area if area.is_absent() => Ok(None),
         area => finite(area).map(Some).ok_or_else(|| {
             let expected = "a number of square pixels";
-            place.error(&raw.id, "area", (area, expected))
+            place.error(&raw.id, "area", area, expected)
         }),
     }
 }
@@ -205,5 +208,5 @@ fn flag(
     value: &Found,
 ) -> Result<bool, DataError> {
     let flag = value.flag();
-    flag.ok_or_else(|| place.error(&raw.id, key, (value, "0 or 1")))
+    flag.ok_or_else(|| place.error(&raw.id, key, value, "0 or 1"))
 }

@@ -100,9 +100,9 @@ fn union(a: Extent, b: Extent) -> Extent {
 mod tests {
     use super::*;
 
-    fn check(json: &str, wanted: Option<([f64; 4], f64)>) {
-        let wanted = wanted.map(|(bbox, area)| Extent { bbox, area });
-        assert_eq!(extent(json), wanted, "{json}");
+    fn check(json: &str, expected: Option<([f64; 4], f64)>) {
+        let expected = expected.map(|(bbox, area)| Extent { bbox, area });
+        assert_eq!(extent(json), expected, "{json}");
     }
 
     #[test]
@@ -122,11 +122,11 @@ mod tests {
     #[test]
     fn run_lengths_in_every_layout() {
         // Columns of 4 rows: rows 1 and 2 of columns 1 and 2.
-        let wanted = Some(([1.0, 1.0, 2.0, 2.0], 4.0));
+        let expected = Some(([1.0, 1.0, 2.0, 2.0], 4.0));
         let runs = r#"{"size": [4, 5], "counts": [5, 2, 2, 2, 9]}"#;
-        check(runs, wanted);
-        check(&format!("[{runs}]"), wanted);
-        check(r#"{"size": [4, 5], "counts": "52207"}"#, wanted);
+        check(runs, expected);
+        check(&format!("[{runs}]"), expected);
+        check(r#"{"size": [4, 5], "counts": "52207"}"#, expected);
     }
 
     #[test]

@@ -97,9 +97,10 @@ impl<R: Read> Stream<R> {
 
     /// Replaces the numbers that are not finite in the bytes that become ready.
     fn scan(&mut self) {
-        let mut end = match self.ended {
-            true => self.filled,
-            false => self.filled.saturating_sub(TAIL).max(self.ready),
+        let mut end = if self.ended {
+            self.filled
+        } else {
+            self.filled.saturating_sub(TAIL).max(self.ready)
         };
         // The sign belongs to what follows.
         if !self.ended && end > self.ready && self.block[end - 1] == b'-' {
@@ -191,12 +192,12 @@ mod tests {
         }
     }
 
-    fn check(text: &str, wanted: &str) {
+    fn check(text: &str, expected: &str) {
         for step in [1, 7, 1 << 20] {
             let mut stream = Stream::new(Slow(text.as_bytes(), step));
             let mut read = String::new();
             stream.read_to_string(&mut read).expect("reads");
-            assert_eq!(read, wanted, "{step} bytes at a time");
+            assert_eq!(read, expected, "{step} bytes at a time");
         }
     }
 
@@ -231,8 +232,8 @@ mod tests {
     fn the_digest_is_that_of_the_file() {
         let mut stream = Stream::new("\u{feff}abc".as_bytes());
         io::copy(&mut stream, &mut io::sink()).expect("reads");
-        let wanted = Sha256::digest("\u{feff}abc".as_bytes());
-        let wanted: String = wanted.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(stream.digest(), wanted);
+        let expected = Sha256::digest("\u{feff}abc".as_bytes());
+        let expected: String = expected.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(stream.digest(), expected);
     }
 }

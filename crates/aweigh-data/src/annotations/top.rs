@@ -6,11 +6,13 @@ use std::path::Path;
 
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::entry::{Annotation, Category, ImageEntry};
+use super::json::{Json, Parsed, json_error};
+use super::kind;
 use super::list::{Context, Keys};
 use super::record::{self, RawAnnotation, Taken};
-use super::{Annotation, ImageEntry, Json, Parsed, json_error, kind};
+use crate::DataError;
 use crate::finding::Counter;
-use crate::{Category, DataError};
 
 /// What a file turned out to be.
 pub(super) enum Top {
@@ -91,9 +93,10 @@ impl<'de> Visitor<'de> for TopVisitor<'_> {
             };
             keys.add(key);
         }
-        let value = match known {
-            true => Top::File(lists),
-            false => Top::Other(kind::of_object(&keys.0)),
+        let value = if known {
+            Top::File(lists)
+        } else {
+            Top::Other(kind::of_object(&keys.0))
         };
         let is_record = true;
         Ok(Parsed { value, is_record })

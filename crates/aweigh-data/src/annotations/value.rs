@@ -229,8 +229,8 @@ mod tests {
 
     #[test]
     fn flags_are_bools_numbers_and_texts() {
-        let check = |text: &str, wanted: Option<bool>| {
-            assert_eq!(found(text).flag(), wanted, "{text}");
+        let check = |text: &str, expected: Option<bool>| {
+            assert_eq!(found(text).flag(), expected, "{text}");
         };
         for text in ["1", "1.0", "\"1\"", "true", "\"True\""] {
             check(text, Some(true));
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn values_are_shown_as_in_the_file() {
-        let check = |text: &str, wanted: &str| assert_eq!(found(text).to_string(), wanted);
+        let check = |text: &str, expected: &str| assert_eq!(found(text).to_string(), expected);
         check("[1, 2.5, \"a\", null]", "[1, 2.5, \"a\", null]");
         check("[1,2,3,4,5,6,7,8,9]", "[1, 2, 3, 4, 5, 6, 7, 8, ...]");
         check("{\"a\": [1]}", "an object");

@@ -2,11 +2,51 @@
 
 use std::collections::HashMap;
 
-use super::{Category, DatasetStats, ImageRecord, Purpose};
-use crate::annotations::{Annotation, AnnotationFile, ImageEntry};
+use aweigh_geometry::{HostTruth, boxes::xywh_to_xyxy};
+
+use super::config::Purpose;
+use crate::DataError;
+use crate::annotations::{Annotation, AnnotationFile, Category, ImageEntry};
 use crate::finding::Finding;
 use crate::look::{self, BoxLook, Fate};
-use crate::{DataError, HostTruth};
+use crate::record::ImageRecord;
+
+/// What was read and what was left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DatasetStats {
+    /// Images in use.
+    pub images: usize,
+    /// Boxes in the images in use.
+    pub boxes: usize,
+    /// Ignore regions (`iscrowd` or `ignore`) in the images in use.
+    pub ignore_regions: usize,
+    /// Annotations dropped because they are less than 1 pixel wide or high.
+    pub dropped_tiny: usize,
+    /// Annotations dropped because their `area` is not positive.
+    pub dropped_area: usize,
+    /// Annotations dropped because they do not touch their image.
+    pub dropped_outside: usize,
+    /// Images left out because they have no box and no ignore region.
+    pub filtered_empty: usize,
+    /// Images left out because they are too small.
+    pub filtered_small: usize,
+}
+
+impl DatasetStats {
+    /// Annotations dropped as degenerate, for any reason.
+    pub fn dropped(&self) -> usize {
+        self.dropped_tiny + self.dropped_area + self.dropped_outside
+    }
+
+    fn count(&mut self, fate: Fate) {
+        match fate {
+            Fate::Learnt | Fate::Ignored => {}
+            Fate::Tiny => self.dropped_tiny += 1,
+            Fate::NoArea => self.dropped_area += 1,
+            Fate::Outside => self.dropped_outside += 1,
+        }
+    }
+}
 
 /// The content of an annotation file.
 pub(super) struct Built {
@@ -105,28 +145,18 @@ fn assign(file: &AnnotationFile, built: &mut Built) -> Result<BoxLook, DataError
     Ok(seen)
 }
 
-impl DatasetStats {
-    fn count(&mut self, fate: Fate) {
-        match fate {
-            Fate::Learnt | Fate::Ignored => {}
-            Fate::Tiny => self.dropped_tiny += 1,
-            Fate::NoArea => self.dropped_area += 1,
-            Fate::Outside => self.dropped_outside += 1,
-        }
-    }
-}
-
 /// The rules of mmdetection 3.x `datasets/coco.py`, in f64 as the file has the box.
 fn fate(annotation: &Annotation, image: &ImageEntry) -> Fate {
-    let [x, y, w, h] = annotation.bbox;
+    let [_, _, w, h] = annotation.bbox;
+    let [x1, y1, x2, y2] = xywh_to_xyxy(annotation.bbox);
     if w < 1.0 || h < 1.0 {
         Fate::Tiny
     } else if annotation.area <= 0.0 {
         Fate::NoArea
-    } else if x + w <= 0.0
-        || y + h <= 0.0
-        || x >= f64::from(image.width)
-        || y >= f64::from(image.height)
+    } else if x2 <= 0.0
+        || y2 <= 0.0
+        || x1 >= f64::from(image.width)
+        || y1 >= f64::from(image.height)
     {
         Fate::Outside
     } else if annotation.crowd || annotation.ignore {
@@ -137,6 +167,5 @@ fn fate(annotation: &Annotation, image: &ImageEntry) -> Fate {
 }
 
 fn corners(annotation: &Annotation) -> [f32; 4] {
-    let [x, y, w, h] = annotation.bbox;
-    [x, y, x + w, y + h].map(|v| v as f32)
+    xywh_to_xyxy(annotation.bbox).map(|v| v as f32)
 }

@@ -105,7 +105,7 @@ impl CocoDataset {
             Some(format!("the `file_name` `{}`", name.display()))
         };
         match resolved(image).iter().find_map(below) {
-            Some(wanted) => self.not_annotated(image, wanted),
+            Some(expected) => self.not_annotated(image, expected),
             None => DataError::OutsideFolder {
                 path: image.to_path_buf(),
                 images: folder.to_path_buf(),
@@ -114,12 +114,12 @@ impl CocoDataset {
         }
     }
 
-    fn not_annotated(&self, image: &Path, wanted: String) -> DataError {
+    fn not_annotated(&self, image: &Path, expected: String) -> DataError {
         DataError::NotAnnotated {
             path: image.to_path_buf(),
             annotations: self.config.annotations.clone(),
             images: self.images.len(),
-            wanted,
+            expected,
             example: self.images[0].file_name.clone(),
         }
     }
@@ -160,9 +160,10 @@ fn depth_at_end(file_name: &str, path: &Path) -> usize {
     if name.is_absolute() {
         name = place(&name).unwrap_or(name);
     }
-    match path.ends_with(&name) {
-        true => name.components().count(),
-        false => 0,
+    if path.ends_with(&name) {
+        name.components().count()
+    } else {
+        0
     }
 }
 

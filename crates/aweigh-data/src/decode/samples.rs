@@ -2,7 +2,7 @@
 
 use image::{DynamicImage, RgbImage};
 
-use super::SixteenBit;
+use super::config::SixteenBit;
 use crate::DataError;
 
 /// Samples closer together than this share 16 of the 256 grey levels of the full range.

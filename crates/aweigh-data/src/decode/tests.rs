@@ -274,6 +274,20 @@ fn boxes_turn_with_their_pixels() {
 }
 
 #[test]
+fn stored_pixels_turn_as_those_that_are_turned_while_decoding() {
+    for orientation in 1..=8 {
+        let bytes = png(exif(orientation));
+        let stored = DecodeConfig {
+            exif: Exif::Ignore,
+            ..DecodeConfig::default()
+        };
+        let stored = decode_with(&bytes, stored).expect("decodes");
+        let upright = decode_bytes(&bytes).expect("decodes");
+        assert_eq!(stored.turned_upright(), upright, "{orientation}");
+    }
+}
+
+#[test]
 fn samples_of_16_bits_are_measured_and_mapped() {
     let image = ImageBuffer::from_fn(8, 8, |x, _| Luma([1220 + 10 * x as u16]));
     let image = DynamicImage::ImageLuma16(image);

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use crate::annotations::{Annotation, ImageEntry};
-use crate::dataset::{Category, ImageRecord};
-use crate::finding::{Counter, Finding};
+use aweigh_geometry::boxes::{xywh_to_xyxy, xyxy_to_xywh};
+
+use crate::annotations::{Annotation, Category, ImageEntry};
+use crate::finding::{Counter, Finding, counted};
+use crate::record::ImageRecord;
 
 /// What becomes of a box in training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,28 +61,23 @@ impl BoxLook {
         self.see_place(annotation.bbox, image, &example);
     }
 
-    fn see_place(
-        &mut self,
-        [x, y, w, h]: [f64; 4],
-        image: &ImageEntry,
-        example: &dyn Fn() -> String,
-    ) {
+    fn see_place(&mut self, bbox: [f64; 4], image: &ImageEntry, example: &dyn Fn() -> String) {
         /// Rounding of the tool that wrote the file.
         const SLACK: f64 = 1.0;
+        let [x, y, w, h] = bbox;
+        let [x1, y1, x2, y2] = xywh_to_xyxy(bbox);
         let (width, height) = (f64::from(image.width), f64::from(image.height));
-        if x >= 0.0 && y >= 0.0 && w > 0.0 && h > 0.0 && x + w <= 1.0 && y + h <= 1.0 {
+        if x >= 0.0 && y >= 0.0 && w > 0.0 && h > 0.0 && x2 <= 1.0 && y2 <= 1.0 {
             self.normalised.add(example);
         }
-        if x + w > width + SLACK || y + h > height + SLACK {
+        if x2 > width + SLACK || y2 > height + SLACK {
             self.crossing += 1;
         }
         if w > x && h > y && w <= width + SLACK && h <= height + SLACK {
             self.corners += 1;
         }
-        let inside = |start: f64, length: f64, side: f64| {
-            ((start + length).min(side) - start.max(0.0)).max(0.0)
-        };
-        let seen = inside(x, w, width) * inside(y, h, height);
+        let inside = |low: f64, high: f64, side: f64| (high.min(side) - low.max(0.0)).max(0.0);
+        let seen = inside(x1, x2, width) * inside(y1, y2, height);
         if w > 0.0 && h > 0.0 && 0.0 < seen && seen < 0.5 * w * h {
             self.leaving.add(example);
         }
@@ -162,9 +159,10 @@ impl BoxLook {
     /// A warning, unless only a few of many boxes are concerned.
     fn rated(&self, file: &Path, count: usize, text: String) -> Finding {
         const FEW: f64 = 0.01;
-        match count as f64 > FEW * self.all as f64 {
-            true => Finding::warning(file, text),
-            false => Finding::note(file, text),
+        if count as f64 > FEW * self.all as f64 {
+            Finding::warning(file, text)
+        } else {
+            Finding::note(file, text)
         }
     }
 }
@@ -183,15 +181,14 @@ pub(crate) fn repeated_boxes(
         order.sort_unstable_by_key(|at| key(*at));
         for pair in order.windows(2).filter(|pair| key(pair[0]) == key(pair[1])) {
             repeated.add(|| {
-                let [x1, y1, x2, y2] = truth.boxes[pair[0]];
                 let name = &classes[truth.labels[pair[0]]].name;
-                let bbox = [x1, y1, x2 - x1, y2 - y1];
+                let bbox = xyxy_to_xywh(truth.boxes[pair[0]]);
                 format!("{bbox:?} of `{name}` in `{}`", image.file_name)
             });
         }
     }
     let first = repeated.first()?;
-    let count = super::counted(repeated.count(), "box is", "boxes are");
+    let count = counted(repeated.count(), "box is", "boxes are");
     let text = format!("{count} there twice, with the same class (first: {first})");
     Some(Finding::warning(file, text))
 }

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::dataset::{Category, ImageRecord};
+use crate::annotations::Category;
 use crate::finding::Finding;
+use crate::record::ImageRecord;
 
 /// What to say of the classes of a file; `boxes` tells how many each has.
 pub(crate) fn classes(file: &Path, classes: &[Category], images: &[ImageRecord]) -> Vec<Finding> {

@@ -1,4 +1,9 @@
 //! Pixels and who owns them.
+//!
+//! Drawing crates neither tell what stays visible of an object nor promise the same pixels on every
+//! platform and in every version, as a dataset that is named by its seed needs.
+
+use aweigh_geometry::boxes::xyxy_to_xywh;
 
 use super::shapes::Outline;
 
@@ -132,7 +137,7 @@ impl Canvas {
             (x2, y2) = (x2.max(x + 1), y2.max(y + 1));
             area += 1;
         }
-        (area > 0).then(|| ([x1, y1, x2 - x1, y2 - y1], area))
+        (area > 0).then(|| (xyxy_to_xywh([x1, y1, x2, y2]), area))
     }
 }
 

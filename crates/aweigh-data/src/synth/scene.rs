@@ -1,7 +1,10 @@
 //! One image: background, objects and their annotations.
 
+use aweigh_geometry::boxes::xywh_to_xyxy;
+
 use super::background;
 use super::canvas::{Canvas, Mask, NOBODY};
+use super::config::{Split, SynthConfig};
 use super::shapes::{Outline, Shape};
 use crate::random::Stream;
 
@@ -28,7 +31,7 @@ const ATTEMPTS: usize = 24;
 
 /// What an image holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Content {
+enum Content {
     /// Only a background.
     Empty,
     /// Single objects.
@@ -48,14 +51,38 @@ pub(crate) struct Object {
     pub(crate) crowd: bool,
 }
 
+/// A single object without a place.
+struct Drawn {
+    shape: Shape,
+    /// Length of the longer side, in pixels.
+    side: f64,
+}
+
+/// A single object that has a place.
+struct Placed {
+    shape: Shape,
+    /// Pixels, whether visible or not.
+    area: usize,
+}
+
 /// A finished image.
 pub(crate) struct Scene {
     pub(crate) canvas: Canvas,
     pub(crate) objects: Vec<Object>,
 }
 
-/// Draws a scene.
-pub(super) fn draw(size: [usize; 2], content: Content, random: &mut Stream) -> Scene {
+/// Draws one image of a set. It depends on the seed, the set and the number alone.
+pub(super) fn numbered(config: &SynthConfig, split: Split, index: usize) -> Scene {
+    let mut random = Stream::new(config.seed, split.topic(), 0, index as u64);
+    let content = match index {
+        _ if index % 25 == 12 => Content::Empty,
+        _ if index % 16 == 7 => Content::WithCrowd,
+        _ => Content::Objects,
+    };
+    draw([config.height, config.width], content, &mut random)
+}
+
+fn draw(size: [usize; 2], content: Content, random: &mut Stream) -> Scene {
     let mut canvas = background::draw(size, random);
     let mut objects = Vec::new();
     if content == Content::WithCrowd {
@@ -73,28 +100,26 @@ fn draw_objects(canvas: &mut Canvas, random: &mut Stream) -> Vec<Object> {
     let count = 2 + random.below(5);
     let mut sides: Vec<f64> = (0..count).map(|_| side(random).min(limit)).collect();
     sides.sort_by(|a, b| b.total_cmp(a));
-    let mut placed: Vec<(Shape, usize)> = Vec::new();
+    let mut placed: Vec<Placed> = Vec::new();
     for side in sides {
         let shape = Shape::ALL[random.below(Shape::ALL.len())];
-        if let Some(mask) = place(canvas, (shape, side), &placed, random) {
+        if let Some(mask) = place(canvas, Drawn { shape, side }, &placed, random) {
             let color = contrasting(canvas, &mask, shape, random);
-            placed.push((shape, mask.solid().count()));
+            let area = mask.solid().count();
+            placed.push(Placed { shape, area });
             canvas.paint(&mask, color, owner(placed.len()));
         }
     }
     let extents = (1..=placed.len()).map(|number| canvas.extent(owner(number)));
-    let objects = placed
-        .iter()
-        .zip(extents)
-        .filter_map(|(&(shape, _), extent)| {
-            let (bbox, area) = extent?;
-            Some(Object {
-                shape,
-                bbox,
-                area,
-                crowd: false,
-            })
-        });
+    let objects = placed.iter().zip(extents).filter_map(|(object, extent)| {
+        let (bbox, area) = extent?;
+        Some(Object {
+            shape: object.shape,
+            bbox,
+            area,
+            crowd: false,
+        })
+    });
     objects.collect()
 }
 
@@ -120,8 +145,8 @@ fn side(random: &mut Stream) -> f64 {
 /// Looks for a place inside the image where every earlier object stays visible enough.
 fn place(
     canvas: &Canvas,
-    (shape, side): (Shape, f64),
-    placed: &[(Shape, usize)],
+    Drawn { shape, side }: Drawn,
+    placed: &[Placed],
     random: &mut Stream,
 ) -> Option<Mask> {
     let [height, width] = canvas.size();
@@ -136,7 +161,7 @@ fn place(
 }
 
 /// Whether every earlier object stays visible enough below a new one; crowds are not covered.
-fn leaves_visible(canvas: &Canvas, mask: &Mask, placed: &[(Shape, usize)]) -> bool {
+fn leaves_visible(canvas: &Canvas, mask: &Mask, placed: &[Placed]) -> bool {
     let mut visible: Vec<usize> = vec![0; placed.len()];
     for (number, visible) in visible.iter_mut().enumerate() {
         *visible = canvas
@@ -150,7 +175,8 @@ fn leaves_visible(canvas: &Canvas, mask: &Mask, placed: &[(Shape, usize)]) -> bo
             owner => visible[usize::from(owner) - 1] -= 1,
         }
     }
-    visible.iter().zip(placed).all(|(&visible, &(_, whole))| {
+    visible.iter().zip(placed).all(|(&visible, object)| {
+        let whole = object.area;
         visible == whole || (whole >= UNCOVERED && visible as f64 > VISIBLE * whole as f64)
     })
 }
@@ -207,8 +233,7 @@ fn draw_crowd(canvas: &mut Canvas, random: &mut Stream) -> Object {
         canvas.paint(&mask, color, CROWD);
     }
     let (bbox, area) = canvas.extent(CROWD).expect("a crowd has members");
-    let [x, y, w, h] = bbox;
-    canvas.claim([x, y, x + w, y + h], CROWD);
+    canvas.claim(xywh_to_xyxy(bbox), CROWD);
     Object {
         shape,
         bbox,

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::scene::Object;
+use super::config::{Split, SynthConfig, SynthSummary};
+use super::scene::{self, Object};
 use super::shapes::Shape;
-use super::{Split, SynthConfig, SynthSummary};
 use crate::DataError;
 
 #[derive(Serialize)]
@@ -68,15 +68,25 @@ impl Annotations {
         }
     }
 
-    fn add(&mut self, object: &Object) {
-        self.annotations.push(Annotation {
-            id: self.annotations.len() + 1,
-            image_id: self.images.len(),
-            category_id: object.shape.category_id(),
-            bbox: object.bbox,
-            area: object.area,
-            iscrowd: object.crowd.into(),
+    /// Adds an image of `[height, width]` pixels with its objects.
+    fn add(&mut self, file_name: String, [height, width]: [usize; 2], objects: &[Object]) {
+        let image_id = self.images.len() + 1;
+        self.images.push(Image {
+            id: image_id,
+            file_name,
+            width,
+            height,
         });
+        for object in objects {
+            self.annotations.push(Annotation {
+                id: self.annotations.len() + 1,
+                image_id,
+                category_id: object.shape.category_id(),
+                bbox: object.bbox,
+                area: object.area,
+                iscrowd: object.crowd.into(),
+            });
+        }
     }
 }
 
@@ -84,42 +94,36 @@ impl Annotations {
 pub(super) fn split(
     folder: &Path,
     config: &SynthConfig,
-    (split, count): (Split, usize),
-    summary: &mut SynthSummary,
-) -> Result<(), DataError> {
-    let (width, height) = (config.width, config.height);
+    split: Split,
+) -> Result<SynthSummary, DataError> {
     let mut annotations = Annotations::new(config, split);
+    let mut summary = SynthSummary::default();
     let images = split.images(folder);
     create_folder(&images)?;
-    for index in 0..count {
-        let scene = super::draw(config, split, index);
-        let id = index + 1;
-        let file_name = format!("{id:06}.png");
-        write_png(
-            &images.join(&file_name),
-            scene.canvas.pixels(),
-            [height, width],
-        )?;
-        annotations.images.push(Image {
-            id,
-            file_name,
-            width,
-            height,
-        });
-        scene
-            .objects
-            .iter()
-            .for_each(|object| annotations.add(object));
-        let crowds = scene.objects.iter().filter(|object| object.crowd).count();
-        summary.images += 1;
-        summary.crowds += crowds;
-        summary.boxes += scene.objects.len() - crowds;
-        summary.empty += usize::from(scene.objects.is_empty());
+    for index in 0..config.images(split) {
+        let scene = scene::numbered(config, split, index);
+        let file_name = format!("{:06}.png", index + 1);
+        let size = [config.height, config.width];
+        write_png(&images.join(&file_name), scene.canvas.pixels(), size)?;
+        annotations.add(file_name, size, &scene.objects);
+        summary += counts(&scene.objects);
     }
     let path = split.annotations(folder);
     create_folder(path.parent().unwrap_or(folder))?;
     let json = serde_json::to_vec(&annotations).expect("plain records serialise");
-    fs::write(&path, json).map_err(|reason| failed(&path, reason))
+    fs::write(&path, json).map_err(|reason| failed(&path, reason))?;
+    Ok(summary)
+}
+
+/// The summary of one image.
+fn counts(objects: &[Object]) -> SynthSummary {
+    let crowds = objects.iter().filter(|object| object.crowd).count();
+    SynthSummary {
+        images: 1,
+        boxes: objects.len() - crowds,
+        crowds,
+        empty: usize::from(objects.is_empty()),
+    }
 }
 
 fn write_png(path: &Path, pixels: &[u8], [height, width]: [usize; 2]) -> Result<(), DataError> {

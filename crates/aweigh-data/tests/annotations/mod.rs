@@ -103,9 +103,9 @@ fn plain_values_in_another_dress_are_taken() {
     for value in ["false", "\"0\"", "null", "0.0", "\"false\""] {
         same(edited("\"iscrowd\": 0", &format!("\"iscrowd\": {value}")));
     }
-    let named = |name: &str, wanted: &str| {
+    let named = |name: &str, expected: &str| {
         let dataset = open(edited("\"disc\"", name)).expect("opens");
-        assert_eq!(dataset.classes()[1].name, wanted);
+        assert_eq!(dataset.classes()[1].name, expected);
     };
     named("7", "7");
     named("2.5", "2.5");
@@ -138,13 +138,13 @@ fn crowds_in_every_dress() {
 }
 
 /// Annotation 1 is changed and is left out, and the finding says so.
-fn left_out(from: &str, to: &str, wanted: &str) {
+fn left_out(from: &str, to: &str, expected: &str) {
     let dataset = open(edited(from, to)).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(dataset.stats().boxes, 1, "{to}");
     let texts: Vec<&str> = dataset.findings().iter().map(|f| f.text.as_str()).collect();
-    let wanted =
-        format!("1 of 2 annotations have no usable box and are left out (first: {wanted})");
-    assert!(texts.contains(&wanted.as_str()), "{texts:?}");
+    let expected =
+        format!("1 of 2 annotations have no usable box and are left out (first: {expected})");
+    assert!(texts.contains(&expected.as_str()), "{texts:?}");
 }
 
 #[test]
@@ -189,9 +189,9 @@ fn the_box_of_a_segmentation_takes_the_place_of_a_missing_one() {
         let dataset = open(edited("\"bbox\": [46, 50, 21, 22]", &text)).expect("opens");
         let bbox = dataset.images()[0].truth.boxes[0];
         let texts: Vec<&str> = dataset.findings().iter().map(|f| f.text.as_str()).collect();
-        let wanted = "1 of 2 annotations have no `bbox`: the box of their `segmentation` is used \
+        let expected = "1 of 2 annotations have no `bbox`: the box of their `segmentation` is used \
                       (first: annotation 1)";
-        assert_eq!(texts, [wanted]);
+        assert_eq!(texts, [expected]);
         bbox
     };
     assert_eq!(
@@ -205,18 +205,18 @@ fn the_box_of_a_segmentation_takes_the_place_of_a_missing_one() {
     );
 }
 
-fn refused(text: impl AsRef<[u8]>, wanted: &str) {
-    let error = open(text).expect_err(wanted);
-    assert_eq!(error, format!("DIR/a.json: {wanted}"));
+fn refused(text: impl AsRef<[u8]>, expected: &str) {
+    let error = open(text).expect_err(expected);
+    assert_eq!(error, format!("DIR/a.json: {expected}"));
 }
 
 #[test]
 fn what_cannot_be_meant_otherwise_names_record_key_value_and_expectation() {
-    let bbox = |value: &str, wanted: &str| {
+    let bbox = |value: &str, expected: &str| {
         refused(
             edited("[46, 50, 21, 22]", value),
             &format!(
-                "`annotations[0]` (id 1): `bbox` is {wanted}; expected [x, y, width, height] in pixels"
+                "`annotations[0]` (id 1): `bbox` is {expected}; expected [x, y, width, height] in pixels"
             ),
         );
     };
@@ -265,9 +265,9 @@ fn what_cannot_be_meant_otherwise_names_record_key_value_and_expectation() {
     );
 }
 
-fn of_another_kind(text: impl AsRef<[u8]>, wanted: &str) {
-    let error = open(text).expect_err(wanted);
-    let start = format!("DIR/a.json: not a COCO annotation file: it is {wanted}");
+fn of_another_kind(text: impl AsRef<[u8]>, expected: &str) {
+    let error = open(text).expect_err(expected);
+    let start = format!("DIR/a.json: not a COCO annotation file: it is {expected}");
     assert!(error.starts_with(&start), "{error}");
 }
 
@@ -329,8 +329,9 @@ fn detections(text: &str) -> Result<DetectionFile, String> {
 #[test]
 fn detections_are_read_in_every_layout() {
     let list = "[{\"image_id\": 1, \"category_id\": 2, \"bbox\": [1, 2, 3, 4], \"score\": 0.5}]";
-    let wanted = detections(list).expect("reads").entries;
-    let check = |text: &str| assert_eq!(detections(text).expect("reads").entries, wanted, "{text}");
+    let expected = detections(list).expect("reads").entries;
+    let check =
+        |text: &str| assert_eq!(detections(text).expect("reads").entries, expected, "{text}");
     check(
         "[{\"image_id\": 1.0, \"category_id\": \"2\", \"bbox\": [\"1\", 2.0, 3, 4], \"score\": \"0.5\", \"id\": null}]",
     );
@@ -341,9 +342,9 @@ fn detections_are_read_in_every_layout() {
     assert_eq!(detections("[]").expect("reads").entries, []);
     let file = detections("{\"annotations\": [], \"images\": [{\"id\": 3, \"file_name\": \"a\"}]}");
     assert_eq!(file.expect("reads").images[0].file_name, "a");
-    let fails = |text: &str, wanted: &str| {
-        let error = detections(text).expect_err(wanted);
-        assert!(error.contains(wanted), "{error}");
+    let fails = |text: &str, expected: &str| {
+        let error = detections(text).expect_err(expected);
+        assert!(error.contains(expected), "{error}");
     };
     fails(
         &list.replace("0.5", "NaN"),

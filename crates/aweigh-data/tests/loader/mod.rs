@@ -2,7 +2,7 @@
 
 use aweigh_data::{
     DataError, DecodeConfig, HostBatch, Loader, LoaderConfig, MultiScale, OnBadImage, Purpose,
-    SixteenBit, TransformConfig,
+    SixteenBit, TransformConfig, read_picture,
 };
 
 use crate::fixture::Fixture;
@@ -139,7 +139,7 @@ fn flipped_pixels_and_boxes_agree() {
     };
     for (plain, flipped) in load(0.0).iter().zip(&load(1.0)) {
         let [_, _, height, stride] = plain.shape;
-        let [_, width] = plain.meta[0].resized;
+        let [_, width] = plain.meta[0].frame.size;
         for row in 0..3 * height {
             let row = row * stride..row * stride + width;
             let mut mirrored = flipped.images[row.clone()].to_vec();
@@ -169,7 +169,7 @@ fn training_draws_a_scale_for_each_image_in_each_epoch() {
     let short_edges = |batches: &[HostBatch]| -> Vec<usize> {
         let metas = batches.iter().flat_map(|batch| &batch.meta);
         metas
-            .map(|meta| meta.resized[0].min(meta.resized[1]))
+            .map(|meta| meta.frame.size[0].min(meta.frame.size[1]))
             .collect()
     };
     let batches = load(0, 4);
@@ -181,7 +181,7 @@ fn training_draws_a_scale_for_each_image_in_each_epoch() {
     assert_ne!(short_edges(&load(0, 5)), edges);
     for batch in &batches {
         // A batch is as large as its largest image asks for, whatever the others drew.
-        let largest = [0, 1].map(|side| batch.meta.iter().map(|meta| meta.resized[side]).max());
+        let largest = [0, 1].map(|side| batch.meta.iter().map(|meta| meta.frame.size[side]).max());
         let padded = largest.map(|side| side.expect("images").next_multiple_of(8));
         assert_eq!(batch.shape[2..], padded);
     }
@@ -262,16 +262,16 @@ fn dropping_an_epoch_early_is_clean() {
 }
 
 #[test]
-fn files_without_annotations_make_a_batch() {
+fn a_picture_without_annotations_makes_a_batch() {
     let fixture = Fixture::with_images();
-    let files = [fixture.image(1), fixture.image(3)];
+    let file = fixture.image(3);
     let decoding = DecodeConfig::default();
-    let batch = HostBatch::from_files(&files, &transform(), &decoding).expect("reads");
-    assert_eq!(batch.shape, [2, 3, 24, 24]);
-    assert_eq!(batch.meta[1].file, fixture.image(3));
-    assert_eq!(batch.meta[1].original, [32, 24]);
-    let missing = [fixture.image(99)];
-    assert!(HostBatch::from_files(&missing, &transform(), &decoding).is_err());
+    let picture = read_picture(&file, &decoding).expect("reads");
+    let batch = HostBatch::from_picture(&picture, &file, &transform());
+    assert_eq!(batch.shape, [1, 3, 24, 16]);
+    assert_eq!(batch.meta[0].file, file);
+    assert_eq!(batch.meta[0].original, [32, 24]);
+    assert!(read_picture(&fixture.image(99), &decoding).is_err());
 }
 
 #[test]

@@ -76,10 +76,10 @@ fn boxes_left_out_are_counted_by_reason_in_training() {
 
 #[test]
 fn boxes_that_are_meant_otherwise_are_suspected() {
-    let check = |boxes: &[[f64; 4]], wanted: &str| {
+    let check = |boxes: &[[f64; 4]], expected: &str| {
         let found = found(boxes, Purpose::Evaluate);
         assert!(
-            found.iter().any(|text| text.starts_with(wanted)),
+            found.iter().any(|text| text.starts_with(expected)),
             "{found:?}"
         );
     };
@@ -109,9 +109,9 @@ fn only_crowds_leave_nothing_to_learn() {
     crowd["iscrowd"] = json!(1);
     let fixture = fixture(json!([image(1, "a.png")]), json!([crowd]), categories());
     let dataset = fixture.open(Purpose::Train).expect("opens");
-    let wanted = "all 1 annotations are crowd or ignore regions (`iscrowd`, `ignore`): there is no \
+    let expected = "all 1 annotations are crowd or ignore regions (`iscrowd`, `ignore`): there is no \
                   box to learn";
-    assert_eq!(texts(dataset.findings()), [wanted]);
+    assert_eq!(texts(dataset.findings()), [expected]);
 }
 
 #[test]
@@ -128,19 +128,19 @@ fn what_is_there_twice_is_counted() {
     let names = json!([{"id": 1, "name": "ring"}, {"id": 2, "name": "ring"}]);
     let fixture = fixture(images, annotations, names);
     let dataset = fixture.open(Purpose::Train).expect("opens");
-    let wanted = [
+    let expected = [
         "1 box is there twice, with the same class (first: [10.0, 10.0, 20.0, 20.0] of `ring` in \
          `a.png`)",
         "1 image has the file of another image (first: `./a.png` has the ids 1 and 2): in each of \
          them, the objects of the other count as background",
         "two categories are called `ring`, 1 and 2: they are learnt as two classes",
     ];
-    assert_eq!(texts(dataset.findings()), wanted);
+    assert_eq!(texts(dataset.findings()), expected);
 }
 
 #[test]
 fn classes_without_boxes_are_named() {
-    let check = |count: i64, wanted: &str| {
+    let check = |count: i64, expected: &str| {
         let names: Vec<Value> = (0..count)
             .map(|id| json!({"id": id, "name": format!("c{id}")}))
             .collect();
@@ -148,7 +148,7 @@ fn classes_without_boxes_are_named() {
         let fixture = fixture(json!([image(1, "a.png")]), annotations, json!(names));
         let dataset = fixture.open(Purpose::Train).expect("opens");
         let found = dataset.findings();
-        assert_eq!(texts(found), [wanted]);
+        assert_eq!(texts(found), [expected]);
         assert_eq!(found[0].severity, Severity::Note);
     };
     check(2, "class 0 `c0` has no boxes");
@@ -179,12 +179,12 @@ fn missing_files_are_counted_with_the_likely_reason() {
     }
     let dataset = fixture.open(Purpose::Evaluate).expect("opens");
     let error = check_files(&dataset).expect_err("missing files");
-    let wanted = "5 of the 6 images of DIR/a.json are missing in DIR, first `sub\\b.png`: 2 are in \
+    let expected = "5 of the 6 images of DIR/a.json are missing in DIR, first `sub\\b.png`: 2 are in \
                   another upper or lower case (`D.png` is `d.png` there); 1 is with slashes in \
                   place of backslashes (`sub\\b.png` is `sub/b.png` there); 1 is without the first \
                   folder of the name and in another upper or lower case (`x/C.png` is `c.png` \
                   there); 1 is nowhere below the folder of the images (`nowhere.png`)";
-    assert_eq!(fixture.message(&error), wanted);
+    assert_eq!(fixture.message(&error), expected);
     std::fs::write(fixture.config.images.join("D.png"), []).expect("writes");
     let error = check_files(&dataset).expect_err("missing files");
     assert!(fixture.message(&error).starts_with("4 of the 6 images"));

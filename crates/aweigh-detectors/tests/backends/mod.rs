@@ -12,7 +12,7 @@ use aweigh_detectors::fsaf::{FsafBranch, FsafConfig};
 use aweigh_detectors::reppoints::RepPointsConfig;
 use aweigh_detectors::retina::RetinaConfig;
 use aweigh_detectors::{Detector, DetectorConfig, ImageFrame, Method, Pyramid, TowerNorm};
-use aweigh_geometry::{GroundTruth, TruthHost};
+use aweigh_geometry::{GroundTruth, HostTruth};
 use aweigh_heads::fcos::FcosPredictions;
 use aweigh_testkit::{device, module};
 use burn::module::Module;
@@ -55,7 +55,7 @@ fn run(detector: Detector, device: &Device) -> Run {
         .map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0)
         .collect();
     let image = Tensor::<4>::from_data(TensorData::new(image, [1, 3, 32, 32]), device);
-    let truth = TruthHost {
+    let truth = HostTruth {
         boxes: vec![[2.0, 3.0, 14.0, 12.0], [8.0, 4.0, 31.0, 30.0]],
         labels: vec![1, 2],
         ignore: vec![[0.0, 20.0, 8.0, 32.0]],

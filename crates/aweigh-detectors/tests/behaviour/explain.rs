@@ -5,7 +5,7 @@ use aweigh_detectors::explain::{Explanation, Learns, PointRole, Stage};
 use aweigh_detectors::fcos::FcosConfig;
 use aweigh_detectors::fsaf::{FsafBranch, FsafConfig, LevelSelection};
 use aweigh_detectors::retina::RetinaConfig;
-use aweigh_geometry::{GroundTruth, TruthHost};
+use aweigh_geometry::{GroundTruth, HostTruth};
 use aweigh_testkit::device;
 
 use super::{fcos, fsaf, images, recipes, retina, title, truth};
@@ -20,7 +20,7 @@ fn joint() -> DetectorConfig {
     })
 }
 
-fn explain(config: &DetectorConfig, batch: &[TruthHost; 2]) -> Vec<Explanation> {
+fn explain(config: &DetectorConfig, batch: &[HostTruth; 2]) -> Vec<Explanation> {
     let device = device();
     let detector = config.init(&device).expect("a detector");
     let truth = GroundTruth::from_host(batch, &device);

@@ -10,7 +10,7 @@ use aweigh_detectors::learnable::{
 };
 use aweigh_detectors::reppoints::{InitAssigner, PointAssigner, RepPointsConfig, ShortLevel};
 use aweigh_detectors::retina::{MaxIouAssigner, RetinaConfig};
-use aweigh_geometry::{GroundTruth, TruthHost};
+use aweigh_geometry::{GroundTruth, HostTruth};
 use aweigh_testkit::device;
 
 use super::{fcos, fovea, fsaf, images, recipes, reppoints, retina, title, truth};
@@ -21,7 +21,7 @@ const SIZE: [usize; 2] = [48, 80];
 /// The whole image.
 const WHOLE: [f32; 4] = [0.0, 0.0, 80.0, 48.0];
 
-fn scene(config: &DetectorConfig, truth: TruthHost) -> Scene {
+fn scene(config: &DetectorConfig, truth: HostTruth) -> Scene {
     Scene {
         levels: config.level_shapes([64, 96]).expect("fits"),
         size: SIZE,
@@ -31,7 +31,7 @@ fn scene(config: &DetectorConfig, truth: TruthHost) -> Scene {
 
 /// A box that must be between points of every level, two that hide each other, a thin one, and
 /// boxes of several sizes all over the image.
-fn mixture() -> TruthHost {
+fn mixture() -> HostTruth {
     let mut boxes = vec![
         [9.0, 9.0, 11.0, 11.0],
         [33.0, 9.0, 35.0, 11.0],
@@ -89,7 +89,7 @@ fn check(config: &DetectorConfig, boxes: &[[f32; 4]], expected: &[Option<Cause>]
     assert_eq!(causes, expected, "{}: {boxes:?}", title(config));
 }
 
-fn causes(config: &DetectorConfig, truth: TruthHost) -> Vec<Option<Cause>> {
+fn causes(config: &DetectorConfig, truth: HostTruth) -> Vec<Option<Cause>> {
     let method = config.method().expect("one method");
     unlearnt(method, &scene(config, truth), &device())
 }

@@ -14,7 +14,7 @@ use aweigh_detectors::fcos::FcosConfig;
 use aweigh_detectors::fovea::FoveaConfig;
 use aweigh_detectors::retina::RetinaConfig;
 use aweigh_detectors::{DetectorConfig, ImageFrame, TowerNorm};
-use aweigh_geometry::{GroundTruth, TruthHost};
+use aweigh_geometry::{GroundTruth, HostTruth};
 use aweigh_testkit::{device, module};
 use burn::module::Module;
 use burn::tensor::{Device, Distribution, Tensor};
@@ -67,8 +67,8 @@ fn images(device: &Device) -> Tensor<4> {
     Tensor::random([2, 3, 64, 96], Distribution::Normal(0.0, 1.0), device)
 }
 
-fn truth(boxes: &[[f32; 4]], ignore: &[[f32; 4]]) -> TruthHost {
-    TruthHost {
+fn truth(boxes: &[[f32; 4]], ignore: &[[f32; 4]]) -> HostTruth {
+    HostTruth {
         boxes: boxes.to_vec(),
         labels: vec![1; boxes.len()],
         ignore: ignore.to_vec(),
@@ -76,7 +76,7 @@ fn truth(boxes: &[[f32; 4]], ignore: &[[f32; 4]]) -> TruthHost {
 }
 
 /// Losses and every gradient of a step are finite; gives the named parts and the positives.
-fn check(config: &DetectorConfig, batch: [TruthHost; 2]) -> (Vec<(&'static str, f32)>, f32) {
+fn check(config: &DetectorConfig, batch: [HostTruth; 2]) -> (Vec<(&'static str, f32)>, f32) {
     let device = device();
     let detector = config.init(&device.clone().autodiff()).expect("a detector");
     let truth = GroundTruth::from_host(&batch, &device);

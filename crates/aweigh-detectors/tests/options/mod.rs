@@ -11,7 +11,7 @@ mod reppoints;
 mod retina;
 
 use aweigh_detectors::{FocalLoss, InferenceConfig, Score, TowerNorm};
-use aweigh_geometry::TruthHost;
+use aweigh_geometry::HostTruth;
 use aweigh_testkit::options::{choice, number, number_or, size};
 use aweigh_testkit::{Case, understand};
 use serde_json::Value;
@@ -23,9 +23,9 @@ pub(crate) use reppoints::reppoints;
 pub(crate) use retina::retina;
 
 /// The boxes of an image, and the regions that its case wants ignored.
-pub(crate) fn truth(case: &Case, image: usize) -> TruthHost {
+pub(crate) fn truth(case: &Case, image: usize) -> HostTruth {
     let prefix = format!("gt/{image}/");
-    let mut truth = TruthHost::default();
+    let mut truth = HostTruth::default();
     for name in case.names(&prefix) {
         match &name[prefix.len()..] {
             "bboxes" => truth.boxes = case.boxes(&name),

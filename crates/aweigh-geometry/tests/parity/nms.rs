@@ -4,7 +4,7 @@
 //! Outside are `soft_*`, since soft suppression is not offered, and `mmcv_*`: mmcv's sort is not
 //! stable, and where scores differ it keeps what torchvision keeps.
 
-use aweigh_geometry::nms::{MulticlassLimits, batched_nms, multiclass_nms, nms};
+use aweigh_geometry::nms::batched_nms;
 use aweigh_testkit::{Case, Report, Tolerance, cases, understand};
 
 const INPUTS: [&str; 4] = ["boxes", "scores", "idxs", "multi_scores"];
@@ -55,7 +55,7 @@ fn check_keep(case: &Case, report: &mut Report) {
     let boxes = case.boxes("boxes");
     let scores = case.f32s("scores");
     let labels: Vec<usize> = case.ints("idxs").iter().map(|l| *l as usize).collect();
-    let agnostic = nms(&boxes, &scores, threshold(case));
+    let agnostic = batched_nms(&boxes, &scores, &vec![0; boxes.len()], threshold(case));
     report.equal(
         "keep_agnostic",
         &ints(&agnostic),
@@ -75,38 +75,52 @@ fn check_multiclass(case: &Case, report: &mut Report) {
         .flat_map(|row| &row[..classes])
         .copied()
         .collect();
-    let limits = MulticlassLimits {
-        score_threshold: SCORE_THRESHOLD,
-        iou_threshold: threshold(case) as f32,
-        max_detections: Some(MAX_DETECTIONS),
-    };
-    let pairs = multiclass_nms(&boxes, &scores, classes, limits);
+    let pairs = multiclass_nms(&boxes, &scores, classes, threshold(case) as f32);
     // The reference's sort is not stable: of equal scores any may come first.
-    let wanted = case.ints("multi_keep");
-    let mut order: Vec<usize> = (0..wanted.len()).collect();
-    let score = |row: usize| scores[wanted[row] as usize];
+    let expected = case.ints("multi_keep");
+    let mut order: Vec<usize> = (0..expected.len()).collect();
+    let score = |row: usize| scores[expected[row] as usize];
     order.sort_by(|a, b| {
         let falling = score(*b).total_cmp(&score(*a));
-        falling.then(wanted[*a].cmp(&wanted[*b]))
+        falling.then(expected[*a].cmp(&expected[*b]))
     });
     let ordered = |values: Vec<i64>| -> Vec<i64> { order.iter().map(|row| values[*row]).collect() };
-    report.equal("multi_keep", &ints(&pairs), &ordered(wanted.clone()));
+    report.equal("multi_keep", &ints(&pairs), &ordered(expected.clone()));
     let labels: Vec<usize> = pairs.iter().map(|i| i % classes).collect();
-    let wanted_labels = ordered(case.ints("multi_labels"));
-    report.equal("multi_labels", &ints(&labels), &wanted_labels);
+    let expected_labels = ordered(case.ints("multi_labels"));
+    report.equal("multi_labels", &ints(&labels), &expected_labels);
     let detections: Vec<f64> = pairs
         .iter()
         .flat_map(|i| boxes[i / classes].into_iter().chain([scores[*i]]))
         .map(f64::from)
         .collect();
     let rows = case.f64s("multi_dets");
-    let wanted_rows: Vec<f64> = order
+    let expected_rows: Vec<f64> = order
         .iter()
         .flat_map(|row| rows[5 * row..5 * row + 5].to_vec())
         .collect();
     // Boxes and scores are copied, not computed.
     let exact = Tolerance::new(0.0, 0.0);
-    report.close("multi_dets", &detections, &wanted_rows, exact);
+    report.close("multi_dets", &detections, &expected_rows, exact);
+}
+
+/// What mmdetection's `multiclass_nms` keeps where every box has a score for each of `classes`
+/// classes. The result holds flattened pairs: `i / classes` is the box and `i % classes` the class.
+fn multiclass_nms(
+    boxes: &[[f32; 4]],
+    scores: &[f32],
+    classes: usize,
+    iou_threshold: f32,
+) -> Vec<usize> {
+    let pairs: Vec<usize> = (0..scores.len())
+        .filter(|i| scores[*i] > SCORE_THRESHOLD)
+        .collect();
+    let pair_boxes: Vec<[f32; 4]> = pairs.iter().map(|i| boxes[i / classes]).collect();
+    let pair_scores: Vec<f32> = pairs.iter().map(|i| scores[*i]).collect();
+    let labels: Vec<usize> = pairs.iter().map(|i| i % classes).collect();
+    let mut kept = batched_nms(&pair_boxes, &pair_scores, &labels, iou_threshold);
+    kept.truncate(MAX_DETECTIONS);
+    kept.into_iter().map(|i| pairs[i]).collect()
 }
 
 fn ints(indices: &[usize]) -> Vec<i64> {

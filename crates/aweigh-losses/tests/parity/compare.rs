@@ -5,8 +5,7 @@ use burn::tensor::DType;
 
 /// Rounding of single precision. Losses are of the order of 1 and take some tens of operations
 /// (1e-7 each); gradients of boxes smaller than a pixel reach hundreds, with the same relative
-/// error; centres at some hundred pixels are known to 2e-5 px, which the bounded loss divides by
-/// the size of the box. The reference's own f32 and f64 runs differ by up to 2e-6.
+/// error. The reference's own f32 and f64 runs differ by up to 2e-6.
 const SINGLE: Tolerance = Tolerance::new(1e-5, 1e-5);
 /// Rounding of double precision under the same reasoning: 2^-29 times as much, and a margin.
 const DOUBLE: Tolerance = Tolerance::new(1e-13, 1e-12);
@@ -19,7 +18,7 @@ pub(crate) fn tolerance(dtype: DType) -> Tolerance {
     }
 }
 
-/// Compares with the stored tensor `wanted`.
+/// Compares with the stored tensor `name`.
 ///
 /// Elements that the reference gives as not a number or infinite, in tensors that the note lists
 /// under `not_finite`, must be finite here; all others must agree.
@@ -27,19 +26,19 @@ pub(crate) fn close(
     case: &Case,
     report: &mut Report,
     got: &[f64],
-    wanted: &str,
+    name: &str,
     tolerance: Tolerance,
 ) {
-    let golden = case.f64s(wanted);
+    let golden = case.f64s(name);
     let listed = case.meta["not_finite"]["tensors"].as_array();
-    let listed = listed.is_some_and(|names| names.iter().any(|name| name == wanted));
+    let listed = listed.is_some_and(|names| names.iter().any(|listed| listed == name));
     let agreed = |i: &usize| golden[*i].is_finite() || !listed;
-    assert_eq!(got.len(), golden.len(), "{}: `{wanted}`", case.name);
+    assert_eq!(got.len(), golden.len(), "{}: `{name}`", case.name);
     for (i, value) in got.iter().enumerate() {
-        let place = format!("{}: `{wanted}`[{i}]", case.name);
+        let place = format!("{}: `{name}`[{i}]", case.name);
         assert!(value.is_finite(), "{place} is {value}");
     }
     let rows: Vec<usize> = (0..got.len()).filter(agreed).collect();
     let pick = |values: &[f64]| -> Vec<f64> { rows.iter().map(|i| values[*i]).collect() };
-    report.close(wanted, &pick(got), &pick(&golden), tolerance);
+    report.close(name, &pick(got), &pick(&golden), tolerance);
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use aweigh_data::Category;
 use aweigh_data::annotations::{DetectionFile, ImageEntry};
+use aweigh_geometry::boxes::xyxy_to_xywh;
 
 use super::{EvalError, EvalTruth, write_json};
 
@@ -27,11 +28,10 @@ pub struct CocoResult {
 impl CocoResult {
     /// A detection from a box `[x1, y1, x2, y2]`; the sizes are differences in f64.
     pub fn from_corners(image_id: i64, category_id: i64, corners: [f32; 4], score: f32) -> Self {
-        let [x1, y1, x2, y2] = corners.map(f64::from);
         Self {
             image_id,
             category_id,
-            bbox: [x1, y1, x2 - x1, y2 - y1],
+            bbox: xyxy_to_xywh(corners.map(f64::from)),
             score: f64::from(score),
         }
     }

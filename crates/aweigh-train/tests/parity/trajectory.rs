@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use aweigh_data::{ChannelOrder, DecodeConfig, HostBatch, TransformConfig};
+use aweigh_data::{ChannelOrder, DecodeConfig, HostBatch, TransformConfig, read_picture};
 use aweigh_detectors::Detector;
-use aweigh_geometry::{GroundTruth, TruthHost};
+use aweigh_geometry::{GroundTruth, HostTruth};
 use aweigh_testkit::options::{flag, size};
 use aweigh_testkit::{Case, Report, Tolerance, cases, device, module, understand};
 use aweigh_train::clip::clip_gradients;
@@ -152,11 +152,11 @@ fn single(case: &Case, index: usize, folder: &Path) -> HostBatch {
         size_divisor: options["pad_size_divisor"].as_u64().expect("a divisor") as u32,
         ..TransformConfig::default()
     };
-    HostBatch::from_files(&[file], &transform, &DecodeConfig::default())
-        .expect("a readable picture")
+    let picture = read_picture(&file, &DecodeConfig::default()).expect("a readable picture");
+    HostBatch::from_picture(&picture, &file, &transform)
 }
 
-fn truth(case: &Case) -> Vec<TruthHost> {
+fn truth(case: &Case) -> Vec<HostTruth> {
     let images = 0..case.names("image/").len();
     images.map(|image| options::truth(case, image)).collect()
 }

@@ -37,12 +37,10 @@ fn two_images_are_learnt_by_heart() {
     let experiment = folder.experiment().unwrap();
     let trained = Trained::from_run(&folder, Which::Best, &experiment, &device()).unwrap();
     let predictor = Predictor::new(trained, &experiment, &device());
-    let image = std::fs::read_dir(place.data().join("train"))
-        .unwrap()
-        .next();
-    let prediction = predictor
-        .predict(&image.unwrap().unwrap().path(), 0.3)
-        .unwrap();
+    let mut images = std::fs::read_dir(place.data().join("train")).unwrap();
+    let file = images.next().unwrap().unwrap().path();
+    let picture = predictor.read(&file).unwrap();
+    let prediction = predictor.predict(&picture, &file, 0.3);
     assert!(!prediction.detections.is_empty());
     assert_eq!(prediction.size, [64, 96]);
 }

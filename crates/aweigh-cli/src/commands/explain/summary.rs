@@ -133,7 +133,7 @@ fn summary(explained: &ExplainedImage) -> Summary<'_> {
         image: meta.file.display().to_string(),
         method: explained.method,
         input: explained.input,
-        scale: meta.scale,
+        scale: meta.frame.scale,
         levels: levels
             .map(|level| LevelSummary {
                 name: &level.name,

@@ -1,14 +1,15 @@
 //! The files of the images: which are missing, and what their names are likely to mean.
 
 mod reason;
+mod splits;
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use crate::dataset::ImageRecord;
-use crate::finding::{Counter, Finding};
 use crate::{CocoDataset, DataError};
+
+pub use splits::shared_pictures;
 
 /// Checks that every image of a dataset has its file. Looks at names only: folders are listed,
 /// files are not opened.
@@ -57,56 +58,5 @@ impl Folders {
         }
         // Some file systems find a file by another spelling of its name.
         self.0[folder].contains(name) || file.is_file()
-    }
-}
-
-/// Images whose file is that of another.
-pub(crate) fn repeated_files(file: &Path, images: &[ImageRecord]) -> Option<Finding> {
-    let mut ids = HashMap::with_capacity(images.len());
-    let mut repeated = Counter::default();
-    for image in images {
-        let name = plain(Path::new(&image.file_name));
-        if let Some(other) = ids.insert(name, image.id) {
-            repeated.add(|| format!("`{}` has the ids {other} and {}", image.file_name, image.id));
-        }
-    }
-    let first = repeated.first()?;
-    let count = super::counted(repeated.count(), "image has", "images have");
-    let text = format!(
-        "{count} the file of another image (first: {first}): in each of them, the objects of the \
-         other count as background"
-    );
-    Some(Finding::warning(file, text))
-}
-
-/// A path without `.`, and without `..` where it has something to go back from.
-pub(super) fn plain(path: &Path) -> PathBuf {
-    let mut plain = PathBuf::new();
-    for component in path.components() {
-        let back = component == Component::ParentDir;
-        match plain.components().next_back() {
-            Some(Component::Normal(_)) if back => {
-                plain.pop();
-            }
-            _ if component == Component::CurDir => {}
-            _ => plain.push(component),
-        }
-    }
-    plain
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_are_compared_without_detours() {
-        let check =
-            |path: &str, wanted: &str| assert_eq!(plain(Path::new(path)), Path::new(wanted));
-        check("a/./b.png", "a/b.png");
-        check("./a.png", "a.png");
-        check("a/../b.png", "b.png");
-        check("../a.png", "../a.png");
-        check("/a//b.png", "/a/b.png");
     }
 }

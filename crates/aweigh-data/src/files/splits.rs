@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use super::names::plain;
 use crate::CocoDataset;
 use crate::finding::{Counter, Finding};
+use crate::plain::plain;
 
 /// Tells how many pictures of `val` are those of `train`: the same files, by their paths.
 ///

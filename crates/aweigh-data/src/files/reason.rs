@@ -211,7 +211,7 @@ fn differences(name: &str, there: &str, skipped: usize) -> Vec<Reason> {
 mod tests {
     use super::*;
 
-    fn check(there: &[&str], name: &str, wanted: &[Reason], found: Option<&str>) {
+    fn check(there: &[&str], name: &str, expected: &[Reason], found: Option<&str>) {
         let folder = tempfile::tempdir().expect("temporary folder");
         for path in there {
             let path = folder.path().join(path);
@@ -220,7 +220,7 @@ mod tests {
         }
         let index = Index::new(folder.path());
         let found = found.map(str::to_owned);
-        assert_eq!(index.find(name, &[]), (wanted.to_vec(), found), "{name}");
+        assert_eq!(index.find(name, &[]), (expected.to_vec(), found), "{name}");
     }
 
     #[test]
