@@ -12,7 +12,7 @@ mod points;
 
 use std::ops::Range;
 
-use aweigh_geometry::{Detection, ImageSize, boxes::clip_host, nms::batched_nms};
+use aweigh_geometry::{Detection, ImageFrame, nms::batched_nms};
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -20,15 +20,6 @@ use serde::{Deserialize, Serialize};
 use crate::DetectorConfigError;
 use crate::checks::Table;
 use points::{Points, lowest_logit};
-
-/// What an image's detections need to return to its original pixels.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ImageFrame {
-    /// Height and width after resizing, before padding, in pixels.
-    pub size: [usize; 2],
-    /// Resized over original size along x and y.
-    pub scale: [f32; 2],
-}
 
 /// How a class score and the location's quality make the score of a detection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -243,7 +234,7 @@ impl Branch<'_> {
                     values: &values,
                     image,
                 });
-                let bbox = to_original(bbox, image);
+                let bbox = image.to_original(image.clip(bbox));
                 if is_large(bbox, config) {
                     let quality = self.quality.map(|channel| sigmoid(values[channel]));
                     boxes.push(Detection {
@@ -311,12 +302,4 @@ fn suppress(candidates: &[Detection], config: &InferenceConfig) -> Vec<Detection
 /// Whether a box is wider and higher than the limit.
 fn is_large([x1, y1, x2, y2]: [f32; 4], config: &InferenceConfig) -> bool {
     x2 - x1 > config.min_box_size && y2 - y1 > config.min_box_size
-}
-
-/// Clips a box to the resized image and returns it to original pixels.
-fn to_original(bbox: [f32; 4], image: &ImageFrame) -> [f32; 4] {
-    let [height, width] = image.size.map(|side| side as f32);
-    let [sx, sy] = image.scale;
-    let [x1, y1, x2, y2] = clip_host(bbox, ImageSize::new(height, width));
-    [x1 / sx, y1 / sy, x2 / sx, y2 / sy]
 }

@@ -3,17 +3,17 @@
 use std::fmt;
 
 use aweigh_backbone::weights::ClassLayer;
-use aweigh_geometry::{Detection, GroundTruth, LevelShape};
+use aweigh_geometry::{Detection, GroundTruth, ImageFrame, LevelShape};
 use aweigh_heads::{DenseHead, RawPredictions};
 use burn::module::{
     Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
 };
 use burn::tensor::{Device, Tensor};
 
+use crate::Losses;
 use crate::explain::{self, Explanation};
 use crate::method::{Method, MethodConfig};
 use crate::pyramid::Pyramid;
-use crate::{ImageFrame, Losses};
 
 /// A head and its method.
 ///

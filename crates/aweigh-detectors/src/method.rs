@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use aweigh_assign::Matches;
 use aweigh_backbone::{FeatureSpec, LayerInfo};
-use aweigh_geometry::{Detection, GroundTruth, LevelShape};
+use aweigh_geometry::{Detection, GroundTruth, ImageFrame, LevelShape};
 use aweigh_heads::{DenseHead, DenseHeadConfig, RawPredictions};
 use burn::tensor::Device;
 
@@ -12,7 +12,7 @@ use crate::decode::{self, Branch};
 use crate::explain::StageRoles;
 use crate::learnable::{Cause, SizeLimits};
 use crate::pyramid::Pyramid;
-use crate::{BBoxHead, DetectorConfigError, ImageFrame, InferenceConfig, Losses, MethodHead};
+use crate::{BBoxHead, DetectorConfigError, InferenceConfig, Losses, MethodHead};
 
 /// What the options of a method say before there is a head. Implemented by the method's table in
 /// the configuration.

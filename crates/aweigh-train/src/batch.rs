@@ -1,8 +1,7 @@
 //! From a batch in host memory to tensors.
 
 use aweigh_data::HostBatch;
-use aweigh_detectors::ImageFrame;
-use aweigh_geometry::GroundTruth;
+use aweigh_geometry::{GroundTruth, ImageFrame};
 use burn::tensor::{Device, Tensor, TensorData};
 
 /// A batch on a device.
@@ -33,11 +32,5 @@ pub(crate) fn upload_images(images: Vec<f32>, shape: [usize; 4], device: &Device
 
 /// What decoding needs to return to original pixels.
 pub(crate) fn image_frames(host: &HostBatch) -> Vec<ImageFrame> {
-    let images = host.meta.iter();
-    images
-        .map(|meta| ImageFrame {
-            size: meta.frame.size,
-            scale: meta.frame.scale,
-        })
-        .collect()
+    host.meta.iter().map(|meta| meta.frame).collect()
 }

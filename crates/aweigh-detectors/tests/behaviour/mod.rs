@@ -13,8 +13,8 @@ use aweigh_backbone::{BackboneConfig, Depth, FpnConfig, NormConfig, ResNetConfig
 use aweigh_detectors::fcos::FcosConfig;
 use aweigh_detectors::fovea::FoveaConfig;
 use aweigh_detectors::retina::RetinaConfig;
-use aweigh_detectors::{DetectorConfig, ImageFrame, TowerNorm};
-use aweigh_geometry::{GroundTruth, HostTruth};
+use aweigh_detectors::{DetectorConfig, TowerNorm};
+use aweigh_geometry::{GroundTruth, HostTruth, ImageFrame};
 use aweigh_testkit::{device, module};
 use burn::module::Module;
 use burn::tensor::{Device, Distribution, Tensor};

@@ -2,8 +2,8 @@
 
 use aweigh_detectors::fsaf::FsafBranch;
 use aweigh_detectors::retina::{DeltaLoss, RetinaConfig};
-use aweigh_detectors::{DetectorConfig, ImageFrame, Method, Pyramid, Score};
-use aweigh_geometry::{GroundTruth, LevelShape};
+use aweigh_detectors::{DetectorConfig, Method, Pyramid, Score};
+use aweigh_geometry::{GroundTruth, ImageFrame, LevelShape};
 use aweigh_heads::{DenseHead, DenseHeadConfig};
 use aweigh_testkit::device;
 use burn::tensor::{Distribution, Tensor};

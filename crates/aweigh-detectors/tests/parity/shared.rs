@@ -2,8 +2,8 @@
 
 use aweigh_assign::Matches;
 use aweigh_backbone::FeatureSpec;
-use aweigh_detectors::{ImageFrame, Losses, Method, Pyramid};
-use aweigh_geometry::{Detection, GroundTruth, LevelShape};
+use aweigh_detectors::{Losses, Method, Pyramid};
+use aweigh_geometry::{Detection, GroundTruth, ImageFrame, LevelShape};
 use aweigh_heads::{DenseHead, DenseHeadConfig, RawPredictions};
 use aweigh_testkit::options::{pair, size};
 use aweigh_testkit::{Case, Report, Tolerance, device, module};
