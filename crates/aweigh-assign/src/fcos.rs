@@ -7,6 +7,7 @@
 
 use aweigh_geometry::{
     GroundTruth,
+    codec::encode_distance,
     points::{LevelShape, PointOrigin, pyramid_points, pyramid_strides},
 };
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
@@ -189,14 +190,12 @@ impl FcosAssigner {
         positive: Tensor<3, Bool>,
     ) -> FcosTargets {
         let slot = slot.squeeze_dim::<2>(2);
-        let boxes = boxes_of(&slot, truth); // [B, P, 4]
-        let side = |i: usize| boxes.clone().narrow(2, i, 1); // [B, P, 1]
-        let [left, top] = [table.x.clone() - side(0), table.y.clone() - side(1)];
-        let [right, bottom] = [side(2) - table.x.clone(), side(3) - table.y.clone()];
-
-        let centerness = (balance(&left, &right) * balance(&top, &bottom)).sqrt(); // [B, P, 1]
+        let points = table.points.clone().unsqueeze_dim::<3>(0); // [1, P, 2]
+        let distances = encode_distance(points, boxes_of(&slot, truth)); // [B, P, 4]
+        let side = |i: usize| distances.clone().narrow(2, i, 1); // [B, P, 1]
+        let [left, top, right, bottom] = [side(0), side(1), side(2), side(3)];
+        let centerness = (balance(&left, &right) * balance(&top, &bottom)).sqrt();
         let centerness = centerness * positive.clone().float();
-        let distances = Tensor::cat(vec![left, top, right, bottom], 2); // [B, P, 4]
         let distances = match self.unit {
             DistanceUnit::Pixel => distances,
             DistanceUnit::Stride => distances / table.stride.clone(),

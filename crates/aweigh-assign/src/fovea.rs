@@ -7,6 +7,7 @@
 
 use aweigh_geometry::{
     GroundTruth,
+    codec::encode_distance,
     points::{LevelShape, PointOrigin, pyramid_points},
 };
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
@@ -180,17 +181,11 @@ impl FoveaAssigner {
         points: &Tensor<2>,
         boxes: &Tensor<3>,
     ) -> Tensor<3> {
-        let coordinate = |axis: usize| points.clone().narrow(1, axis, 1).unsqueeze_dim::<3>(0);
-        let [x, y] = [coordinate(0), coordinate(1)]; // [1, P, 1]
-        let side = |i: usize| boxes.clone().narrow(2, i, 1); // [B, P, 1]
-        let [left, top] = [x.clone() - side(0), y.clone() - side(1)];
-        let [right, bottom] = [side(2) - x, side(3) - y];
-
+        let distances = encode_distance(points.clone().unsqueeze_dim::<3>(0), boxes.clone());
         let edges = self.base_edges.iter().copied();
         let edges = spread(edges, levels, LevelShape::points, &boxes.device());
         let [closest, farthest] = DISTANCE_RANGE;
-        let distances = Tensor::cat(vec![left, top, right, bottom], 2) / edges;
-        distances.clamp(closest, farthest).log()
+        (distances / edges).clamp(closest, farthest).log()
     }
 }
 
