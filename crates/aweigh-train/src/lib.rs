@@ -1,9 +1,9 @@
 //! Experiment configuration, devices, the training loop, checkpoints and evaluation.
 //!
-//! An [`Experiment`](config::Experiment) is read from strict TOML; [`device::select`] opens what
+//! An [`Experiment`] is read from strict TOML; [`device::select`] opens what
 //! it names; a [`Trainer`](trainer::Trainer) runs it in a [`RunFolder`](run_folder::RunFolder) and
 //! reports to a [`Progress`](progress::Progress). [`evaluate`], [`predict`], [`explain`],
-//! [`bench`] and [`inspect`] are the other uses of a detector.
+//! [`mod@bench`] and [`inspect`] are the other uses of a detector.
 //!
 //! Everything random derives from the seed of the experiment and the position in the run, so that
 //! a run repeats and a resumed run equals an uninterrupted one, bit for bit on the CPU.
