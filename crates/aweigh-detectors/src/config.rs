@@ -4,7 +4,7 @@ use aweigh_backbone::{ConfigError, FeatureSpec, LayerInfo};
 use aweigh_geometry::LevelShape;
 use burn::tensor::Device;
 
-use crate::method::AnyMethod;
+use crate::methods::AnyMethod;
 use crate::{Detector, DetectorConfig, DetectorConfigError};
 
 impl DetectorConfig {
@@ -85,8 +85,13 @@ impl DetectorConfig {
     pub fn init(&self, device: &Device) -> Result<Detector, DetectorConfigError> {
         self.validate()?;
         let levels = self.levels()?;
-        let head = self.method()?.init(self.classes()?, &levels, device);
-        Ok(Detector::new(self, head, &levels, device))
+        let bbox_head = self.method()?.init(self.classes()?, &levels, device);
+        Ok(Detector {
+            backbone: self.backbone.init(device),
+            neck: self.neck.init(&self.backbone.features(), device),
+            bbox_head,
+            strides: levels.iter().map(|level| level.stride).collect(),
+        })
     }
 
     /// Every layer with its parameters and multiply-adds, for one image of `[height, width]` pixels.

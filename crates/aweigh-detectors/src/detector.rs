@@ -1,17 +1,17 @@
 //! The model: images in, raw predictions out.
 
-use aweigh_backbone::{Backbone, FeatureSpec, Fpn, weights::ClassLayer};
+use aweigh_backbone::{Backbone, Fpn, weights::ClassLayer};
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 
+use crate::BBoxHead;
 use crate::head::Predictions;
 use crate::method::MethodConfig;
 use crate::pyramid::Pyramid;
-use crate::{BBoxHead, DetectorConfig};
 
 /// A detector: backbone, neck and the head of a method.
 ///
-/// Should be created using [`DetectorConfig`].
+/// Should be created using [`DetectorConfig`](crate::DetectorConfig).
 #[derive(Module, Debug)]
 pub struct Detector {
     /// The feature extractor.
@@ -20,25 +20,12 @@ pub struct Detector {
     pub neck: Fpn,
     /// The head, with the options of its method.
     pub bbox_head: BBoxHead,
+    /// Stride of every level, in pixels.
     #[module(skip)]
-    strides: Vec<usize>,
+    pub(crate) strides: Vec<usize>,
 }
 
 impl Detector {
-    pub(crate) fn new(
-        config: &DetectorConfig,
-        bbox_head: BBoxHead,
-        levels: &[FeatureSpec],
-        device: &Device,
-    ) -> Self {
-        Self {
-            backbone: config.backbone.init(device),
-            neck: config.neck.init(&config.backbone.features(), device),
-            bbox_head,
-            strides: levels.iter().map(|level| level.stride).collect(),
-        }
-    }
-
     /// The method and its options.
     pub fn method(&self) -> &dyn MethodConfig {
         self.bbox_head.any().method()

@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::checks::Table;
 use crate::explain::{Learns, StageRoles};
-use crate::learnable::{Cause, SizeLimits};
 use crate::losses::focal_class_loss;
+use crate::method::{Cause, SizeLimits};
 use crate::pyramid::{cell_points, flatten};
 use crate::{
     Branch, DetectorConfigError, InferenceConfig, Losses, Method, MethodConfig, Pyramid, TowerNorm,

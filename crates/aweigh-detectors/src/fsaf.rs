@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::checks::Table;
 use crate::decode::HalfOverlap;
 use crate::explain::StageRoles;
-use crate::learnable::{Cause, SizeLimits};
+use crate::method::{Cause, SizeLimits};
 use crate::{
     Branch, DetectorConfigError, InferenceConfig, Losses, Method, MethodConfig, Pyramid, TowerNorm,
 };

@@ -3,7 +3,9 @@
 use aweigh_geometry::{GroundTruth, HostTruth, LevelShape};
 use burn::tensor::Device;
 
-use crate::MethodConfig;
+use crate::method::{MethodConfig, SizeLimits};
+
+pub use crate::method::Cause;
 
 /// Boxes that are assigned at once where each is an image of its own.
 const AT_ONCE: usize = 64;
@@ -17,28 +19,6 @@ pub struct Scene {
     pub size: [usize; 2],
     /// Boxes, labels and ignore regions in pixels of the network input.
     pub truth: HostTruth,
-}
-
-/// Why nothing learns a box.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Cause {
-    /// No point lies where the box takes points, or no anchor overlaps it enough.
-    BetweenPoints,
-    /// The levels that have points for it are for boxes of other sizes.
-    OutOfRange,
-    /// An ignore region takes its points.
-    Ignored,
-    /// Other boxes take its points.
-    Hidden,
-}
-
-/// Whether a method keeps boxes from levels that are not for their size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SizeLimits {
-    /// As configured.
-    Kept,
-    /// The finest level, or any, is for boxes of every size.
-    Lifted,
 }
 
 impl Scene {

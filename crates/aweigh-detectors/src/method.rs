@@ -3,16 +3,36 @@
 use std::fmt::Debug;
 
 use aweigh_assign::Matches;
-use aweigh_backbone::{FeatureSpec, LayerInfo};
+use aweigh_backbone::FeatureSpec;
 use aweigh_geometry::{Detection, GroundTruth, ImageFrame, LevelShape};
-use aweigh_heads::{DenseHead, DenseHeadConfig, RawPredictions};
-use burn::tensor::Device;
+use aweigh_heads::{DenseHead, RawPredictions};
 
 use crate::decode::{self, Branch};
 use crate::explain::StageRoles;
-use crate::learnable::{Cause, SizeLimits};
 use crate::pyramid::Pyramid;
-use crate::{BBoxHead, DetectorConfigError, InferenceConfig, Losses, MethodHead};
+use crate::{DetectorConfigError, InferenceConfig, Losses};
+
+/// Why nothing learns a box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// No point lies where the box takes points, or no anchor overlaps it enough.
+    BetweenPoints,
+    /// The levels that have points for it are for boxes of other sizes.
+    OutOfRange,
+    /// An ignore region takes its points.
+    Ignored,
+    /// Other boxes take its points.
+    Hidden,
+}
+
+/// Whether a method keeps boxes from levels that are not for their size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SizeLimits {
+    /// As configured.
+    Kept,
+    /// The finest level, or any, is for boxes of every size.
+    Lifted,
+}
 
 /// What the options of a method say before there is a head. Implemented by the method's table in
 /// the configuration.
@@ -101,38 +121,5 @@ pub trait Method: MethodConfig + Clone + Send + Sync + 'static {
         images: &[ImageFrame],
     ) -> Vec<Vec<Detection>> {
         decode::detections(&self.branches(predictions), images, self.inference())
-    }
-}
-
-/// A [`Method`] whose types are not known.
-pub trait AnyMethod: MethodConfig {
-    /// A head with fresh weights for the pyramid `levels`.
-    fn init(&self, num_classes: usize, levels: &[FeatureSpec], device: &Device) -> BBoxHead;
-
-    /// The layers of the head with levels of `[height, width]`.
-    fn layers(
-        &self,
-        num_classes: usize,
-        levels: &[FeatureSpec],
-        sizes: &[[usize; 2]],
-    ) -> Vec<LayerInfo>;
-}
-
-impl<M: Method> AnyMethod for M
-where
-    MethodHead<M>: Into<BBoxHead>,
-{
-    fn init(&self, num_classes: usize, levels: &[FeatureSpec], device: &Device) -> BBoxHead {
-        let head = self.head(num_classes, levels).init(device);
-        MethodHead::new(head, self.clone()).into()
-    }
-
-    fn layers(
-        &self,
-        num_classes: usize,
-        levels: &[FeatureSpec],
-        sizes: &[[usize; 2]],
-    ) -> Vec<LayerInfo> {
-        self.head(num_classes, levels).layers(sizes)
     }
 }

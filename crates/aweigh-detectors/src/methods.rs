@@ -1,15 +1,16 @@
 //! The methods that there are.
 
-use aweigh_backbone::{BackboneConfig, FpnConfig};
+use aweigh_backbone::{BackboneConfig, FeatureSpec, FpnConfig, LayerInfo};
+use aweigh_heads::DenseHeadConfig;
 use burn::module::Module;
+use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::MethodHead;
 use crate::fcos::FcosConfig;
 use crate::fovea::FoveaConfig;
 use crate::fsaf::FsafConfig;
-use crate::head::AnyHead;
-use crate::method::AnyMethod;
+use crate::head::{AnyHead, MethodHead};
+use crate::method::{Method, MethodConfig};
 use crate::reppoints::RepPointsConfig;
 use crate::retina::RetinaConfig;
 
@@ -90,4 +91,37 @@ methods! {
     fsaf: Fsaf(FsafConfig),
     /// RetinaNet, alone or joint with FSAF.
     retina: Retina(RetinaConfig),
+}
+
+/// A [`Method`] whose types are not known.
+pub trait AnyMethod: MethodConfig {
+    /// A head with fresh weights for the pyramid `levels`.
+    fn init(&self, num_classes: usize, levels: &[FeatureSpec], device: &Device) -> BBoxHead;
+
+    /// The layers of the head with levels of `[height, width]`.
+    fn layers(
+        &self,
+        num_classes: usize,
+        levels: &[FeatureSpec],
+        sizes: &[[usize; 2]],
+    ) -> Vec<LayerInfo>;
+}
+
+impl<M: Method> AnyMethod for M
+where
+    MethodHead<M>: Into<BBoxHead>,
+{
+    fn init(&self, num_classes: usize, levels: &[FeatureSpec], device: &Device) -> BBoxHead {
+        let head = self.head(num_classes, levels).init(device);
+        MethodHead::new(head, self.clone()).into()
+    }
+
+    fn layers(
+        &self,
+        num_classes: usize,
+        levels: &[FeatureSpec],
+        sizes: &[[usize; 2]],
+    ) -> Vec<LayerInfo> {
+        self.head(num_classes, levels).layers(sizes)
+    }
 }

@@ -24,8 +24,8 @@ use crate::checks::Table;
 use crate::decode::HalfOverlap;
 use crate::explain::{Learns, StageRoles};
 use crate::fsaf::FsafBranch;
-use crate::learnable::{Cause, SizeLimits};
 use crate::losses::focal_class_loss;
+use crate::method::{Cause, SizeLimits};
 use crate::pyramid::flatten_anchors;
 use crate::{
     Branch, DetectorConfigError, InferenceConfig, Losses, Method, MethodConfig, Pyramid, TowerNorm,

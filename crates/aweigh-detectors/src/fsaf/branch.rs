@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::checks::Table;
 use crate::explain::{Learns, LeftOut, StageRoles};
-use crate::learnable::{Cause, SizeLimits};
 use crate::losses::one_hot;
+use crate::method::{Cause, SizeLimits};
 use crate::pyramid::{Pyramid, cell_points, flatten};
 use crate::{Branch, DetectorConfigError};
 
