@@ -137,7 +137,7 @@ impl Backbone {
     ///
     /// A state dict of torchvision, one of mmdetection (`state_dict` key), or the `backbone.` part
     /// of a whole detector. The classifier is not used. A file of a network without deformable
-    /// convolutions fits one with them: what moves the taps then starts at 0.
+    /// convolutions fits one with them: their offset convolutions then start at 0.
     ///
     /// # Errors
     ///

@@ -216,12 +216,12 @@ mod tests {
     use burn::store::ModuleSnapshot;
 
     /// Names of the parameters, which the layers must count.
-    fn check(config: &ConvModuleConfig, want: &[&str]) {
+    fn check(config: &ConvModuleConfig, expected: &[&str]) {
         let tensors = config.init(&device()).collect(None, None, true).into_iter();
         let params = tensors.filter(|t| !t.name.contains("running_"));
         let (names, sizes): (Vec<String>, Vec<usize>) =
             params.map(|t| (t.name, t.shape.num_elements())).unzip();
-        assert_eq!(names, want);
+        assert_eq!(names, expected);
         let layers = config.layers("x", [8, 8]);
         let counted: usize = layers.iter().map(|layer| layer.params).sum();
         assert_eq!(counted, sizes.iter().sum::<usize>(), "{config:?}");

@@ -88,6 +88,16 @@ pub struct NeedsGrad {
     pub mask: bool,
 }
 
+impl NeedsGrad {
+    /// What is left to compute where there is a mask, or none.
+    pub(crate) fn with_mask(self, present: bool) -> Self {
+        Self {
+            mask: self.mask && present,
+            ..self
+        }
+    }
+}
+
 /// Deformable convolution on a backend. Users call [`deform_conv2d`](crate::deform_conv2d).
 #[backend_extension(
     Flex: cfg(feature = "flex"),

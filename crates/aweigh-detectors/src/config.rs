@@ -1,10 +1,12 @@
-//! What a detector is made of.
+//! What a detector is made of: what a [`DetectorConfig`] can do. Its tables stand with the list of
+//! methods.
 
 use aweigh_backbone::{ConfigError, FeatureSpec, LayerInfo};
 use aweigh_geometry::LevelShape;
 use burn::tensor::Device;
 
-use crate::methods::AnyMethod;
+use crate::method::MethodConfig;
+use crate::registry::AnyMethod;
 use crate::{Detector, DetectorConfig, DetectorConfigError};
 
 impl DetectorConfig {
@@ -13,7 +15,12 @@ impl DetectorConfig {
     /// # Errors
     ///
     /// When there is not exactly one method table.
-    pub fn method(&self) -> Result<&dyn AnyMethod, DetectorConfigError> {
+    pub fn method(&self) -> Result<&dyn MethodConfig, DetectorConfigError> {
+        self.table().map(|table| table as &dyn MethodConfig)
+    }
+
+    /// The one method table.
+    fn table(&self) -> Result<&dyn AnyMethod, DetectorConfigError> {
         let tables = self.tables();
         let given: Vec<&dyn AnyMethod> = tables.iter().filter_map(|(_, table)| *table).collect();
         if let [method] = given.as_slice() {
@@ -85,7 +92,7 @@ impl DetectorConfig {
     pub fn init(&self, device: &Device) -> Result<Detector, DetectorConfigError> {
         self.validate()?;
         let levels = self.levels()?;
-        let bbox_head = self.method()?.init(self.classes()?, &levels, device);
+        let bbox_head = self.table()?.init(self.classes()?, &levels, device);
         Ok(Detector {
             backbone: self.backbone.init(device),
             neck: self.neck.init(&self.backbone.features(), device),
@@ -105,7 +112,7 @@ impl DetectorConfig {
         let sizes = self.backbone.sizes(input);
         let pyramid = self.neck.sizes(&sizes);
         let head = self
-            .method()?
+            .table()?
             .layers(self.classes()?, &self.levels()?, &pyramid);
         let parts = [
             ("backbone", self.backbone.layers(input)),

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::DetectorConfigError;
 use crate::checks::Table;
-use points::{Points, lowest_logit};
+use points::{Selected, lowest_logit};
 
 /// How a class score and the location's quality make the score of a detection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -194,8 +194,9 @@ fn of_images(
     let read = points::read(branches, config.score_threshold);
     let of_image = |(index, image): (usize, &ImageFrame)| {
         let parts = branches.iter().zip(&read);
-        let boxes =
-            |(branch, read): (&Branch<'_>, &Vec<Points>)| branch.boxes(&read[index], image, config);
+        let boxes = |(branch, read): (&Branch<'_>, &Vec<Selected>)| {
+            branch.boxes(&read[index], image, config)
+        };
         finish(parts.flat_map(boxes).collect())
     };
     images.par_iter().enumerate().map(of_image).collect()
@@ -205,7 +206,7 @@ fn of_images(
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Scored {
     /// Index among the points that were read.
-    column: usize,
+    index: usize,
     label: usize,
     score: f32,
 }
@@ -215,7 +216,7 @@ impl Branch<'_> {
     /// ones dropped, in original pixels.
     fn boxes(
         &self,
-        points: &Points,
+        points: &Selected,
         image: &ImageFrame,
         config: &InferenceConfig,
     ) -> Vec<Detection> {
@@ -227,9 +228,9 @@ impl Branch<'_> {
             start = range.end;
             for found in best_of_level(points, range, config) {
                 values.clear();
-                values.extend(points.values(found.column));
+                values.extend(points.values(found.index));
                 let bbox = (self.decode)(&Candidate {
-                    point: points.indices[found.column],
+                    point: points.indices[found.index],
                     level,
                     values: &values,
                     image,
@@ -251,21 +252,21 @@ impl Branch<'_> {
 
 /// The candidates among the points of one level, best first; of equal scores the first point, then
 /// the first class.
-fn best_of_level(points: &Points, level: Range<usize>, config: &InferenceConfig) -> Vec<Scored> {
-    let column = |point: usize| points.indices.partition_point(|index| *index < point);
-    let columns = column(level.start)..column(level.end);
+fn best_of_level(points: &Selected, level: Range<usize>, config: &InferenceConfig) -> Vec<Scored> {
+    let first = |point: usize| points.indices.partition_point(|index| *index < point);
+    let of_level = first(level.start)..first(level.end);
     let lowest = lowest_logit(config.score_threshold);
     let mut found = Vec::new();
     for label in 0..points.classes() {
-        let logits = &points.logits(label)[columns.clone()];
-        for (column, logit) in columns.clone().zip(logits) {
+        let logits = &points.logits(label)[of_level.clone()];
+        for (index, logit) in of_level.clone().zip(logits) {
             if *logit < lowest {
                 continue;
             }
             let score = sigmoid(*logit);
             if score > config.score_threshold {
                 found.push(Scored {
-                    column,
+                    index,
                     label,
                     score,
                 });
@@ -274,7 +275,7 @@ fn best_of_level(points: &Points, level: Range<usize>, config: &InferenceConfig)
     }
     let order = |a: &Scored, b: &Scored| {
         let order = b.score.total_cmp(&a.score);
-        order.then((a.column, a.label).cmp(&(b.column, b.label)))
+        order.then((a.index, a.label).cmp(&(b.index, b.label)))
     };
     if found.len() > config.nms_pre {
         found.select_nth_unstable_by(config.nms_pre - 1, order);
@@ -302,4 +303,108 @@ fn suppress(candidates: &[Detection], config: &InferenceConfig) -> Vec<Detection
 /// Whether a box is wider and higher than the limit.
 fn is_large([x1, y1, x2, y2]: [f32; 4], config: &InferenceConfig) -> bool {
     x2 - x1 > config.min_box_size && y2 - y1 > config.min_box_size
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aweigh_testkit::device;
+    use burn::tensor::TensorData;
+
+    const FRAME: ImageFrame = ImageFrame {
+        size: [64, 64],
+        scale: [1.0, 1.0],
+    };
+
+    /// Two levels of two points and one point, two classes, logits by image, class and point; a
+    /// point's box starts at its index, and its one value is its quality.
+    fn branch(logits: &[[[f32; 3]; 2]]) -> Branch<'static> {
+        let images = logits.len();
+        let logits = logits.as_flattened().as_flattened().to_vec();
+        let tensor = |values: Vec<f32>, channels: usize| {
+            let data = TensorData::new(values, [images, channels, 3]);
+            Tensor::<3>::from_data(data, &device())
+        };
+        Branch {
+            logits: tensor(logits, 2),
+            values: tensor([0.0, 1.0, 2.0].repeat(images), 1),
+            quality: None,
+            level_points: vec![2, 1],
+            decode: Box::new(|found| {
+                assert_eq!(found.values, [found.point as f32]);
+                let x = found.point as f32;
+                [x, 0.0, x + 1.0, 1.0 + found.level as f32]
+            }),
+        }
+    }
+
+    /// Point and label of the candidates of each image.
+    fn check(branches: &[Branch<'_>], nms_pre: usize, expected: &[&[(usize, usize)]]) {
+        let config = InferenceConfig {
+            nms_pre,
+            ..InferenceConfig::default()
+        };
+        let found = candidates(branches, &vec![FRAME; expected.len()], &config);
+        let pair = |d: &Detection| (d.bbox[0] as usize, d.label);
+        let found: Vec<Vec<_>> = found.iter().map(|f| f.iter().map(pair).collect()).collect();
+        assert_eq!(found, expected);
+    }
+
+    /// Far below the threshold.
+    const LOW: f32 = -9.0;
+
+    #[test]
+    fn candidates_come_level_by_level_best_first() {
+        let logits = [[[1.0, 2.0, 3.0], [LOW, 0.0, LOW]]];
+        check(
+            &[branch(&logits)],
+            1000,
+            &[&[(1, 0), (0, 0), (1, 1), (2, 0)]],
+        );
+        check(&[branch(&logits)], 2, &[&[(1, 0), (0, 0), (2, 0)]]);
+    }
+
+    #[test]
+    fn of_equal_scores_the_first_point_and_class_are_kept() {
+        // Sigmoids of 30 and more are all 1.
+        let logits = [[[30.0, 40.0, LOW], [50.0, 30.0, LOW]]];
+        let all = [(0, 0), (0, 1), (1, 0), (1, 1)];
+        for kept in 1..=4 {
+            check(&[branch(&logits)], kept, &[&all[..kept]]);
+        }
+    }
+
+    #[test]
+    fn images_without_candidates_stay_in_their_place() {
+        let (none, some) = ([[LOW; 3]; 2], [[LOW, 0.0, LOW], [LOW; 3]]);
+        check(&[branch(&[none, some, none])], 1000, &[&[], &[(1, 0)], &[]]);
+        check(&[branch(&[none, none])], 1000, &[&[], &[]]);
+    }
+
+    #[test]
+    fn a_logit_that_is_no_number_hides_no_other() {
+        let logits = [[[f32::NAN, LOW, LOW], [0.0, LOW, LOW]]];
+        check(&[branch(&logits)], 1000, &[&[(0, 1)]]);
+    }
+
+    #[test]
+    fn branches_follow_each_other() {
+        let first = branch(&[[[LOW, LOW, 1.0], [LOW; 3]]]);
+        let second = branch(&[[[2.0, LOW, LOW], [LOW; 3]]]);
+        check(&[first, second], 1000, &[&[(2, 0), (0, 0)]]);
+    }
+
+    #[test]
+    fn a_quality_lowers_the_score() {
+        let mut branch = branch(&[[[0.0, LOW, LOW], [LOW; 3]]]);
+        branch.quality = Some(0);
+        for (score, expected) in [(Score::Product, 0.25), (Score::Sqrt, 0.5)] {
+            let config = InferenceConfig {
+                score,
+                ..InferenceConfig::default()
+            };
+            let found = candidates(std::slice::from_ref(&branch), &[FRAME], &config);
+            assert_eq!(found[0][0].score, expected, "{score:?}");
+        }
+    }
 }

@@ -63,6 +63,10 @@ impl Detector {
 
     /// The second half of [`forward`](Self::forward): the head, on what
     /// [`features`](Self::features) gives.
+    ///
+    /// # Panics
+    ///
+    /// When there is not one map for every level.
     pub fn predict(&self, features: Pyramid<Vec<Tensor<4>>>) -> Box<dyn Predictions> {
         self.bbox_head.any().predict(features)
     }

@@ -215,7 +215,7 @@ impl Method for FcosConfig {
     }
 
     /// - classes: focal loss of every point outside of ignore regions, over the number of positives;
-    /// - box: IoU or GIoU loss of every positive, weighted by its centre-ness target;
+    /// - box: the chosen loss of every positive, weighted by its centre-ness target;
     /// - centre-ness: binary cross-entropy of every positive, over the number of positives.
     fn losses(&self, predictions: Pyramid<FcosPredictions>, targets: FcosTargets) -> Losses {
         let predictions = predictions.maps;
@@ -243,24 +243,19 @@ impl Method for FcosConfig {
         let maps = &predictions.maps;
         let distances = flatten(&maps.bbox_pred);
         let points = cell_points(&predictions.levels, PointOrigin::Center);
-        let units: Vec<f32> = predictions
-            .levels
-            .iter()
-            .map(|level| {
-                if self.norm_on_bbox {
-                    level.stride as f32
-                } else {
-                    1.0
-                }
-            })
-            .collect();
+        let strides = predictions.strides();
         vec![Branch {
             logits: flatten(&maps.cls_score),
             values: Tensor::cat(vec![distances, flatten(&maps.centerness)], 1),
             quality: Some(4),
             level_points: predictions.level_points(),
             decode: Box::new(move |found| {
-                let reach = found.sides().map(|side| side * units[found.level]);
+                let unit = if self.norm_on_bbox {
+                    strides[found.level]
+                } else {
+                    1.0
+                };
+                let reach = found.sides().map(|side| side * unit);
                 decode_distance_host(points[found.point], reach, None)
             }),
         }]

@@ -1,12 +1,13 @@
 //! A head and its method, and what they predict.
 
-use std::fmt;
+use std::fmt::{self, Debug};
 
 use aweigh_backbone::weights::ClassLayer;
 use aweigh_geometry::{Detection, GroundTruth, ImageFrame, LevelShape};
 use aweigh_heads::{DenseHead, RawPredictions};
 use burn::module::{
-    Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
+    Content, Devices, DisplaySettings, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper,
+    ModuleVisitor,
 };
 use burn::tensor::{Device, Tensor};
 
@@ -25,12 +26,12 @@ pub struct MethodHead<M: Method> {
 }
 
 /// Raw predictions of a batch, which know the method that they belong to.
-pub trait Predictions {
+pub trait Predictions: Debug + Send {
     /// Size and stride of every level.
     fn levels(&self) -> &[LevelShape];
 
-    /// The outputs of the head, by the reference's names: one map per level,
-    /// `[B, channels, H_l, W_l]`.
+    /// The outputs of the head, named as in the reference where it has them, class logits first:
+    /// one map per level, `[B, channels, H_l, W_l]`.
     fn outputs(&self) -> Vec<(&'static str, &[Tensor<4>])>;
 
     /// Finds out what every point should predict. Nothing is read back from the device.
@@ -41,7 +42,11 @@ pub trait Predictions {
         self.assign(truth).losses()
     }
 
-    /// The detections of each image, in original pixels, best first.
+    /// The detections of each image, in original pixels, best first. Waits for the device twice.
+    ///
+    /// # Panics
+    ///
+    /// When there are more `images` than the predictions are of.
     fn decode(&self, images: &[ImageFrame]) -> Vec<Vec<Detection>>;
 
     /// Which points each box of each image trains, for people to look at. Reads the targets back
@@ -50,18 +55,20 @@ pub trait Predictions {
 }
 
 /// Raw predictions of a batch, and what they should be.
-pub trait Assigned {
+pub trait Assigned: Debug + Send {
     /// How far the predictions are from their targets. Nothing is read back from the device.
     fn losses(self: Box<Self>) -> Losses;
 }
 
 /// [`Predictions`] of a method.
+#[derive(Debug)]
 struct Predicted<M: Method> {
     method: M,
     raw: Pyramid<M::Predictions>,
 }
 
 /// [`Assigned`] of a method.
+#[derive(Debug)]
 struct WithTargets<M: Method> {
     predicted: Predicted<M>,
     targets: M::Targets,
@@ -79,10 +86,14 @@ impl<M: Method> MethodHead<M> {
         Self { head, method }
     }
 
-    /// The same method behind other layers.
-    fn with(&self, head: M::Head) -> Self {
-        let method = self.method.clone();
-        Self { head, method }
+    /// The layers.
+    pub fn head(&self) -> &M::Head {
+        &self.head
+    }
+
+    /// The method.
+    pub fn method(&self) -> &M {
+        &self.method
     }
 }
 
@@ -160,7 +171,7 @@ impl<M: Method> Module for MethodHead<M> {
     }
 
     fn valid(&self) -> Self {
-        self.with(self.head.valid())
+        Self::new(self.head.valid(), self.method.clone())
     }
 
     fn materialize(self) -> Self {
@@ -180,11 +191,11 @@ impl<M: Method> Module for MethodHead<M> {
 
 impl<M: Method> ModuleDisplayDefault for MethodHead<M> {
     fn content(&self, content: Content) -> Option<Content> {
-        Some(content.add_debug_attribute("method", &self.method))
+        self.head.content(content)
     }
 
     fn num_params(&self) -> usize {
-        self.head.num_params()
+        Module::num_params(&self.head)
     }
 }
 
@@ -192,6 +203,6 @@ impl<M: Method> ModuleDisplay for MethodHead<M> {}
 
 impl<M: Method> fmt::Display for MethodHead<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.method.title())
+        f.write_str(&self.head.format(DisplaySettings::default()))
     }
 }

@@ -37,6 +37,10 @@ impl Scene {
 ///   points: it is learnt if it has one on any level (with levels by size, on that level);
 /// - of RepPoints the first stage counts, since what the second learns depends on predictions;
 /// - of RetinaNet joint with FSAF a box is learnt if either branch learns it.
+///
+/// # Panics
+///
+/// When the options do not fit the number of levels.
 pub fn unlearnt(method: &dyn MethodConfig, scene: &Scene, device: &Device) -> Vec<Option<Cause>> {
     let boxes = scene.truth.boxes.len();
     let batch = scene.batch(std::slice::from_ref(&scene.truth), device);

@@ -60,6 +60,10 @@ pub trait MethodConfig: Debug {
 
     /// Who learns which box by geometry alone, whatever is predicted: for every branch, and of a
     /// method with stages for the first.
+    ///
+    /// # Panics
+    ///
+    /// When the options do not fit the number of levels.
     fn reachable(
         &self,
         levels: &[LevelShape],
@@ -82,9 +86,13 @@ pub trait Method: MethodConfig + Clone + Send + Sync + 'static {
     /// What the head predicts.
     type Predictions: RawPredictions;
     /// What it should predict.
-    type Targets;
+    type Targets: Debug + Send;
 
     /// The architecture of the head on the pyramid `levels`.
+    ///
+    /// # Panics
+    ///
+    /// When there are no levels.
     fn head(&self, num_classes: usize, levels: &[FeatureSpec])
     -> <Self::Head as DenseHead>::Config;
 
@@ -105,7 +113,12 @@ pub trait Method: MethodConfig + Clone + Send + Sync + 'static {
     /// The assignments that there are, for people to look at.
     fn stages(&self, targets: Self::Targets, levels: &[LevelShape]) -> Vec<StageRoles>;
 
-    /// The boxes of each image before NMS, small ones dropped, in original pixels.
+    /// The boxes of each image before NMS, small ones dropped, in original pixels. Waits for the
+    /// device twice.
+    ///
+    /// # Panics
+    ///
+    /// When there are more `images` than the predictions are of.
     fn candidates(
         &self,
         predictions: &Pyramid<Self::Predictions>,
@@ -114,7 +127,11 @@ pub trait Method: MethodConfig + Clone + Send + Sync + 'static {
         decode::candidates(&self.branches(predictions), images, self.inference())
     }
 
-    /// The detections of each image, in original pixels, best first.
+    /// The detections of each image, in original pixels, best first. Waits for the device twice.
+    ///
+    /// # Panics
+    ///
+    /// When there are more `images` than the predictions are of.
     fn decode(
         &self,
         predictions: &Pyramid<Self::Predictions>,

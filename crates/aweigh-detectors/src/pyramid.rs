@@ -19,8 +19,7 @@ impl Pyramid<Vec<Tensor<4>>> {
     ///
     /// When there is not one stride per level.
     pub fn new(maps: Vec<Tensor<4>>, strides: &[usize]) -> Self {
-        let counts = [maps.len(), strides.len()];
-        assert_eq!(counts[0], counts[1], "feature maps and strides");
+        assert_eq!(maps.len(), strides.len(), "feature maps and strides");
         let shape = |(map, stride): (&Tensor<4>, &usize)| {
             let [_, _, height, width] = map.dims();
             LevelShape::new(height, width, *stride)
@@ -37,6 +36,12 @@ impl<T> Pyramid<T> {
             maps: change(self.maps),
             levels: self.levels,
         }
+    }
+
+    /// Stride of each level, in pixels.
+    pub(crate) fn strides(&self) -> Vec<f32> {
+        let levels = self.levels.iter();
+        levels.map(|level| level.stride as f32).collect()
     }
 
     /// Number of points of each level.

@@ -317,8 +317,7 @@ impl Method for RepPointsConfig {
 
     fn branches(&self, predictions: &Pyramid<RepPointsPredictions>) -> Vec<Branch<'_>> {
         let points = cell_points(&predictions.levels, PointOrigin::Corner);
-        let strides = predictions.levels.iter().map(|level| level.stride as f32);
-        let strides: Vec<f32> = strides.collect();
+        let strides = predictions.strides();
         vec![Branch {
             logits: flatten(&predictions.maps.cls_score),
             values: flatten(&predictions.maps.bbox_refine),

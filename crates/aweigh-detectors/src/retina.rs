@@ -289,7 +289,8 @@ impl Method for RetinaConfig {
 }
 
 impl RetinaConfig {
-    /// The anchor-free branch and its predictions, if there is one.
+    /// The anchor-free branch and its predictions, if there is one. A head that this configuration
+    /// describes has the branch exactly where the configuration has it.
     fn anchor_free(
         &self,
         predictions: &Pyramid<RetinaPredictions>,

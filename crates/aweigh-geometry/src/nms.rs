@@ -168,8 +168,11 @@ mod tests {
         let scores: Vec<f32> = (0..3000).map(|i| ((i * 37) % 1009) as f32).collect();
         let kept = batched_nms(&boxes, &scores, &[0; 3000], 0.5);
         let overlap = |a: usize, b: usize| {
-            let shared = intersection(&boxes[a], &boxes[b]);
-            shared / (area(&boxes[a]) + area(&boxes[b]) - shared)
+            let (a, b) = (boxes[a], boxes[b]);
+            let common = |axis: usize| a[axis + 2].min(b[axis + 2]) - a[axis].max(b[axis]);
+            let shared = common(0).max(0.0) * common(1).max(0.0);
+            let area = |[x1, y1, x2, y2]: [f32; 4]| (x2 - x1) * (y2 - y1);
+            shared / (area(a) + area(b) - shared)
         };
         for (rank, best) in kept.iter().enumerate() {
             assert!(kept[..rank].iter().all(|k| overlap(*k, *best) <= 0.5));

@@ -3,7 +3,8 @@
 /// Ground truth of one image.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct HostTruth {
-    /// Boxes `[x1, y1, x2, y2]`, in pixels of the network input.
+    /// Boxes `[x1, y1, x2, y2]`, in pixels: of the network input in a batch, of the file in a
+    /// dataset.
     pub boxes: Vec<[f32; 4]>,
     /// Class in `0..C` of each box.
     pub labels: Vec<usize>,

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use aweigh_backbone::{LayerInfo, weights::ClassLayer};
-use burn::module::Module;
+use burn::module::{Module, ModuleDisplay};
 use burn::tensor::{Device, Tensor};
 
 /// The architecture of a head.
@@ -12,14 +12,22 @@ pub trait DenseHeadConfig {
     type Head: DenseHead<Config = Self>;
 
     /// Builds it with fresh weights.
+    ///
+    /// # Panics
+    ///
+    /// When the options contradict each other.
     fn init(&self, device: &Device) -> Self::Head;
 
     /// Its layers for levels of `[height, width]`, which share their parameters.
+    ///
+    /// # Panics
+    ///
+    /// When the options contradict each other.
     fn layers(&self, sizes: &[[usize; 2]]) -> Vec<LayerInfo>;
 }
 
 /// A head: the same layers on every level of the pyramid.
-pub trait DenseHead: Module {
+pub trait DenseHead: Module + ModuleDisplay {
     /// Its architecture.
     type Config: DenseHeadConfig<Head = Self>;
     /// What it predicts.
@@ -30,6 +38,10 @@ pub trait DenseHead: Module {
     /// # Shapes
     ///
     /// - `features`: one `[B, in_channels, H_l, W_l]` per level
+    ///
+    /// # Panics
+    ///
+    /// When there is not one map for every level of the configuration, if that names any.
     fn forward(&self, features: Vec<Tensor<4>>) -> Self::Predictions;
 
     /// The layers with outputs for each class.
@@ -37,8 +49,8 @@ pub trait DenseHead: Module {
 }
 
 /// Raw predictions of a head.
-pub trait RawPredictions: Clone + Debug {
-    /// The outputs of the head, by the reference's names and in its order: one map per level,
-    /// `[B, channels, H_l, W_l]`.
+pub trait RawPredictions: Clone + Debug + Send {
+    /// The outputs of the head, named as in the reference where it has them, class logits first:
+    /// one map per level, `[B, channels, H_l, W_l]`.
     fn outputs(&self) -> Vec<(&'static str, &[Tensor<4>])>;
 }

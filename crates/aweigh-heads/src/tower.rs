@@ -128,11 +128,11 @@ mod tests {
         };
         let plain = named(None);
         for last_dcn in [DcnKind::V1, DcnKind::V2] {
-            let mut want = plain.clone();
-            want.push("1.conv.conv_offset.bias".to_owned());
-            want.push("1.conv.conv_offset.weight".to_owned());
-            want.sort();
-            assert_eq!(named(Some(last_dcn)), want);
+            let mut expected = plain.clone();
+            expected.push("1.conv.conv_offset.bias".to_owned());
+            expected.push("1.conv.conv_offset.weight".to_owned());
+            expected.sort();
+            assert_eq!(named(Some(last_dcn)), expected);
         }
     }
 
@@ -154,7 +154,7 @@ mod tests {
         let deformation = Some(Deformation { kind, groups: 1 });
         let moving = shape.with_deformation(deformation).init(&device).conv;
         let x = map([2, 6, 7, 5], &device);
-        let want = plain.forward(x.clone()) * factor;
+        let expected = plain.forward(x.clone()) * factor;
         let got = match moving {
             Convolution::Plain(_) => panic!("{kind:?}: a plain convolution"),
             Convolution::Deformable(mut conv) => {
@@ -166,7 +166,7 @@ mod tests {
                 conv.forward(x)
             }
         };
-        let error: f32 = (got - want).abs().max().into_scalar();
+        let error: f32 = (got - expected).abs().max().into_scalar();
         // Sums of 54 products of about 0.1, in another order.
         assert!(error < 2e-6, "{kind:?}: {error}");
     }

@@ -30,7 +30,8 @@ impl Default for FocalLoss {
 /// Focal loss of independent classes:
 /// `a (1 - p_t)^gamma * -ln p_t` with `p_t = sigmoid(x)` and `a = alpha` where the class is
 /// present, `p_t = 1 - sigmoid(x)` and `a = 1 - alpha` where it is absent
-/// (Lin et al. 2017, equation 5; mmdetection 3.x `models/losses/focal_loss.py`).
+/// (Lin et al. 2017, equation 5; mmdetection 3.x `models/losses/focal_loss.py`). The weight of
+/// `focal` is not applied: it is the reduced term's.
 ///
 /// The gradient is computed in closed form, so it is finite for every `gamma` and the graph keeps
 /// one tensor.
@@ -116,12 +117,12 @@ mod tests {
                 ..FocalLoss::default()
             },
         );
-        for (got, want) in got.into_iter().zip(expected) {
+        for (got, expected) in got.into_iter().zip(expected) {
             // Some roundings of f32.
-            let close = (f64::from(got) - want).abs() <= 1e-6 * want.abs().max(1e-6);
+            let close = (f64::from(got) - expected).abs() <= 1e-6 * expected.abs().max(1e-6);
             assert!(
                 close,
-                "{logit} {target} {alpha} {gamma}: {got} is not {want}"
+                "{logit} {target} {alpha} {gamma}: {got} is not {expected}"
             );
         }
     }

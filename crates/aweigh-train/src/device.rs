@@ -171,9 +171,8 @@ pub fn built() -> Vec<Backend> {
 ///
 /// There the optimiser and clipping have a form of their own, which passes over their values once;
 /// each tensor operation is a pass of its own that fills newly allocated memory. With tensor
-/// operations alone, `aweigh bench` with two threads has steps that are longer by 2 to 4 % for FCOS
-/// on ResNet-18 (2 x 224 px, SGD and AdamW: 94 in place of 45 ms of 1.4 s), by 1 % for FSAF on
-/// ResNet-50 (2 x 512 px, SGD: 180 in place of 70 ms of 13 s).
+/// operations alone the two take twice as long, 2 to 4 % of a step of FCOS on ResNet-18 at 2 x 224
+/// px and 1 % of FSAF on ResNet-50 at 2 x 512 px (`aweigh bench`, two threads).
 pub(crate) fn is_host(device: &Device) -> bool {
     *device == Device::flex()
 }

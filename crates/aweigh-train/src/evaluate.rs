@@ -52,10 +52,10 @@ impl Validation {
     /// # Errors
     ///
     /// As of [`open`](Self::open).
-    pub fn for_model(experiment: &Experiment, trained: &Trained) -> Result<Self, TrainError> {
+    pub fn for_model(experiment: &Experiment, trained: &mut Trained) -> Result<Self, TrainError> {
         let split = experiment.data.val.as_ref();
-        match split.and_then(|split| trained.annotations_at(&split.annotations)) {
-            Some(file) => Self::from_file(file, experiment, &trained.classes),
+        match split.and_then(|split| trained.take_annotations(&split.annotations)) {
+            Some(file) => Self::from_file(&file, experiment, &trained.classes),
             None => Self::open(experiment, &trained.classes),
         }
     }

@@ -8,6 +8,9 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process;
 
+/// How the name of a file ends that is being written.
+const TEMPORARY: &str = "tmp";
+
 /// Writes a file such that a reader finds the old or the new content, never a part.
 ///
 /// # Errors
@@ -27,7 +30,7 @@ pub(crate) fn replace_file_with(
     fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> io::Result<()> {
     // Two processes may write a file of the same name: the last one wins, with a whole file.
-    let temporary = beside(path, &format!("{}.tmp", process::id()));
+    let temporary = beside(path, &format!("{}.{TEMPORARY}", process::id()));
     let written = write_with(&temporary, fill).and_then(|()| fs::rename(&temporary, path));
     if let Err(error) = written {
         // The write has failed already; a rest that cannot be removed adds nothing to that.
@@ -35,6 +38,12 @@ pub(crate) fn replace_file_with(
         return Err(error);
     }
     sync_parent(path)
+}
+
+/// Whether a file is one that [`replace_file`] had not finished.
+pub(crate) fn is_temporary(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with('.') && path.extension().is_some_and(|end| end == TEMPORARY) && path.is_file()
 }
 
 /// Whether two paths lead to the same file, which exists.

@@ -147,7 +147,8 @@ pub struct Trained {
     pub classes: Vec<Class>,
     /// The file or folder that it was read from.
     pub source: PathBuf,
-    /// The annotation file that the classes come from, where they do not come with the weights.
+    /// The annotation file that the classes come from, where they do not come with the weights: it
+    /// need not be read again for the validation set.
     annotations: Option<AnnotationFile>,
 }
 
@@ -269,9 +270,17 @@ impl Trained {
         })
     }
 
-    /// The annotation file at `path`, if it has been read for the classes.
-    pub(crate) fn annotations_at(&self, path: &Path) -> Option<&AnnotationFile> {
-        let file = self.annotations.as_ref();
+    /// The model for those who need no annotations, which may be large.
+    pub(crate) fn without_annotations(self) -> Self {
+        Self {
+            annotations: None,
+            ..self
+        }
+    }
+
+    /// The annotation file at `path`, if it has been read for the classes; gone afterwards.
+    pub(crate) fn take_annotations(&mut self, path: &Path) -> Option<AnnotationFile> {
+        let file = self.annotations.take();
         file.filter(|file| same_file(file.path(), path))
     }
 }

@@ -132,7 +132,7 @@ mod tests {
     fn names_leave_out_variants_and_norms_are_known_by_their_type() {
         let mut path = ModulePath::default();
         path.enter("bbox_head", "Struct:Detector");
-        path.enter("Fcos", "Enum:Head");
+        path.enter("Fcos", "Enum:BBoxHead");
         path.enter("weight", "Struct:Norm");
         assert_eq!(
             (path.name().as_str(), path.layer()),

@@ -36,7 +36,7 @@ impl Predictor {
     /// A predictor that prepares pictures as an experiment does.
     pub fn new(trained: Trained, experiment: &Experiment, device: &Device) -> Self {
         Self {
-            trained,
+            trained: trained.without_annotations(),
             transform: experiment.data.transform.clone(),
             decoding: experiment.data.decoding(),
             device: device.clone(),

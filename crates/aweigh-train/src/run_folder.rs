@@ -16,7 +16,7 @@ use crate::checkpoint::{
     CONFIG_FILE, Checkpoint, CheckpointError, Contents, Disk, RunState, backup, recover, save,
 };
 use crate::config::{ConfigError, Experiment};
-use crate::files::replace_file;
+use crate::files::{is_temporary, replace_file};
 
 pub use lock::RunLock;
 pub(crate) use metrics::MetricsLine;
@@ -146,6 +146,18 @@ impl RunFolder {
         for (found, dir) in checkpoints {
             if let Ok(found) = found {
                 recover(&found, &dir);
+            }
+        }
+        self.remove_unfinished();
+    }
+
+    /// Removes what a killed run had not finished writing.
+    fn remove_unfinished(&self) {
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        for path in entries.map(|entry| entry.path()) {
+            if is_temporary(&path) {
+                // It is in nobody's way where it cannot be removed.
+                let _ = fs::remove_file(path);
             }
         }
     }

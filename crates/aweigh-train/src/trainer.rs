@@ -48,7 +48,7 @@ pub struct Trainer {
 /// A run that has ended. Its folder is free for another process.
 #[derive(Debug)]
 pub struct Ended {
-    /// How.
+    /// How the run ended.
     ///
     /// An error is that of a loss that is not finite, an image that cannot be read, or a file that
     /// cannot be written. It leaves a checkpoint of the last completed step, unless that cannot be

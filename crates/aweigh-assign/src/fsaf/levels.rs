@@ -30,7 +30,7 @@ pub struct LevelChoice {
 pub struct FsafTargets {
     /// Which point learns which box. A point is positive where it is effective for its box and on
     /// the level that the box trains, ignored where it lies in an ignore region or outside of its
-    /// image. Slots are meaningful on other levels too.
+    /// image. Slots and labels are meaningful on other levels too.
     pub matches: Matches,
     /// `[B, P, 4]`: the point's box, in pixels; only meaningful where positive.
     pub boxes: Tensor<3>,
@@ -58,11 +58,11 @@ pub fn online_levels(
     let (batch, slots) = (truth.images(), truth.slots());
     let [_, points] = losses.dims();
     let full = [batch, slots, points];
-    let learnt = &regions.matches;
+    let matches = &regions.matches;
     let effective = indices(slots, 1, &losses.device())
         .expand(full)
-        .equal(learnt.slot.clone().unsqueeze_dim::<3>(1).expand(full))
-        .bool_and(learnt.positive.clone().unsqueeze_dim::<3>(1).expand(full))
+        .equal(matches.slot.clone().unsqueeze_dim::<3>(1).expand(full))
+        .bool_and(matches.positive.clone().unsqueeze_dim::<3>(1).expand(full))
         .float(); // [B, M, P]
     let count = level_sums(&effective, levels); // [B, M, L]
     let sum = level_sums(&(effective * losses.unsqueeze_dim::<3>(1)), levels);

@@ -28,11 +28,11 @@ fn check(config: FpnConfig) {
         .collect();
     let sizes = config.sizes(&SIZES);
     let specs = config.features(&inputs()).into_iter();
-    let want: Vec<[usize; 3]> = specs
+    let expected: Vec<[usize; 3]> = specs
         .zip(&sizes)
         .map(|(f, [h, w])| [f.channels, *h, *w])
         .collect();
-    assert_eq!(got, want, "{config:?}");
+    assert_eq!(got, expected, "{config:?}");
     let layers = config.layers(&inputs(), &SIZES);
     let params: usize = layers.iter().map(|l| l.params).sum();
     assert_eq!(params, fpn.num_params(), "{config:?}");
@@ -104,9 +104,9 @@ fn weights_start_xavier_and_biases_zero() {
     assert_eq!(bias, 0.0);
 }
 
-fn check_error(config: FpnConfig, want: &str) {
+fn check_error(config: FpnConfig, expected: &str) {
     let error = config.check(&inputs()).map_err(|e| e.to_string());
-    assert_eq!(error, Err(want.to_owned()));
+    assert_eq!(error, Err(expected.to_owned()));
 }
 
 #[test]
@@ -151,13 +151,13 @@ fn wrong_values_are_named() {
 #[test]
 fn options_are_read_strictly() {
     let text = r#"{"num_outs": 4, "add_extra_convs": "on_input", "norm": {"group_norm": {}}}"#;
-    let want = FpnConfig {
+    let expected = FpnConfig {
         num_outs: 4,
         add_extra_convs: ExtraLevels::OnInput,
         norm: Some(NormConfig::GroupNorm { groups: 32 }),
         ..FpnConfig::default()
     };
-    assert_eq!(serde_json::from_str::<FpnConfig>(text).ok(), Some(want));
+    assert_eq!(serde_json::from_str::<FpnConfig>(text).ok(), Some(expected));
     let unknown = serde_json::from_str::<FpnConfig>(r#"{"act_cfg": 1}"#);
     assert!(unknown.is_err_and(|e| e.to_string().contains("unknown field `act_cfg`")));
 }

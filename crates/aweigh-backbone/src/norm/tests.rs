@@ -141,8 +141,8 @@ fn folding_changes_no_value() {
         },
         &config,
     );
-    for ((f, a), want) in folded.iter().zip(&apart).zip(&formula) {
-        assert!((f - want).abs() < 1e-12 && (a - want).abs() < 1e-12);
+    for ((f, a), expected) in folded.iter().zip(&apart).zip(&formula) {
+        assert!((f - expected).abs() < 1e-12 && (a - expected).abs() < 1e-12);
     }
 }
 
@@ -217,6 +217,6 @@ fn a_frozen_affine_has_no_gradient() {
 #[test]
 fn groups_that_do_not_divide_are_named() {
     let error = NormConfig::GroupNorm { groups: 3 }.check(8).unwrap_err();
-    let want = "`groups` is 3, which does not divide a layer's 8 channels";
-    assert_eq!(error.to_string(), want);
+    let expected = "`groups` is 3, which does not divide a layer's 8 channels";
+    assert_eq!(error.to_string(), expected);
 }

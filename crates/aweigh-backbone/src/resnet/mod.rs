@@ -97,7 +97,7 @@ impl ResNet {
     }
 }
 
-/// Name in this network of a tensor of a reference's; none for the classifier.
+/// This network's name for a tensor of a reference's state dict; none for the classifier's.
 ///
 /// mmdetection names the group norms of a backbone `gn1`; here they are `bn1`, as every norm.
 pub(crate) fn own_name(name: &str) -> Option<String> {

@@ -1,9 +1,9 @@
-//! The convolutions of a ResNet, before any of them exists.
+//! What follows from the options of a ResNet before it exists: its convolutions, the sizes and
+//! channels of its maps, its table of layers.
 
 use super::config::{ResNetConfig, Style};
 use crate::conv_module::kaiming_fan_out;
-use crate::convolution::ConvolutionConfig;
-use crate::convolution::Deformation;
+use crate::convolution::{ConvolutionConfig, Deformation};
 use crate::{Affine, FeatureSpec, LayerInfo};
 
 /// One residual block.

@@ -88,13 +88,17 @@ fn check_shapes(config: &ResNetConfig) {
         .map(|m| [m.dims()[1], m.dims()[2], m.dims()[3]])
         .collect();
     let predicted = config.features().into_iter().zip(config.sizes(image));
-    let want: Vec<[usize; 3]> = predicted.map(|(f, [h, w])| [f.channels, h, w]).collect();
-    assert_eq!(got, want, "{config:?}");
+    let expected: Vec<[usize; 3]> = predicted.map(|(f, [h, w])| [f.channels, h, w]).collect();
+    assert_eq!(got, expected, "{config:?}");
     let last = config
         .layers(image)
         .into_iter()
         .rfind(|l| !l.name.contains("downsample"));
-    assert_eq!(last.map(|l| l.output), want.last().copied(), "{config:?}");
+    assert_eq!(
+        last.map(|l| l.output),
+        expected.last().copied(),
+        "{config:?}"
+    );
 }
 
 #[test]
@@ -124,8 +128,8 @@ fn shapes_follow_the_options() {
 #[test]
 fn features_of_resnet_50() {
     let spec = |channels, stride| FeatureSpec { channels, stride };
-    let want = [spec(256, 4), spec(512, 8), spec(1024, 16), spec(2048, 32)];
-    assert_eq!(full(Depth::D50).features(), want);
+    let expected = [spec(256, 4), spec(512, 8), spec(1024, 16), spec(2048, 32)];
+    assert_eq!(full(Depth::D50).features(), expected);
 }
 
 /// Names of the tensors of a network that have a gradient.
@@ -172,9 +176,9 @@ fn check_frozen(config: ResNetConfig) {
         .collect();
     got.sort();
     got.dedup();
-    let mut want: Vec<String> = trained.into_iter().map(|l| l.name).collect();
-    want.sort();
-    assert_eq!(got, want, "{config:?}");
+    let mut expected: Vec<String> = trained.into_iter().map(|l| l.name).collect();
+    expected.sort();
+    assert_eq!(got, expected, "{config:?}");
 }
 
 #[test]
@@ -239,8 +243,8 @@ fn image_gradient(config: &ResNetConfig, device: &Device) -> Vec<f32> {
         let data = TensorData::new(values.collect(), t.shape);
         (t.name, data)
     });
-    let checkpoint = StateDict::from_tensors(Path::new("formula"), tensors.collect());
-    let net = checkpoint
+    let state_dict = StateDict::from_tensors(Path::new("formula"), tensors.collect());
+    let net = state_dict
         .load_into(fresh)
         .expect("the network's own tensors");
     let image = Tensor::<1, Int>::arange(0..6144, device).float().sin();
@@ -323,10 +327,10 @@ fn weights_start_normal_with_fan_out() {
         .iter()
         .collect();
     let variance = values.iter().map(|v| v * v).sum::<f64>() / values.len() as f64;
-    let want = 2.0 / (512.0 * 9.0);
+    let expected = 2.0 / (512.0 * 9.0);
     // 2.4 million samples: the variance's own deviation is sqrt(2 / n) = 0.1 %.
     assert!(
-        (variance / want - 1.0).abs() < 0.005,
-        "{variance} against {want}"
+        (variance / expected - 1.0).abs() < 0.005,
+        "{variance} against {expected}"
     );
 }

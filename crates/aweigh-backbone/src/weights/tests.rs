@@ -137,13 +137,13 @@ fn a_wrong_file_is_described() {
         tensors.insert("bn1.weight".into(), vec![2]);
     });
     let error = config().init(&device()).load_weights(&path).unwrap_err();
-    let want = format!(
+    let expected = format!(
         "{}: the weights do not fit the model; 1 missing in the file: layer1.0.conv1.weight; \
          1 unknown to the model: layer5.0.conv1.weight; \
          1 of another shape: bn1.weight ([2] instead of [1])",
         path.display()
     );
-    assert_eq!(error.to_string(), want);
+    assert_eq!(error.to_string(), expected);
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn long_lists_are_shortened() {
     );
 }
 
-fn check_unreadable(name: &str, bytes: Option<&[u8]>, want: &str) {
+fn check_unreadable(name: &str, bytes: Option<&[u8]>, expected: &str) {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join(name);
     if let Some(bytes) = bytes {
@@ -177,7 +177,7 @@ fn check_unreadable(name: &str, bytes: Option<&[u8]>, want: &str) {
         .load_weights(&path)
         .unwrap_err()
         .to_string();
-    let start = format!("{}: {want}", path.display());
+    let start = format!("{}: {expected}", path.display());
     assert!(error.starts_with(&start), "{error}");
 }
 

@@ -109,8 +109,8 @@ fn build(case: &Case, seed: u64) -> Backbone {
         let data = TensorData::new(values.collect(), shape.clone());
         (name, data)
     });
-    let checkpoint = StateDict::from_tensors(Path::new(&case.name), tensors.collect());
-    checkpoint.load_into(net).unwrap_or_else(|e| panic!("{e}"))
+    let state_dict = StateDict::from_tensors(Path::new(&case.name), tensors.collect());
+    state_dict.load_into(net).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// Element `i` of the tensor `name`, in f64.

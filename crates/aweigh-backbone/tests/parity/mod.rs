@@ -101,12 +101,12 @@ impl<F: Fn(&str) -> String> Comparison<'_, F> {
         for stored in case.names("grad/param/") {
             let name = stored.strip_prefix("grad/param/").expect("the prefix");
             let name = (self.rename)(name);
-            let want = case.f64s(&stored);
+            let expected = case.f64s(&stored);
             let got = got
                 .get(&name)
                 .unwrap_or_else(|| panic!("{}: `{name}` has no gradient", case.name));
-            let tolerance = of_largest(&want, self.limits.gradients);
-            report.close(&stored, got, &want, tolerance);
+            let tolerance = of_largest(&expected, self.limits.gradients);
+            report.close(&stored, got, &expected, tolerance);
         }
     }
 
@@ -120,10 +120,10 @@ impl<F: Fn(&str) -> String> Comparison<'_, F> {
                 continue;
             }
             let after = format!("after/{stored}");
-            let want = case.f64s(if case.has(&after) { &after } else { &start });
+            let expected = case.f64s(if case.has(&after) { &after } else { &start });
             let got = &got[&(self.rename)(stored)];
-            let tolerance = of_largest(&want, self.limits.outputs);
-            report.close(&after, got, &want, tolerance);
+            let tolerance = of_largest(&expected, self.limits.outputs);
+            report.close(&after, got, &expected, tolerance);
         }
     }
 }

@@ -81,14 +81,14 @@ impl EvalArgs {
     fn score_model(&self) -> Result<()> {
         let Model {
             mut experiment,
-            trained,
+            mut trained,
             device,
             run,
         } = self.model.open()?;
         if let Some(limit) = self.max_dets {
             experiment.eval.max_dets = limit;
         }
-        let validation = Validation::for_model(&experiment, &trained)?;
+        let validation = Validation::for_model(&experiment, &mut trained)?;
         let mut bars = Bars::default();
         let scored = validation.run(&trained.detector, &device, &mut bars)?;
         drop(bars);

@@ -95,7 +95,7 @@ impl DeformConvOps for CubeBackend {
             },
             x: &tensors.x,
             grad: &grad,
-            needs,
+            needs: needs.with_mask(mask.is_some()),
             forced_adds: None,
         };
         backward.run(tensors.weight)

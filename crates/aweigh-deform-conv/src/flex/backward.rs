@@ -33,6 +33,7 @@ pub(super) fn backward<T: Real>(
     grad: &[T],
     needs: NeedsGrad,
 ) -> Gradients<T> {
+    let needs = needs.with_mask(inputs.mask.is_some());
     let zeros = |needed: bool, len: usize| needed.then(|| vec![T::ZERO; len]);
     let mut found = Gradients {
         x: zeros(needs.x, inputs.x.len()),

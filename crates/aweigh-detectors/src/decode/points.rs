@@ -9,7 +9,7 @@ use super::Branch;
 const ROUNDING: f64 = 1e-6;
 
 /// What some points of an image predict.
-pub(super) struct Points {
+pub(super) struct Selected {
     /// Index of each point among all points of the image, ascending.
     pub(super) indices: Vec<usize>,
     /// `[C, N]`
@@ -18,7 +18,7 @@ pub(super) struct Points {
     values: Vec<f32>,
 }
 
-impl Points {
+impl Selected {
     /// The logits of a class, `[N]`.
     pub(super) fn logits(&self, class: usize) -> &[f32] {
         row(&self.logits, class, self.indices.len())
@@ -29,11 +29,11 @@ impl Points {
         rows(&self.logits, self.indices.len())
     }
 
-    /// What the point of a column predicts, `[V]`.
-    pub(super) fn values(&self, column: usize) -> impl Iterator<Item = f32> {
+    /// What the point of an index in `indices` predicts, `[V]`.
+    pub(super) fn values(&self, index: usize) -> impl Iterator<Item = f32> {
         let count = self.indices.len();
         let channels = 0..rows(&self.values, count);
-        channels.map(move |channel| row(&self.values, channel, count)[column])
+        channels.map(move |channel| row(&self.values, channel, count)[index])
     }
 }
 
@@ -58,14 +58,12 @@ pub(super) fn lowest_logit(threshold: f32) -> f32 {
 ///
 /// Waits for the device twice: the best logit of every point is a small part of what was
 /// predicted, and so is what the points with a good one predict.
-pub(super) fn read(branches: &[Branch<'_>], threshold: f32) -> Vec<Vec<Points>> {
+pub(super) fn read(branches: &[Branch<'_>], threshold: f32) -> Vec<Vec<Selected>> {
     let chosen = choose(branches, threshold);
     let maps = branches.iter().zip(&chosen).flat_map(|(branch, images)| {
         // Not every device has tensors without elements.
         let images = images.iter().enumerate().filter(|(_, i)| !i.is_empty());
-        images.flat_map(|(image, indices)| {
-            [&branch.logits, &branch.values].map(|map| select(map, image, indices))
-        })
+        images.flat_map(|(image, indices)| select(branch, image, indices))
     });
     let mut read = synchronise(maps.collect()).into_iter();
     let mut next = |indices: &[usize]| {
@@ -73,12 +71,12 @@ pub(super) fn read(branches: &[Branch<'_>], threshold: f32) -> Vec<Vec<Points>> 
         let map = present.then(|| read.next().expect("one result for each map"));
         map.unwrap_or_default()
     };
-    let mut points = |indices: Vec<usize>| Points {
+    let mut selected = |indices: Vec<usize>| Selected {
         logits: next(&indices),
         values: next(&indices),
         indices,
     };
-    let of_branch = |images: Vec<Vec<usize>>| images.into_iter().map(&mut points).collect();
+    let of_branch = |images: Vec<Vec<usize>>| images.into_iter().map(&mut selected).collect();
     chosen.into_iter().map(of_branch).collect()
 }
 
@@ -97,20 +95,23 @@ fn choose(branches: &[Branch<'_>], threshold: f32) -> Vec<Vec<Vec<usize>>> {
     best.zip(branches).map(of_branch).collect()
 }
 
-/// Columns of the map `[B, channels, P]` of one image, `[channels, N]`.
-fn select(map: &Tensor<3>, image: usize, indices: &[usize]) -> Tensor<2> {
+/// What points of one image predict: logits `[C, N]` and values `[V, N]`.
+fn select(branch: &Branch<'_>, image: usize, indices: &[usize]) -> [Tensor<2>; 2] {
     let indices: Vec<i64> = indices.iter().map(|index| *index as i64).collect();
     let count = indices.len();
     let indices = TensorData::new(indices, [count]);
-    let indices = Tensor::<1, Int>::from_data(indices, &map.device());
-    map.clone()
-        .narrow(0, image, 1)
-        .squeeze_dim::<2>(0)
-        .select(1, indices)
+    let indices = Tensor::<1, Int>::from_data(indices, &branch.logits.device());
+    [&branch.logits, &branch.values].map(|map| {
+        let of_image = map.clone().narrow(0, image, 1).squeeze_dim::<2>(0);
+        of_image.select(1, indices.clone())
+    })
 }
 
 /// Reads several tensors with one synchronisation.
 fn synchronise<const D: usize>(tensors: Vec<Tensor<D>>) -> Vec<Vec<f32>> {
+    if tensors.is_empty() {
+        return Vec::new();
+    }
     let transaction = tensors
         .into_iter()
         .fold(Transaction::default(), |t, map| t.register(map));

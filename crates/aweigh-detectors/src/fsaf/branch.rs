@@ -92,7 +92,8 @@ impl FsafBranch {
         self.level_selection == LevelSelection::Online
     }
 
-    /// Who learns which box by geometry alone: on one of all levels where losses choose it.
+    /// Who learns which box by geometry alone: on every level, where losses choose one of them; on
+    /// the level of its size otherwise.
     pub(crate) fn reachable(
         &self,
         levels: &[LevelShape],
@@ -213,8 +214,7 @@ impl FsafBranch {
     /// Where detections come from.
     pub(crate) fn decoding(&self, predictions: &Pyramid<FsafPredictions>) -> Branch<'_> {
         let points = cell_points(&predictions.levels, PointOrigin::Corner);
-        let strides = predictions.levels.iter().map(|level| level.stride as f32);
-        let strides: Vec<f32> = strides.collect();
+        let strides = predictions.strides();
         Branch {
             logits: flatten(&predictions.maps.cls_score),
             values: flatten(&predictions.maps.bbox_pred),

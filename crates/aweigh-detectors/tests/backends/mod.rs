@@ -71,8 +71,9 @@ fn run(detector: Detector, device: &Device) -> Run {
     for step in 0..3 {
         let predictions = model.forward(image.clone());
         if step == 0 {
-            let (_, scores) = predictions.outputs()[0];
-            let scores = scores[0].clone();
+            let mut outputs = predictions.outputs().into_iter();
+            let scores = outputs.find(|(name, _)| *name == "cls_score");
+            let scores = scores.expect("class logits").1[0].clone();
             out.scores = scores.into_data().iter::<f32>().collect();
         }
         let losses = predictions.losses(&truth);

@@ -1,6 +1,7 @@
 //! Every golden case of the groups `nms_*` and `priors_*`.
 
 mod nms;
+#[cfg(feature = "tensor")]
 mod priors;
 
 /// Keys of a note that describe how the case was made and hold no option.

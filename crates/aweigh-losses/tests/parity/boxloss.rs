@@ -37,6 +37,7 @@ struct Group<'a> {
     loss: Loss,
 }
 
+#[allow(clippy::print_stdout)]
 #[test]
 fn parity_boxloss() {
     let keep = |meta: &Value| meta["kind"] == "box_losses";
@@ -47,6 +48,7 @@ fn parity_boxloss() {
         let mut report = Report::new(&case);
         for (name, config) in configs {
             let Some(loss) = loss(&case, config) else {
+                println!("{}: {name} is no loss of ours", case.name);
                 continue;
             };
             let group = Group { name, loss };

@@ -142,6 +142,16 @@ fn check_recovered(folder: &RunFolder, iteration: usize) {
 }
 
 #[test]
+fn files_that_a_killed_run_had_not_finished_are_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = make(dir.path());
+    let before = listing(dir.path());
+    fs::write(dir.path().join(".metrics.jsonl.7.tmp"), "{").unwrap();
+    folder.repair(&folder.lock().unwrap());
+    assert_eq!(listing(dir.path()), before);
+}
+
+#[test]
 fn a_run_killed_between_two_renames_is_recovered() {
     let dir = tempfile::tempdir().unwrap();
     let folder = make(dir.path());

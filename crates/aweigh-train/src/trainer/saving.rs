@@ -20,7 +20,8 @@ use crate::progress::{CheckpointKind, EvalLog, Progress, StepLog};
 use crate::window::Window;
 
 impl Trainer {
-    /// Logs, saves and evaluates where it is due after a step.
+    /// Logs, saves and evaluates where it is due after a step. Says to stop if `interrupt` is true and
+    /// the run is not finished.
     pub(super) fn settle(
         &mut self,
         progress: &mut dyn Progress,

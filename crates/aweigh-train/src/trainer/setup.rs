@@ -111,6 +111,8 @@ impl Setup {
             Some(file) => Validation::from_file(file, &experiment, &state.classes),
             None => Validation::open(&experiment, &state.classes),
         });
+        // All that is needed of it has been taken out, and it may be large.
+        drop(shared);
         let validation = look::both(loader.dataset(), validation, data.on_bad_image)?;
         pictures::look(&experiment, &loader, validation.as_ref())?;
         let model = fresh(

@@ -212,18 +212,22 @@ fn final_outputs(report: &mut Report, case: &Case, model: &Detector, images: Ten
     let head = &case.meta["model"]["bbox_head"];
     // In evaluation mode the reference turns FCOS's distances in strides into pixels.
     let in_strides = head["type"] == "FCOSHead" && flag(&head["norm_on_bbox"]);
-    // The points of RepPoints are no output in evaluation mode.
-    let outputs = predictions.outputs().into_iter();
-    for (kind, maps) in outputs.filter(|(kind, _)| !kind.starts_with("pts_")) {
-        for (level, (map, shape)) in maps.iter().zip(predictions.levels()).enumerate() {
-            let unit = if kind == "bbox_pred" && in_strides {
-                shape.stride as f64
-            } else {
-                1.0
-            };
-            let name = format!("final_output/{kind}/{level}");
-            report.tensor(map.clone() * unit, &name, OUTPUT);
-        }
+    let outputs: BTreeMap<_, _> = predictions.outputs().into_iter().collect();
+    let stored = case.names("final_output/");
+    assert!(!stored.is_empty(), "{}: no final outputs", case.name);
+    for name in stored {
+        let parts: Vec<&str> = name.split('/').collect();
+        let [_, kind, level] = parts.as_slice() else {
+            panic!("{}: tensor `{name}` is not understood", case.name);
+        };
+        let level: usize = level.parse().expect("a level");
+        let maps = outputs.get(kind).expect("an output of that name");
+        let unit = if *kind == "bbox_pred" && in_strides {
+            predictions.levels()[level].stride as f64
+        } else {
+            1.0
+        };
+        report.tensor(maps[level].clone() * unit, &name, OUTPUT);
     }
 }
 

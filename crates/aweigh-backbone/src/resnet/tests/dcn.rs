@@ -48,8 +48,8 @@ fn the_chosen_stages_are_deformable() {
         let blocks = [("layer2", 4), ("layer3", 6), ("layer4", 3)].into_iter();
         let paths = blocks
             .flat_map(|(layer, blocks)| (0..blocks).map(move |i| format!("{layer}.{i}.conv2")));
-        let want: Vec<String> = paths.filter(|p| !without.contains(&p.as_str())).collect();
-        assert_eq!(moving(&config.init(&device())), want, "{config:?}");
+        let expected: Vec<String> = paths.filter(|p| !without.contains(&p.as_str())).collect();
+        assert_eq!(moving(&config.init(&device())), expected, "{config:?}");
     };
     check(false, 1, &[]);
     check(true, 1, &["layer2.0.conv2"]);
@@ -108,9 +108,9 @@ fn taps_that_do_not_move_change_nothing() {
     let loaded = Backbone::ResNet(moving)
         .load_weights(&path)
         .expect("a plain network's file");
-    for (got, want) in run(loaded).into_iter().zip(run(Backbone::ResNet(net))) {
+    for (got, expected) in run(loaded).into_iter().zip(run(Backbone::ResNet(net))) {
         // Other orders of sums, of values up to about 10.
-        assert!((got - want).abs() < 1e-4, "{got} against {want}");
+        assert!((got - expected).abs() < 1e-4, "{got} against {expected}");
     }
 }
 
@@ -134,16 +134,16 @@ fn a_file_with_some_offsets_is_another_network() {
         .load_weights(&path)
         .unwrap_err()
         .to_string();
-    let want = "12 missing in the file: layer3.0.conv2.conv_offset.bias";
-    assert!(error.contains(want), "{error}");
+    let expected = "12 missing in the file: layer3.0.conv2.conv_offset.bias";
+    assert!(error.contains(expected), "{error}");
 }
 
 #[test]
 fn wrong_values_are_named() {
-    let check = |config: ResNetConfig, want: &str| {
+    let check = |config: ResNetConfig, expected: &str| {
         assert_eq!(
             config.check().map_err(|e| e.to_string()),
-            Err(want.to_owned())
+            Err(expected.to_owned())
         );
     };
     let v2 = dcn(DcnKind::V2, 1);
@@ -183,12 +183,12 @@ fn wrong_values_are_named() {
 fn options_are_read_strictly() {
     let parse = |text: &str| serde_json::from_str::<DcnConfig>(text).map_err(|e| e.to_string());
     assert_eq!(parse(r#"{"kind": "v2"}"#), Ok(dcn(DcnKind::V2, 1)));
-    let want = DcnConfig {
+    let expected = DcnConfig {
         fallback_on_stride: true,
         ..dcn(DcnKind::V1, 4)
     };
     let text = r#"{"kind": "v1", "deform_groups": 4, "fallback_on_stride": true}"#;
-    assert_eq!(parse(text), Ok(want));
+    assert_eq!(parse(text), Ok(expected));
     let unknown = parse(r#"{"kind": "v1", "groups": 4}"#).unwrap_err();
     assert!(unknown.contains("unknown field `groups`"), "{unknown}");
     let kind = parse(r#"{"kind": "v3"}"#).unwrap_err();

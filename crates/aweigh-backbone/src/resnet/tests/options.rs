@@ -3,9 +3,9 @@
 use super::*;
 use crate::ConfigError;
 
-fn check_error(config: ResNetConfig, want: &str) {
+fn check_error(config: ResNetConfig, expected: &str) {
     let error = config.check().map_err(|e| e.to_string());
-    assert_eq!(error, Err(want.to_owned()));
+    assert_eq!(error, Err(expected.to_owned()));
 }
 
 #[test]
@@ -76,14 +76,14 @@ fn parse(text: &str) -> Result<ResNetConfig, String> {
 #[test]
 fn options_are_read_strictly() {
     let affine = Affine::Frozen;
-    let want = ResNetConfig {
+    let expected = ResNetConfig {
         depth: Depth::D101,
         style: Style::Caffe,
         norm: NormConfig::FrozenBn { affine },
         ..ResNetConfig::default()
     };
     let text = r#"{"depth": 101, "style": "caffe", "norm": {"frozen_bn": {"affine": "frozen"}}}"#;
-    assert_eq!(parse(text), Ok(want));
+    assert_eq!(parse(text), Ok(expected));
     let group = parse(r#"{"norm": {"group_norm": {}}}"#).map(|c| c.norm);
     assert_eq!(group, Ok(NormConfig::GroupNorm { groups: 32 }));
     let batch = parse(r#"{"norm": "batch_norm"}"#).map(|c| c.norm);

@@ -93,8 +93,8 @@ methods! {
     retina: Retina(RetinaConfig),
 }
 
-/// A [`Method`] whose types are not known.
-pub trait AnyMethod: MethodConfig {
+/// A [`Method`] whose types are not known, and whose options may still be wrong.
+pub(crate) trait AnyMethod: MethodConfig {
     /// A head with fresh weights for the pyramid `levels`.
     fn init(&self, num_classes: usize, levels: &[FeatureSpec], device: &Device) -> BBoxHead;
 
