@@ -48,6 +48,16 @@ impl CheckedCall {
             ),
         }
     }
+
+    /// The shapes of its tensors.
+    pub fn shapes(&self) -> &CallShapes {
+        &self.shapes
+    }
+
+    /// Its options.
+    pub fn options(&self) -> &DeformConvOptions {
+        &self.options
+    }
 }
 
 /// Every size of one call.

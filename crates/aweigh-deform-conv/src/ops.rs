@@ -2,9 +2,12 @@
 
 #[cfg(feature = "cube")]
 use burn::backend::fusion::custom::TensorSpec;
-use burn::backend::{Backend, ExtensionType, backend_extension, tensor::FloatTensor};
+use burn::backend::{
+    Backend, ExtensionType, TensorMetadata, backend_extension, tensor::FloatTensor,
+};
+use burn::tensor::DType;
 
-use crate::call::CheckedCall;
+use crate::call::{CallShapes, CheckedCall};
 
 /// A tensor argument or result that may be absent.
 ///
@@ -55,6 +58,47 @@ pub struct DeformConvTensors<B: Backend> {
     /// Modulation of every tap (v2), `[B, G * kh * kw, H', W']`.
     #[extension_type]
     pub mask: Optional<B>,
+}
+
+impl<B: Backend> DeformConvTensors<B> {
+    /// Compares the tensors with those that were checked: backends take sizes from the call, and
+    /// kernels read without bounds checks.
+    ///
+    /// # Panics
+    ///
+    /// When shapes differ, or the tensors have several types.
+    pub(crate) fn expect(&self, call: &CheckedCall) {
+        let mask = self.mask.as_option();
+        let found = CallShapes {
+            x: self.x.shape(),
+            offset: self.offset.shape(),
+            weight: self.weight.shape(),
+            mask: mask.map(TensorMetadata::shape),
+        };
+        let tensors = [&self.x, &self.offset, &self.weight];
+        let dtypes = tensors.into_iter().chain(mask).map(TensorMetadata::dtype);
+        let dtypes: Vec<DType> = dtypes.collect();
+        assert!(
+            found == call.shapes && dtypes.iter().all(|dtype| *dtype == dtypes[0]),
+            "deformable convolution: checked were {:?} of one type, got {found:?} of types \
+             {dtypes:?}",
+            call.shapes
+        );
+    }
+
+    /// Compares a gradient with the call's output.
+    ///
+    /// # Panics
+    ///
+    /// When it has another shape, or another type than the tensors.
+    pub(crate) fn expect_gradient(&self, grad: &FloatTensor<B>, call: &CheckedCall) {
+        let found = (grad.shape(), grad.dtype());
+        let output = (call.sizes.output_shape(), self.x.dtype());
+        assert_eq!(
+            found, output,
+            "deformable convolution: the gradient of the output"
+        );
+    }
 }
 
 /// Gradients of one call, each present if it is needed.

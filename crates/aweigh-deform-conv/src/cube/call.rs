@@ -8,7 +8,7 @@ use burn_cubecl::{
 };
 use cubecl::client::Client;
 
-use crate::call::{CallShapes, CheckedCall, Sizes};
+use crate::call::{CheckedCall, Sizes};
 use crate::ops::DeformConvTensors;
 use crate::options::DeformConvOptions;
 
@@ -27,26 +27,8 @@ impl Call {
     /// When the tensors are not those that were checked. Kernels read them without bounds checks,
     /// so what they are bound to must be what the sizes come from.
     pub(super) fn new(tensors: &DeformConvTensors<CubeBackend>, checked: CheckedCall) -> Self {
-        let DeformConvTensors {
-            x,
-            offset,
-            weight,
-            mask,
-        } = tensors;
-        let mask = mask.as_option();
-        let shape = |tensor: &CubeTensor| tensor.meta.shape().clone();
-        let found = CallShapes {
-            x: shape(x),
-            offset: shape(offset),
-            weight: shape(weight),
-            mask: mask.map(shape),
-        };
-        assert_eq!(found, checked.shapes, "the tensors of the call");
-        let mut others = [offset, weight].into_iter().chain(mask);
-        assert!(
-            others.all(|other| other.dtype == x.dtype),
-            "the tensors of a call have one type"
-        );
+        tensors.expect(&checked);
+        let x = &tensors.x;
         Self {
             sizes: checked.sizes,
             options: checked.options,
@@ -54,18 +36,6 @@ impl Call {
             client: x.client.clone(),
             device: x.device.clone(),
         }
-    }
-
-    /// # Panics
-    ///
-    /// When `grad` is not a gradient of the call's output, for the reason that [`new`](Self::new)
-    /// has.
-    pub(super) fn check_gradient(&self, grad: &CubeTensor) {
-        assert_eq!(
-            (grad.meta.shape(), grad.dtype),
-            (&self.sizes.output_shape(), self.dtype),
-            "the gradient of the call's output"
-        );
     }
 
     /// Type of positions and of sums.

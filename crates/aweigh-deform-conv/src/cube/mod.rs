@@ -84,8 +84,8 @@ impl DeformConvOps for CubeBackend {
         call: CheckedCall,
         needs: NeedsGrad,
     ) -> DeformConvGradients<Self> {
+        tensors.expect_gradient(&grad, &call);
         let call = Call::new(&tensors, call);
-        call.check_gradient(&grad);
         let mask = tensors.mask.into_option();
         let backward = Backward {
             sampling: Sampling {

@@ -47,6 +47,7 @@ struct Primitives {
 
 impl Primitives {
     fn new(tensors: DeformConvTensors<Flex>, call: CheckedCall) -> Self {
+        tensors.expect(&call);
         let compute = compute_dtype(tensors.x.dtype());
         let prepare = |tensor: FlexTensor| widen(tensor, compute).to_contiguous();
         Self {
@@ -109,6 +110,7 @@ impl DeformConvOps for Flex {
         call: CheckedCall,
         needs: NeedsGrad,
     ) -> DeformConvGradients<Self> {
+        tensors.expect_gradient(&grad, &call);
         let dtype = tensors.x.dtype();
         let primitives = Primitives::new(tensors, call);
         let grad = widen(grad, compute_dtype(dtype)).to_contiguous();

@@ -155,6 +155,33 @@ fn backward(problem: &Problem, needs: NeedsGrad) -> [Option<Vec<f64>>; 4] {
     [found.x, found.offset, found.weight, found.mask].map(given)
 }
 
+/// The same with a larger input and output.
+fn larger() -> Problem {
+    Plan::new(2, [4, 3], [7, 6]).fill(&mut Random::new(3))
+}
+
+#[test]
+#[should_panic(expected = "deformable convolution: checked were")]
+fn tensors_of_another_call_are_refused() {
+    let tensors = Setup::cpu(DType::F32).operands(&larger());
+    let _ = Dispatch::deform_conv_forward(tensors, call(&problem(false)));
+}
+
+#[test]
+#[should_panic(expected = "deformable convolution: the gradient of the output")]
+fn a_gradient_of_another_call_is_refused() {
+    let (setup, problem, larger) = (Setup::cpu(DType::F32), problem(false), larger());
+    let grad = setup.tensor(&larger.grad, larger.output_shape());
+    let grad = Tensor::<4>::into_dispatch(grad);
+    let needs = NeedsGrad {
+        x: true,
+        offset: true,
+        weight: true,
+        mask: false,
+    };
+    let _ = Dispatch::deform_conv_backward(setup.operands(&problem), grad, call(&problem), needs);
+}
+
 #[test]
 fn frozen_layers_pass_gradients_on() {
     let device = device().autodiff();
