@@ -184,12 +184,11 @@ impl Method for FoveaConfig {
         FoveaHeadConfig {
             num_classes,
             tower: TowerConfig {
-                in_channels: levels[0].channels,
-                feat_channels: self.feat_channels,
-                stacked_convs: self.stacked_convs,
-                norm: self.norm.config(),
                 conv_bias: self.conv_bias.into(),
                 last_dcn: self.dcn_on_last_conv.then_some(DcnKind::V2),
+                ..self
+                    .norm
+                    .tower(levels, self.feat_channels, self.stacked_convs)
             },
             class_tower: if self.with_deform {
                 ClassTower::Aligned { deform_groups }

@@ -8,12 +8,9 @@ mod branch;
 
 use aweigh_assign::Matches;
 use aweigh_assign::fsaf::FsafTargets;
-use aweigh_backbone::{ConvBias, FeatureSpec};
+use aweigh_backbone::FeatureSpec;
 use aweigh_geometry::{GroundTruth, LevelShape};
-use aweigh_heads::{
-    TowerConfig,
-    fsaf::{FsafHead, FsafHeadConfig, FsafPredictions},
-};
+use aweigh_heads::fsaf::{FsafHead, FsafHeadConfig, FsafPredictions};
 use serde::{Deserialize, Serialize};
 
 use crate::checks::Table;
@@ -99,14 +96,9 @@ impl Method for FsafConfig {
     fn head(&self, num_classes: usize, levels: &[FeatureSpec]) -> FsafHeadConfig {
         FsafHeadConfig {
             num_classes,
-            tower: TowerConfig {
-                in_channels: levels[0].channels,
-                feat_channels: self.feat_channels,
-                stacked_convs: self.stacked_convs,
-                norm: self.norm.config(),
-                conv_bias: ConvBias::Auto,
-                last_dcn: None,
-            },
+            tower: self
+                .norm
+                .tower(levels, self.feat_channels, self.stacked_convs),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Options that methods share.
 
-use aweigh_backbone::NormConfig;
+use aweigh_backbone::{ConvBias, FeatureSpec, NormConfig};
+use aweigh_heads::TowerConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::DetectorConfigError;
@@ -36,7 +37,24 @@ impl TowerNorm {
         }
     }
 
-    pub(crate) fn config(self) -> Option<NormConfig> {
+    /// Plain towers with this norm on the pyramid `levels`.
+    pub(crate) fn tower(
+        self,
+        levels: &[FeatureSpec],
+        feat_channels: usize,
+        stacked_convs: usize,
+    ) -> TowerConfig {
+        TowerConfig {
+            in_channels: levels[0].channels,
+            feat_channels,
+            stacked_convs,
+            norm: self.config(),
+            conv_bias: ConvBias::Auto,
+            last_dcn: None,
+        }
+    }
+
+    fn config(self) -> Option<NormConfig> {
         match self {
             Self::None => None,
             Self::GroupNorm { groups } => Some(NormConfig::GroupNorm { groups }),

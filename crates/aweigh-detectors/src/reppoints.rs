@@ -6,16 +6,13 @@
 
 use aweigh_assign::Matches;
 use aweigh_assign::reppoints::{RepPointsAssigner, RepPointsTargets, StageTargets};
-use aweigh_backbone::{ConvBias, FeatureSpec};
+use aweigh_backbone::FeatureSpec;
 use aweigh_geometry::{
     GroundTruth, LevelShape, PointOrigin,
     points::{pyramid_points, pyramid_strides},
 };
-use aweigh_heads::{
-    TowerConfig,
-    reppoints::{
-        BoxTransform, PointSource, RepPointsHead, RepPointsHeadConfig, RepPointsPredictions,
-    },
+use aweigh_heads::reppoints::{
+    BoxTransform, PointSource, RepPointsHead, RepPointsHeadConfig, RepPointsPredictions,
 };
 use aweigh_losses::{FocalLoss, smooth_l1, weighted_mean};
 use burn::tensor::{Bool, Device, Tensor};
@@ -240,14 +237,9 @@ impl Method for RepPointsConfig {
     fn head(&self, num_classes: usize, levels: &[FeatureSpec]) -> RepPointsHeadConfig {
         RepPointsHeadConfig {
             num_classes,
-            tower: TowerConfig {
-                in_channels: levels[0].channels,
-                feat_channels: self.feat_channels,
-                stacked_convs: self.stacked_convs,
-                norm: self.norm.config(),
-                conv_bias: ConvBias::Auto,
-                last_dcn: None,
-            },
+            tower: self
+                .norm
+                .tower(levels, self.feat_channels, self.stacked_convs),
             point_feat_channels: self.point_feat_channels,
             num_points: self.num_points,
             gradient_mul: self.gradient_mul,

@@ -9,10 +9,9 @@ use aweigh_assign::{
     fsaf::FsafTargets,
     retina::{RetinaAssigner, RetinaTargets},
 };
-use aweigh_backbone::{ConvBias, FeatureSpec};
+use aweigh_backbone::FeatureSpec;
 use aweigh_geometry::{GroundTruth, LevelShape, anchors::AnchorGrid, codec::decode_delta_host};
 use aweigh_heads::{
-    TowerConfig,
     fsaf::FsafPredictions,
     retina::{AnchorFree, RetinaHead, RetinaHeadConfig, RetinaPredictions},
 };
@@ -212,14 +211,9 @@ impl Method for RetinaConfig {
         RetinaHeadConfig {
             num_classes,
             anchors: self.grid().per_point(),
-            tower: TowerConfig {
-                in_channels: levels[0].channels,
-                feat_channels: self.feat_channels,
-                stacked_convs: self.stacked_convs,
-                norm: self.norm.config(),
-                conv_bias: ConvBias::Auto,
-                last_dcn: None,
-            },
+            tower: self
+                .norm
+                .tower(levels, self.feat_channels, self.stacked_convs),
             anchor_free: match self.fsaf {
                 Some(_) => AnchorFree::With,
                 None => AnchorFree::Without,

@@ -9,7 +9,7 @@ use aweigh_geometry::{
 };
 use aweigh_heads::fsaf::FsafPredictions;
 use aweigh_losses::{FocalLoss, IouMode, iou_loss, sigmoid_focal_loss};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Bool, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::checks::Table;
@@ -165,10 +165,7 @@ impl FsafBranch {
         let levels = &predictions.levels;
         let logits = flatten(&predictions.maps.cls_score).without_autodiff(); // [B, C, P]
         let encoded = flatten(&predictions.maps.bbox_pred).without_autodiff(); // [B, 4, P]
-        let [_, classes, _] = logits.dims();
-        let target = one_hot(&regions.matches, classes);
-        let counted = regions.shadowed.clone().bool_not().float();
-        let cls = sigmoid_focal_loss(logits, target, &self.focal) * counted;
+        let cls = self.class_losses(logits, &regions.matches, &regions.shadowed);
         let cls = cls.sum_dim(1).squeeze_dim::<2>(1) * self.focal.weight; // [B, P]
         let bbox = self.box_loss(encoded, regions.boxes.clone(), levels) * self.box_weight;
         online_levels(cls + bbox, regions, levels, truth)
@@ -185,10 +182,7 @@ impl FsafBranch {
         let normaliser = normaliser(positives.clone(), targets);
 
         let logits = flatten(&predictions.maps.cls_score); // [B, C, P]
-        let [_, classes, _] = logits.dims();
-        let target = one_hot(&targets.matches, classes);
-        let counted = targets.left_out.clone().bool_not().float();
-        let cls = sigmoid_focal_loss(logits, target, &self.focal) * counted;
+        let cls = self.class_losses(logits, &targets.matches, &targets.left_out);
         let encoded = flatten(&predictions.maps.bbox_pred); // [B, 4, P]
         let bbox = self.box_loss(encoded, targets.boxes.clone(), &predictions.levels) * positive;
         BranchLosses {
@@ -196,6 +190,19 @@ impl FsafBranch {
             bbox: bbox.sum() / normaliser * self.box_weight,
             positives,
         }
+    }
+
+    /// Focal loss of every class and point `[B, C, P]`, 0 where the point is left out of the class.
+    fn class_losses(
+        &self,
+        logits: Tensor<3>,
+        matches: &Matches,
+        left_out: &Tensor<3, Bool>,
+    ) -> Tensor<3> {
+        let [_, classes, _] = logits.dims();
+        let target = one_hot(matches, classes);
+        let counted = left_out.clone().bool_not().float();
+        sigmoid_focal_loss(logits, target, &self.focal) * counted
     }
 
     /// IoU loss of every point's encoded box `[B, 4, P]` with a box `[B, P, 4]`: `[B, P]`.
