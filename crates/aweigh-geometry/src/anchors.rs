@@ -3,6 +3,7 @@
 #[cfg(feature = "tensor")]
 use burn::tensor::{Device, Tensor};
 
+use crate::boxes::centered_at;
 use crate::points::{LevelShape, PointOrigin};
 
 /// Sizes and shapes of the anchors of a point (RetinaNet, Lin et al. 2017, section 4;
@@ -47,9 +48,9 @@ impl AnchorGrid {
     pub fn host(&self, levels: &[LevelShape]) -> Vec<[f32; 4]> {
         let mut anchors = Vec::new();
         for level in levels {
-            for [w, h] in self.half_sizes(level.stride) {
+            for half_sides in self.half_sizes(level.stride) {
                 let points = level.host_points(PointOrigin::Corner);
-                anchors.extend(points.map(|[x, y]| [x - w, y - h, x + w, y + h]));
+                anchors.extend(points.map(|point| centered_at(point, half_sides)));
             }
         }
         anchors

@@ -4,7 +4,7 @@ mod host;
 #[cfg(feature = "tensor")]
 mod tensor;
 
-pub use host::{ImageSize, clip_host, xywh_to_xyxy, xyxy_to_xywh};
+pub use host::{ImageSize, centered_at, clip_host, xywh_to_xyxy, xyxy_to_xywh};
 #[cfg(feature = "tensor")]
 pub use tensor::{AREA_EPSILON, Corners, area, clip, giou_of, iou_of, pairwise_iof, pairwise_iou};
 #[cfg(feature = "tensor")]

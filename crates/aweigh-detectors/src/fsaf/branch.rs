@@ -5,7 +5,8 @@ use aweigh_assign::fsaf::{
     CenterRegionAssigner, CenterRegions, FsafTargets, LevelChoice, heuristic_levels, online_levels,
 };
 use aweigh_geometry::{
-    GroundTruth, LevelShape, PointOrigin, codec::TblrCodec, points::square_anchors,
+    GroundTruth, LevelShape, PointOrigin, boxes::centered_at, codec::TblrCodec,
+    points::square_anchors,
 };
 use aweigh_heads::fsaf::FsafPredictions;
 use aweigh_losses::{FocalLoss, IouMode, iou_loss, sigmoid_focal_loss};
@@ -229,8 +230,7 @@ impl FsafBranch {
             level_points: predictions.level_points(),
             decode: Box::new(move |found| {
                 let half = 0.5 * self.prior_scale * strides[found.level];
-                let [x, y] = points[found.point];
-                let prior = [x - half, y - half, x + half, y + half];
+                let prior = centered_at(points[found.point], [half, half]);
                 self.codec().decode_host(prior, found.sides(), None)
             }),
         }

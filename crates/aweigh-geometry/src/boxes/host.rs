@@ -25,6 +25,16 @@ pub fn clip_host([x1, y1, x2, y2]: [f32; 4], size: ImageSize) -> [f32; 4] {
     [x(x1), y(y1), x(x2), y(y2)]
 }
 
+/// The box of half the given width and height to each side of a point.
+pub fn centered_at([x, y]: [f32; 2], [half_width, half_height]: [f32; 2]) -> [f32; 4] {
+    [
+        x - half_width,
+        y - half_height,
+        x + half_width,
+        y + half_height,
+    ]
+}
+
 /// `[x, y, width, height]` with the upper left corner, as in COCO files, to `[x1, y1, x2, y2]`.
 pub fn xywh_to_xyxy<T: Copy + Add<Output = T>>([x, y, width, height]: [T; 4]) -> [T; 4] {
     [x, y, x + width, y + height]

@@ -3,6 +3,7 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::host::{LevelShape, PointOrigin};
+use crate::boxes::centered_at;
 
 /// Coordinates of the points of all levels, level after level.
 ///
@@ -43,9 +44,8 @@ pub fn square_anchors(
 ) -> Tensor<2> {
     let anchors = levels.iter().flat_map(|level| {
         let half = 0.5 * scale * level.stride as f32;
-        level
-            .host_points(origin)
-            .map(move |[x, y]| [x - half, y - half, x + half, y + half])
+        let points = level.host_points(origin);
+        points.map(move |point| centered_at(point, [half, half]))
     });
     rows::<4>(anchors.collect(), device)
 }
