@@ -1,10 +1,11 @@
 //! A convolution with optional normalisation and activation.
 
+use aweigh_conv::{Activation, Maps};
 use burn::module::{Initializer, Module};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 
 use crate::convolution::ConvolutionConfig;
-use crate::{Convolution, Deformation, LayerInfo, Norm, NormConfig, conv_norm, relu};
+use crate::{Convolution, Deformation, LayerInfo, Norm, NormConfig, conv_norm};
 
 /// Whether a convolution has a bias.
 ///
@@ -28,16 +29,6 @@ impl From<Option<bool>> for ConvBias {
             Some(false) => Self::Off,
         }
     }
-}
-
-/// What follows the convolution and its normalisation.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Activation {
-    /// `max(x, 0)`.
-    #[default]
-    Relu,
-    /// Nothing.
-    None,
 }
 
 /// Options of a [`ConvModule`].
@@ -191,15 +182,11 @@ impl ConvModule {
     ///
     /// # Shapes
     ///
-    /// `[B, C_in, H, W]` to `[B, C_out, H', W']`.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let y = match self.norm() {
-            Some(norm) => conv_norm(&self.conv, norm, x),
-            None => self.conv.forward(x),
-        };
-        match self.activation {
-            Activation::Relu => relu(y),
-            Activation::None => y,
+    /// Every map is `[B, C_in, H, W]`, its result `[B, C_out, H', W']`.
+    pub fn forward<M: Maps>(&self, x: M) -> M {
+        match self.norm() {
+            Some(norm) => conv_norm(&self.conv, norm, x, self.activation),
+            None => self.conv.forward(x, self.activation),
         }
     }
 
@@ -214,6 +201,7 @@ mod tests {
     use crate::DcnKind;
     use aweigh_testkit::device;
     use burn::store::ModuleSnapshot;
+    use burn::tensor::Tensor;
 
     /// Names of the parameters, which the layers must count.
     fn check(config: &ConvModuleConfig, expected: &[&str]) {

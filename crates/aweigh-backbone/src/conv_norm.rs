@@ -1,11 +1,11 @@
 //! A convolution and the normalisation behind it, as one.
 
-use burn::tensor::Tensor;
+use aweigh_conv::{Activation, Maps};
 
 use crate::convolution::Convolution;
 use crate::norm::{Folded, Norm};
 
-/// `norm(conv(x))`, with running statistics folded into the convolution.
+/// `activation(norm(conv(x)))`, with running statistics folded into the convolution.
 ///
 /// `scale * (w * x + b) + shift = (scale w) * x + (scale b + shift)`, so that frozen batch norm
 /// costs no pass over activations and keeps nothing for the backward pass. A deformable convolution
@@ -13,10 +13,10 @@ use crate::norm::{Folded, Norm};
 ///
 /// # Shapes
 ///
-/// `[B, C_in, H, W]` to `[B, C, H', W']`.
-pub fn conv_norm(conv: &Convolution, norm: &Norm, x: Tensor<4>) -> Tensor<4> {
+/// Every map is `[B, C_in, H, W]`, its result `[B, C, H', W']`.
+pub fn conv_norm<M: Maps>(conv: &Convolution, norm: &Norm, x: M, activation: Activation) -> M {
     let Some(Folded { scale, shift }) = norm.folded() else {
-        return norm.forward(conv.forward(x));
+        return norm.forward(conv.forward(x, Activation::None), activation);
     };
     let bias = match conv.bias() {
         Some(bias) => bias.val() * scale.clone() + shift,
@@ -24,5 +24,5 @@ pub fn conv_norm(conv: &Convolution, norm: &Norm, x: Tensor<4>) -> Tensor<4> {
     };
     let channels = scale.dims()[0];
     let weight = conv.weight().val() * scale.reshape([channels, 1, 1, 1]);
-    conv.forward_with(x, weight, bias)
+    conv.forward_with(x, weight, bias, activation)
 }

@@ -1,5 +1,6 @@
 //! A convolution, plain or deformable.
 
+use aweigh_conv::{Activation, Conv2dOptions, Maps, activate, convolve};
 use aweigh_deform_conv::{
     DeformConv2dConfig, DeformConv2dPack, ModulatedDeformConv2dPack, deform_conv2d,
 };
@@ -192,39 +193,38 @@ impl Convolution {
         }
     }
 
-    /// Applies the convolution.
+    /// Applies the convolution and an activation.
     ///
     /// # Shapes
     ///
-    /// `[B, C_in, H, W]` to `[B, C_out, H', W']`.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    /// Every map is `[B, C_in, H, W]`, its result `[B, C_out, H', W']`.
+    pub fn forward<M: Maps>(&self, x: M, activation: Activation) -> M {
         match self {
-            Self::Plain(conv) => conv.forward(x),
-            Self::Deformable(conv) => conv.forward(x),
-            Self::Modulated(conv) => conv.forward(x),
+            Self::Plain(conv) => convolve(conv, x, activation),
+            Self::Deformable(conv) => x.each(|x| activate(conv.forward(x), activation)),
+            Self::Modulated(conv) => x.each(|x| activate(conv.forward(x), activation)),
         }
     }
 
     /// Applies the convolution with another weight and bias; taps move as by its own parameters.
-    pub(crate) fn forward_with(
+    pub(crate) fn forward_with<M: Maps>(
         &self,
-        x: Tensor<4>,
+        x: M,
         weight: Tensor<4>,
         bias: Tensor<1>,
-    ) -> Tensor<4> {
-        let (input, options) = match self {
-            Self::Plain(conv) => {
-                let id = conv.weight.id;
-                let other = Conv2d {
-                    weight: Param::initialized(id, weight),
-                    bias: Some(Param::initialized(id, bias)),
-                    ..conv.clone()
-                };
-                return other.forward(x);
-            }
-            Self::Deformable(conv) => (conv.input(x), conv.options),
-            Self::Modulated(conv) => (conv.input(x), conv.options),
+        activation: Activation,
+    ) -> M {
+        let deformed = |input, options| {
+            let y = deform_conv2d(input, weight.clone(), Some(bias.clone()), options);
+            activate(y, activation)
         };
-        deform_conv2d(input, weight, Some(bias), options)
+        match self {
+            Self::Plain(conv) => {
+                let options = Conv2dOptions::of(conv, activation);
+                x.conv2d(weight, Some(bias), options)
+            }
+            Self::Deformable(conv) => x.each(|x| deformed(conv.input(x), conv.options)),
+            Self::Modulated(conv) => x.each(|x| deformed(conv.input(x), conv.options)),
+        }
     }
 }

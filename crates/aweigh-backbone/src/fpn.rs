@@ -1,13 +1,14 @@
 //! Feature pyramid network (Lin et al., 2017; mmdetection 3.x `fpn.py`).
 
+use aweigh_conv::{MaxPool, max_pool2d, relu, upsample_add};
 use burn::module::{Initializer, Module};
-use burn::tensor::ops::{InterpolateMode, InterpolateOptions, MaxPoolOptions};
-use burn::tensor::{Device, Tensor, module::interpolate, module::max_pool2d};
+use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
+use burn::tensor::{Device, Tensor, module::interpolate};
 use serde::{Deserialize, Serialize};
 
 use crate::config::need;
 use crate::{
-    Activation, ConfigError, ConvModule, ConvModuleConfig, FeatureSpec, LayerInfo, NormConfig, relu,
+    Activation, ConfigError, ConvModule, ConvModuleConfig, FeatureSpec, LayerInfo, NormConfig,
 };
 
 /// Where the levels above the backbone's last map come from.
@@ -263,9 +264,7 @@ impl Fpn {
             .map(|(input, conv)| conv.forward(input))
             .collect();
         for i in (1..used).rev() {
-            let [_, _, height, width] = laterals[i - 1].dims();
-            let coarse = self.upsample(laterals[i].clone(), [height, width]);
-            laterals[i - 1] = laterals[i - 1].clone() + coarse;
+            laterals[i - 1] = self.add(laterals[i - 1].clone(), laterals[i].clone());
         }
         let last_lateral = laterals[used - 1].clone();
         let levels = laterals.into_iter().zip(&self.fpn_convs);
@@ -289,22 +288,32 @@ impl Fpn {
                     conv.forward(relu(source))
                 }
                 Some(conv) => conv.forward(source),
-                None => max_pool2d(source, MaxPoolOptions::new([1, 1]).with_stride([2, 2])),
+                None => max_pool2d(
+                    source,
+                    MaxPool {
+                        kernel: [1, 1],
+                        stride: [2, 2],
+                        padding: [0, 0],
+                    },
+                ),
             };
             source = level.clone();
             outputs.push(level);
         }
     }
 
-    fn upsample(&self, x: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
-        let mode = match self.config.upsampling {
-            Upsampling::Nearest => InterpolateMode::Nearest,
-            Upsampling::Bilinear => InterpolateMode::Bilinear,
-        };
-        let options = InterpolateOptions::new(mode)
-            .with_align_corners(false)
-            .with_output_size(size);
-        interpolate(x, options)
+    /// A map and the level above it, made as large.
+    fn add(&self, fine: Tensor<4>, coarse: Tensor<4>) -> Tensor<4> {
+        match self.config.upsampling {
+            Upsampling::Nearest => upsample_add(fine, coarse),
+            Upsampling::Bilinear => {
+                let [_, _, height, width] = fine.dims();
+                let options = InterpolateOptions::new(InterpolateMode::Bilinear)
+                    .with_align_corners(false)
+                    .with_output_size([height, width]);
+                fine + interpolate(coarse, options)
+            }
+        }
     }
 }
 

@@ -5,7 +5,6 @@
 //! names are those of the reference state dicts (`layer1.0.conv1.weight`, `bn1.running_mean`,
 //! `lateral_convs.0.conv.bias`), so that [`weights`] needs no table of names.
 
-mod activation;
 mod backbone;
 mod config;
 mod conv_module;
@@ -18,10 +17,10 @@ mod norm;
 mod resnet;
 pub mod weights;
 
-pub use activation::relu;
+pub use aweigh_conv::Activation;
 pub use backbone::{Backbone, BackboneConfig};
 pub use config::ConfigError;
-pub use conv_module::{Activation, ConvBias, ConvModule, ConvModuleConfig};
+pub use conv_module::{ConvBias, ConvModule, ConvModuleConfig};
 pub use conv_norm::conv_norm;
 pub use convolution::{Convolution, DcnKind, Deformation};
 pub use features::FeatureSpec;

@@ -22,10 +22,14 @@ mod text;
 
 use std::process::ExitCode;
 
+use aweigh_conv::allocator::PoolAllocator;
 use clap::Parser;
 
 use crate::commands::Command;
 use crate::logging::Verbosity;
+
+#[global_allocator]
+static ALLOCATOR: PoolAllocator = PoolAllocator;
 
 const AFTER_HELP: &str = "\
 Examples:

@@ -172,6 +172,11 @@ impl Overrides {
 }
 
 impl DeviceOptions {
+    /// The backend that [`open`](Self::open) will choose.
+    pub(crate) fn backend(self, experiment: &Experiment) -> Backend {
+        self.backend.unwrap_or(experiment.device.backend)
+    }
+
     /// Puts the choice of the command line and the environment into `experiment` and opens it.
     ///
     /// # Errors
@@ -183,7 +188,7 @@ impl DeviceOptions {
             threads: self.threads,
         };
         experiment.device = overrides.apply(&experiment.device);
-        Ok(device::select(&experiment.device)?)
+        Ok(device::select(&experiment.device, &experiment.conv)?)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use aweigh_train::Experiment;
-use aweigh_train::config::DeviceConfig;
+use aweigh_train::config::{ConvConfig, DeviceConfig};
 
 use crate::support::{aweigh, contains};
 
@@ -23,7 +23,8 @@ fn files() -> Vec<PathBuf> {
 
 #[test]
 fn each_loads_builds_and_round_trips() {
-    let device = aweigh_train::device::select(&DeviceConfig::default()).expect("the processor");
+    let device = aweigh_train::device::select(&DeviceConfig::default(), &ConvConfig::default())
+        .expect("the processor");
     for file in files() {
         let name = file.display();
         let experiment = Experiment::load(&file, &[]).unwrap_or_else(|e| panic!("{e}"));

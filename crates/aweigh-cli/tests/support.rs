@@ -70,7 +70,9 @@ pub(crate) fn command(folder: &Path, args: &[&str]) -> Command {
     command.args(args).current_dir(folder);
     for variable in [
         "AWEIGH_BACKEND",
+        "AWEIGH_CONV",
         "AWEIGH_DEVICE",
+        "AWEIGH_SIMD",
         "AWEIGH_THREADS",
         "COLUMNS",
     ] {

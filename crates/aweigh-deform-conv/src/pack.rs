@@ -1,5 +1,6 @@
 //! Deformable convolutions that predict their own offsets, as in DCN backbones.
 
+use aweigh_conv::{Activation, convolve};
 use burn::module::{Initializer, Module, Param};
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
@@ -114,7 +115,7 @@ impl DeformConv2dPack {
 
     /// The operator's input for a map `[B, C_in, H, W]`: the map and its predicted offsets.
     pub fn input(&self, x: Tensor<4>) -> DeformConvInput {
-        let offset = self.conv_offset.forward(x.clone()); // [B, 2 * G * kh * kw, H', W']
+        let offset = convolve(&self.conv_offset, x.clone(), Activation::None); // [B, 2 * G * kh * kw, H', W']
         DeformConvInput {
             x,
             offset,
@@ -140,7 +141,7 @@ impl ModulatedDeformConv2dPack {
 
     /// The operator's input for a map `[B, C_in, H, W]`: the map, its predicted offsets and masks.
     pub fn input(&self, x: Tensor<4>) -> DeformConvInput {
-        let predicted = self.conv_offset.forward(x.clone()); // [B, 3 * G * kh * kw, H', W']
+        let predicted = convolve(&self.conv_offset, x.clone(), Activation::None); // [B, 3 * G * kh * kw, H', W']
         let taps = predicted.dims()[1] / 3;
         let mask = sigmoid(predicted.clone().narrow(1, 2 * taps, taps));
         DeformConvInput {

@@ -1,6 +1,7 @@
 //! What a training step minimises.
 
 use aweigh_assign::Matches;
+use aweigh_conv::{FocalCall, focal_sum, is_ours};
 use aweigh_losses::{FocalLoss, sigmoid_focal_loss, weighted_mean};
 use burn::tensor::{Bool, Int, Tensor};
 
@@ -43,9 +44,46 @@ pub(crate) fn focal_class_loss(
     focal: &FocalLoss,
     normaliser: Tensor<1>,
 ) -> Tensor<1> {
+    if is_ours(&logits) {
+        let counted = counted(&matches.ignored).unsqueeze_dim(1); // [B, 1, P]
+        let sum = focal_class_sum(logits, matches, counted, focal);
+        return weighted_mean(sum, None, normaliser) * focal.weight;
+    }
+    let losses = focal_class_losses(logits, matches, focal);
+    class_loss(losses, &matches.ignored, normaliser) * focal.weight
+}
+
+/// Sum of the focal losses of all points and classes, times `counted`, as one operator where there
+/// is one; the weight of `focal` is not applied.
+///
+/// # Shapes
+///
+/// - `logits`: `[B, C, P]`
+/// - `counted`: `[B, C, P]`, or `[B, 1, P]` for all classes of a point
+pub(crate) fn focal_class_sum(
+    logits: Tensor<3>,
+    matches: &Matches,
+    counted: Tensor<3>,
+    focal: &FocalLoss,
+) -> Tensor<1> {
+    if !is_ours(&logits) {
+        return (focal_class_losses(logits, matches, focal) * counted).sum();
+    }
+    let call = FocalCall {
+        gamma: focal.gamma,
+        alpha: (focal.alpha >= 0.0).then_some(focal.alpha),
+    };
+    focal_sum(logits, present(matches), counted, call)
+}
+
+/// Focal losses of every class and point, `[B, C, P]` from logits `[B, C, P]`.
+pub(crate) fn focal_class_losses(
+    logits: Tensor<3>,
+    matches: &Matches,
+    focal: &FocalLoss,
+) -> Tensor<3> {
     let [_, classes, _] = logits.dims();
-    let loss = sigmoid_focal_loss(logits, one_hot(matches, classes), focal); // [B, C, P]
-    class_loss(loss, &matches.ignored, normaliser) * focal.weight
+    sigmoid_focal_loss(logits, one_hot(matches, classes), focal)
 }
 
 /// Losses of every class and point `[B, C, P]`, summed over those that are not ignored, over
@@ -55,20 +93,26 @@ pub(crate) fn class_loss(
     ignored: &Tensor<2, Bool>,
     normaliser: Tensor<1>,
 ) -> Tensor<1> {
-    let weight = ignored.clone().bool_not().float(); // [B, P]
     let of_points = losses.sum_dim(1).squeeze_dim::<2>(1); // [B, P]
-    weighted_mean(of_points, Some(weight), normaliser)
+    weighted_mean(of_points, Some(counted(ignored)), normaliser)
+}
+
+/// 1 where a point is not ignored, `[B, P]`.
+fn counted(ignored: &Tensor<2, Bool>) -> Tensor<2> {
+    ignored.clone().bool_not().float()
+}
+
+/// The class of a positive point; of others -1, which no class equals, `[B, P]`.
+fn present(matches: &Matches) -> Tensor<2, Int> {
+    let background = matches.positive.clone().bool_not();
+    matches.labels.clone().mask_fill(background, -1)
 }
 
 /// 1 where a class is that of a positive point, 0 elsewhere, `[B, C, P]`. Times a quality
 /// `[B, 1, P]` it is a soft target.
 pub(crate) fn one_hot(matches: &Matches, classes: usize) -> Tensor<3> {
-    let labels = &matches.labels;
+    let labels = present(matches);
     let class: Tensor<3, Int> =
         Tensor::<1, Int>::arange(0..classes as i64, &labels.device()).reshape([1, classes, 1]);
-    // A label no class equals marks the background.
-    let labels = labels
-        .clone()
-        .mask_fill(matches.positive.clone().bool_not(), -1);
     labels.unsqueeze_dim::<3>(1).equal(class).float()
 }

@@ -5,6 +5,7 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{Device, Tensor, activation::relu};
 
 use aweigh_backbone::{LayerInfo, weights::ClassLayer};
+use aweigh_conv::Levels;
 
 use crate::init::{prediction, prior_bias, with_bias};
 use crate::{DenseHead, DenseHeadConfig, RawPredictions, Scale, Tower, TowerConfig, tower};
@@ -144,25 +145,23 @@ impl DenseHead for FcosHead {
             features.len(),
             self.scales.len()
         );
-        let mut out = FcosPredictions {
-            cls_score: Vec::new(),
-            bbox_pred: Vec::new(),
-            centerness: Vec::new(),
+        let levels = Levels::new(features);
+        let cls = tower::forward(&self.cls_convs, levels.clone());
+        let reg = tower::forward(&self.reg_convs, levels);
+        let centerness_input = match self.centerness {
+            CenternessBranch::Classification => &cls,
+            CenternessBranch::Regression => &reg,
         };
-        for (x, scale) in features.into_iter().zip(&self.scales) {
-            let cls = tower::forward(&self.cls_convs, x.clone());
-            let reg = tower::forward(&self.reg_convs, x);
-            let centerness_input = match self.centerness {
-                CenternessBranch::Classification => cls.clone(),
-                CenternessBranch::Regression => reg.clone(),
-            };
-            out.centerness
-                .push(self.conv_centerness.forward(centerness_input));
-            out.cls_score.push(self.conv_cls.forward(cls));
-            out.bbox_pred
-                .push(self.distance(scale.forward(self.conv_reg.forward(reg))));
+        let centerness = tower::predict(&self.conv_centerness, centerness_input.clone());
+        let boxes = tower::predict(&self.conv_reg, reg);
+        let boxes = boxes.into_iter().zip(&self.scales);
+        FcosPredictions {
+            cls_score: tower::predict(&self.conv_cls, cls),
+            bbox_pred: boxes
+                .map(|(x, scale)| self.distance(scale.forward(x)))
+                .collect(),
+            centerness,
         }
-        out
     }
 
     fn class_layers(&self) -> Vec<ClassLayer> {

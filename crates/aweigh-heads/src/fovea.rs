@@ -3,6 +3,7 @@
 mod align;
 
 use aweigh_backbone::{ConvBias, ConvModuleConfig, LayerInfo, weights::ClassLayer};
+use aweigh_conv::Levels;
 use burn::module::Module;
 use burn::nn::Initializer;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
@@ -160,22 +161,24 @@ impl DenseHead for FoveaHead {
     type Predictions = FoveaPredictions;
 
     fn forward(&self, features: Vec<Tensor<4>>) -> FoveaPredictions {
-        let mut out = FoveaPredictions {
-            cls_score: Vec::new(),
-            bbox_pred: Vec::new(),
+        let levels = Levels::new(features);
+        let reg = tower::forward(&self.reg_convs, levels.clone());
+        let bbox_pred = tower::predict(&self.conv_reg, reg);
+        let levels = match &self.feature_adaption {
+            Some(align) => {
+                let maps = levels.into_maps().into_iter().zip(&bbox_pred);
+                Levels::new(
+                    maps.map(|(x, boxes)| align.forward(x, boxes.clone()))
+                        .collect(),
+                )
+            }
+            None => levels,
         };
-        for x in features {
-            let reg = tower::forward(&self.reg_convs, x.clone());
-            let bbox_pred = self.conv_reg.forward(reg);
-            let x = match &self.feature_adaption {
-                Some(align) => align.forward(x, bbox_pred.clone()),
-                None => x,
-            };
-            let cls = tower::forward(&self.cls_convs, x);
-            out.cls_score.push(self.conv_cls.forward(cls));
-            out.bbox_pred.push(bbox_pred);
+        let cls = tower::forward(&self.cls_convs, levels);
+        FoveaPredictions {
+            cls_score: tower::predict(&self.conv_cls, cls),
+            bbox_pred,
         }
-        out
     }
 
     fn class_layers(&self) -> Vec<ClassLayer> {

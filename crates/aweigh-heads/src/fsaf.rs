@@ -1,6 +1,7 @@
 //! FSAF head (Zhu et al. 2019, section 3.1; mmdetection 3.x `fsaf_head.py`).
 
 use aweigh_backbone::{LayerInfo, weights::ClassLayer};
+use aweigh_conv::Levels;
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{Device, Tensor, activation::relu};
@@ -83,18 +84,12 @@ pub(crate) fn init([cls, reg]: &[Conv2dConfig; 2], device: &Device) -> [Conv2d; 
 }
 
 impl FsafPredictions {
-    /// No level yet.
-    pub(crate) fn empty() -> Self {
+    /// From the outputs of the two convolutions on every level.
+    pub(crate) fn new(cls: Vec<Tensor<4>>, reg: Vec<Tensor<4>>) -> Self {
         Self {
-            cls_score: Vec::new(),
-            bbox_pred: Vec::new(),
+            cls_score: cls,
+            bbox_pred: reg.into_iter().map(relu).collect(),
         }
-    }
-
-    /// Adds the outputs of the two convolutions on the next level.
-    pub(crate) fn push(&mut self, cls: Tensor<4>, reg: Tensor<4>) {
-        self.cls_score.push(cls);
-        self.bbox_pred.push(relu(reg));
     }
 }
 
@@ -103,13 +98,13 @@ impl DenseHead for FsafHead {
     type Predictions = FsafPredictions;
 
     fn forward(&self, features: Vec<Tensor<4>>) -> FsafPredictions {
-        let mut out = FsafPredictions::empty();
-        for x in features {
-            let cls = tower::forward(&self.cls_convs, x.clone());
-            let reg = tower::forward(&self.reg_convs, x);
-            out.push(self.retina_cls.forward(cls), self.retina_reg.forward(reg));
-        }
-        out
+        let levels = Levels::new(features);
+        let cls = tower::forward(&self.cls_convs, levels.clone());
+        let reg = tower::forward(&self.reg_convs, levels);
+        FsafPredictions::new(
+            tower::predict(&self.retina_cls, cls),
+            tower::predict(&self.retina_reg, reg),
+        )
     }
 
     fn class_layers(&self) -> Vec<ClassLayer> {

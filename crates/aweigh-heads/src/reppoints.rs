@@ -1,6 +1,7 @@
 //! RepPoints head (Yang et al. 2019, section 4; mmdetection 3.x `reppoints_head.py`).
 
-use aweigh_backbone::{LayerInfo, LayerKind, relu, weights::ClassLayer};
+use aweigh_backbone::{LayerInfo, LayerKind, weights::ClassLayer};
+use aweigh_conv::{Activation, Levels, convolve, relu};
 use aweigh_deform_conv::{DeformConv2d, DeformConv2dConfig};
 use burn::module::{Initializer, Module, Param};
 use burn::nn::PaddingConfig2d;
@@ -239,17 +240,19 @@ impl DenseHead for RepPointsHead {
             bbox_init: Vec::new(),
             bbox_refine: Vec::new(),
         };
-        for x in features {
-            let cls = tower::forward(&self.cls_convs, x.clone());
-            let reg = tower::forward(&self.reg_convs, x);
+        let levels = Levels::new(features);
+        let cls = tower::forward(&self.cls_convs, levels.clone());
+        let reg = tower::forward(&self.reg_convs, levels);
+        for (cls, reg) in cls.into_maps().into_iter().zip(reg.into_maps()) {
             let init = self.init_stage(reg.clone());
             let offset = scale_gradient(init.points.clone(), self.gradient_mul)
                 - taps(self.num_points, &reg.device());
             let cls = relu(self.reppoints_cls_conv.forward(cls, offset.clone(), None));
             let refined = relu(self.reppoints_pts_refine_conv.forward(reg, offset, None));
-            let refined = self.reppoints_pts_refine_out.forward(refined);
+            let refined = convolve(&self.reppoints_pts_refine_out, refined, Activation::None);
             let refined = self.refine_stage(refined, &init);
-            out.cls_score.push(self.reppoints_cls_out.forward(cls));
+            out.cls_score
+                .push(convolve(&self.reppoints_cls_out, cls, Activation::None));
             out.bbox_init.push(self.bounding_box(init.points.clone()));
             out.bbox_refine.push(self.bounding_box(refined.clone()));
             out.pts_init.push(init.points);
@@ -265,8 +268,8 @@ impl DenseHead for RepPointsHead {
 
 impl RepPointsHead {
     fn init_stage(&self, features: Tensor<4>) -> Stage {
-        let hidden = relu(self.reppoints_pts_init_conv.forward(features));
-        let x = self.reppoints_pts_init_out.forward(hidden);
+        let hidden = convolve(&self.reppoints_pts_init_conv, features, Activation::Relu);
+        let x = convolve(&self.reppoints_pts_init_out, hidden, Activation::None);
         let device = x.device();
         match self.source {
             PointSource::Center => Stage {

@@ -2,6 +2,7 @@
 //! FSAF's anchor-free branch on the same towers (Zhu et al. 2019, figure 4).
 
 use aweigh_backbone::{LayerInfo, weights::ClassLayer};
+use aweigh_conv::Levels;
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{Device, Tensor};
@@ -116,22 +117,21 @@ impl DenseHead for RetinaHead {
     type Predictions = RetinaPredictions;
 
     fn forward(&self, features: Vec<Tensor<4>>) -> RetinaPredictions {
+        let levels = Levels::new(features);
+        let cls = tower::forward(&self.cls_convs, levels.clone());
+        let reg = tower::forward(&self.reg_convs, levels);
         let branch = self.fsaf_cls.as_ref().zip(self.fsaf_reg.as_ref());
-        let mut out = RetinaPredictions {
-            cls_score: Vec::new(),
-            bbox_pred: Vec::new(),
-            anchor_free: branch.map(|_| FsafPredictions::empty()),
-        };
-        for x in features {
-            let cls = tower::forward(&self.cls_convs, x.clone());
-            let reg = tower::forward(&self.reg_convs, x);
-            if let (Some((fsaf_cls, fsaf_reg)), Some(found)) = (branch, &mut out.anchor_free) {
-                found.push(fsaf_cls.forward(cls.clone()), fsaf_reg.forward(reg.clone()));
-            }
-            out.cls_score.push(self.retina_cls.forward(cls));
-            out.bbox_pred.push(self.retina_reg.forward(reg));
+        let anchor_free = branch.map(|(fsaf_cls, fsaf_reg)| {
+            FsafPredictions::new(
+                tower::predict(fsaf_cls, cls.clone()),
+                tower::predict(fsaf_reg, reg.clone()),
+            )
+        });
+        RetinaPredictions {
+            cls_score: tower::predict(&self.retina_cls, cls),
+            bbox_pred: tower::predict(&self.retina_reg, reg),
+            anchor_free,
         }
-        out
     }
 
     fn class_layers(&self) -> Vec<ClassLayer> {

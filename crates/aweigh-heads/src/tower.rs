@@ -3,7 +3,9 @@
 use aweigh_backbone::{
     ConvBias, ConvModule, ConvModuleConfig, DcnKind, Deformation, LayerInfo, NormConfig,
 };
+use aweigh_conv::{Activation, Levels, Maps, convolve};
 use burn::nn::Initializer;
+use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Tensor};
 
 use crate::init::WEIGHT_STD;
@@ -76,8 +78,13 @@ impl TowerConfig {
 }
 
 /// Runs `x` through the tower.
-pub(crate) fn forward(tower: &[ConvModule], x: Tensor<4>) -> Tensor<4> {
+pub(crate) fn forward<M: Maps>(tower: &[ConvModule], x: M) -> M {
     tower.iter().fold(x, |x, conv| conv.forward(x))
+}
+
+/// The maps that a convolution predicts on every level.
+pub(crate) fn predict(conv: &Conv2d, x: Levels) -> Vec<Tensor<4>> {
+    convolve(conv, x, Activation::None).into_maps()
 }
 
 /// Adds up the same layers run on several levels: parameters count once, multiply-adds for every
@@ -154,7 +161,7 @@ mod tests {
         let deformation = Some(Deformation { kind, groups: 1 });
         let moving = shape.with_deformation(deformation).init(&device).conv;
         let x = map([2, 6, 7, 5], &device);
-        let expected = plain.forward(x.clone()) * factor;
+        let expected = plain.forward(x.clone(), Activation::None) * factor;
         let got = match moving {
             Convolution::Plain(_) => panic!("{kind:?}: a plain convolution"),
             Convolution::Deformable(mut conv) => {

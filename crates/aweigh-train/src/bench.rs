@@ -1,10 +1,12 @@
 //! Timing of a training step, of inference and of the loader.
 
+mod layers;
 mod load;
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use aweigh_conv::profile;
 use aweigh_data::{HostBatch, ImageMeta};
 use aweigh_detectors::Detector;
 use aweigh_geometry::{HostTruth, ImageFrame};
@@ -18,6 +20,8 @@ use crate::config::Experiment;
 use crate::model::fresh;
 use crate::optimizer::Optimizer;
 use crate::step::{StepContext, train_step};
+
+pub use layers::LayerTime;
 
 /// Classes of a model whose configuration does not say how many: COCO's.
 const DEFAULT_CLASSES: usize = 80;
@@ -49,6 +53,8 @@ pub struct BenchOptions {
     pub warmup: usize,
     /// Timed steps.
     pub repeats: usize,
+    /// Whether each layer is timed, on the CPU; not for [`BenchMode::Data`].
+    pub profile: bool,
 }
 
 /// Milliseconds over the timed steps.
@@ -92,6 +98,12 @@ pub struct BenchReport {
     pub images_per_s: f64,
     /// Largest resident memory of the process so far, where the system tells it.
     pub peak_rss_mib: Option<f64>,
+    /// Mean of the whole step, in milliseconds.
+    #[serde(serialize_with = "thousandths")]
+    pub mean_ms: f64,
+    /// The time of each layer, the most expensive first, if it was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<LayerTime>,
 }
 
 /// Times what `options` ask for.
@@ -106,9 +118,10 @@ pub fn bench(
 ) -> Result<BenchReport, TrainError> {
     let mut times = Times::default();
     let mut size = options.size;
+    let mut layers = Vec::new();
     match options.mode {
-        BenchMode::Train => train(experiment, options, device, &mut times)?,
-        BenchMode::Infer => infer(experiment, options, device, &mut times)?,
+        BenchMode::Train => layers = train(experiment, options, device, &mut times)?,
+        BenchMode::Infer => layers = infer(experiment, options, device, &mut times)?,
         BenchMode::Data => size = load::data(experiment, options, &mut times)?,
     }
     let warmup = match options.mode {
@@ -129,6 +142,8 @@ pub fn bench(
         images_per_s: options.batch as f64 / (step_ms.median / 1000.0),
         step_ms,
         peak_rss_mib: peak_rss_mib(),
+        mean_ms: times.mean(warmup),
+        layers,
     })
 }
 
@@ -144,10 +159,13 @@ fn train(
     options: &BenchOptions,
     device: &Device,
     times: &mut Times,
-) -> Result<(), TrainError> {
+) -> Result<Vec<LayerTime>, TrainError> {
     let mut model = detector(experiment, &device.clone().autodiff())?;
     let mut optimizer = Optimizer::new(&experiment.train.optimizer);
-    for _ in 0..options.warmup + options.repeats {
+    for step in 0..options.warmup + options.repeats {
+        if options.profile && step == options.warmup {
+            profile::start();
+        }
         let host = made_up(options);
         let mut step = Stopwatch::start(device);
         let context = StepContext {
@@ -159,7 +177,8 @@ fn train(
         model = train_step(context, model, host, |phase| step.end(phase)).model;
         times.steps.push(step.phases);
     }
-    Ok(())
+    profile::stop();
+    Ok(layers::recorded(&model, options.repeats))
 }
 
 fn infer(
@@ -167,9 +186,12 @@ fn infer(
     options: &BenchOptions,
     device: &Device,
     times: &mut Times,
-) -> Result<(), TrainError> {
+) -> Result<Vec<LayerTime>, TrainError> {
     let model = detector(experiment, device)?.valid();
-    for _ in 0..options.warmup + options.repeats {
+    for step in 0..options.warmup + options.repeats {
+        if options.profile && step == options.warmup {
+            profile::start();
+        }
         let host = made_up(options);
         let frames = image_frames(&host);
         let mut step = Stopwatch::start(device);
@@ -183,7 +205,8 @@ fn infer(
         step.end("postprocess");
         times.steps.push(step.phases);
     }
-    Ok(())
+    profile::stop();
+    Ok(layers::recorded(&model, options.repeats))
 }
 
 fn detector(experiment: &Experiment, device: &Device) -> Result<Detector, TrainError> {
@@ -251,6 +274,12 @@ impl Times {
                 .map(|step| step.iter().map(|(_, ms)| ms).sum())
                 .collect(),
         )
+    }
+
+    fn mean(&self, warmup: usize) -> f64 {
+        let steps = &self.steps[warmup..];
+        let sum: f64 = steps.iter().flatten().map(|(_, ms)| ms).sum();
+        sum / steps.len() as f64
     }
 
     fn phases(&self, warmup: usize) -> BTreeMap<&'static str, Spread> {

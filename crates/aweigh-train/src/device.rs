@@ -6,10 +6,11 @@
 use std::fmt;
 use std::sync::OnceLock;
 
+use aweigh_conv::{Algorithm, InstructionSet, UnknownAlgorithm, UnknownInstructionSet};
 use burn::tensor::{Device, DeviceType};
 use thiserror::Error;
 
-use crate::config::{Backend, DeviceConfig};
+use crate::config::{Backend, ConvConfig, DeviceConfig};
 
 /// A device that can be chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +66,12 @@ pub enum DeviceError {
         /// What can be used.
         available: Vec<DeviceInfo>,
     },
+    /// The environment asks for convolutions of an unknown kind.
+    #[error(transparent)]
+    Convolution(#[from] UnknownAlgorithm),
+    /// The environment asks for instructions that the machine does not have.
+    #[error(transparent)]
+    Instructions(#[from] UnknownInstructionSet),
     /// The number of threads was fixed before.
     #[error("cannot use {requested} CPU threads: {current} were started before")]
     Threads {
@@ -106,14 +113,26 @@ impl DeviceOverrides {
     }
 }
 
-/// Opens the device of a configuration, without autodiff, and sets the number of CPU threads.
+/// Opens the device of a configuration, without autodiff, and sets the number of CPU threads and how
+/// the CPU convolves.
 ///
 /// # Errors
 ///
-/// When the build has no such backend, the machine no such device, the device does not start, or
-/// another number of threads runs already. Every message lists what there is.
-pub fn select(config: &DeviceConfig) -> Result<Device, DeviceError> {
+/// When the build has no such backend, the machine no such device, the device does not start,
+/// another number of threads runs already, or the environment names convolutions or instructions
+/// that there are not. Every message lists what there is.
+pub fn select(config: &DeviceConfig, conv: &ConvConfig) -> Result<Device, DeviceError> {
     set_threads(config.threads)?;
+    let set = InstructionSet::chosen()?;
+    let algorithm = match Algorithm::from_environment()? {
+        Some(forced) => forced,
+        None => conv.algorithm.into(),
+    };
+    aweigh_conv::set_algorithm(algorithm);
+    if config.backend == Backend::Cpu && algorithm != Algorithm::Fast {
+        tracing::info!("convolutions on the CPU: {algorithm}");
+    }
+    tracing::debug!("instructions on the CPU: {set}");
     let DeviceConfig { backend, index, .. } = *config;
     let Some(filter) = device_type(backend) else {
         let available = available();
@@ -275,14 +294,19 @@ mod tests {
 
     #[test]
     fn the_processor_is_always_there() {
-        assert_eq!(select(&config(Backend::Cpu, 0)).unwrap(), Device::flex());
+        assert_eq!(
+            select(&config(Backend::Cpu, 0), &ConvConfig::default()).unwrap(),
+            Device::flex()
+        );
         let first = &available()[0];
         assert_eq!((first.backend, first.index), (Backend::Cpu, 0));
     }
 
     #[test]
     fn what_is_absent_is_an_error_that_lists_what_is_there() {
-        let message = select(&config(Backend::Cpu, 3)).unwrap_err().to_string();
+        let message = select(&config(Backend::Cpu, 3), &ConvConfig::default())
+            .unwrap_err()
+            .to_string();
         assert!(
             message.starts_with("there is no cpu device 3 on this machine"),
             "{message}"
@@ -290,7 +314,9 @@ mod tests {
         assert!(message.contains("it has cpu 0 ("), "{message}");
         let missing = Backend::ALL.into_iter().find(|b| !built().contains(b));
         if let Some(backend) = missing {
-            let message = select(&config(backend, 0)).unwrap_err().to_string();
+            let message = select(&config(backend, 0), &ConvConfig::default())
+                .unwrap_err()
+                .to_string();
             assert!(
                 message.contains(&format!("--features {backend}")),
                 "{message}"

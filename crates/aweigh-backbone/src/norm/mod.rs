@@ -3,6 +3,7 @@
 mod config;
 mod running;
 
+use aweigh_conv::{Activation, GroupNorm, Maps, activate};
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor, module::batch_norm_train};
 
@@ -91,21 +92,31 @@ impl NormConfig {
 }
 
 impl Norm {
-    /// Normalises a map on its own; [`conv_norm`](crate::conv_norm) is cheaper after a convolution.
+    /// Normalises maps on their own, then applies the activation; [`conv_norm`](crate::conv_norm) is
+    /// cheaper after a convolution.
     ///
     /// Batch norm uses the statistics of the batch, and updates its running ones, while the module
     /// is on an autodiff device; `module.valid()` ends that.
     ///
     /// # Shapes
     ///
-    /// `[B, C, H, W]` in and out.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    /// Every map is `[B, C, H, W]` in and out.
+    pub fn forward<M: Maps>(&self, x: M, activation: Activation) -> M {
         if let Some(Folded { scale, shift }) = self.folded() {
-            return x * per_channel(scale) + per_channel(shift);
+            let (scale, shift) = (per_channel(scale), per_channel(shift));
+            return x.each(|x| activate(x * scale.clone() + shift.clone(), activation));
         }
         match self.kind {
-            Kind::Group { groups } => self.by_group(x, groups),
-            Kind::Batch | Kind::FrozenBatch => self.by_batch(x),
+            Kind::Group { groups } => {
+                let norm = GroupNorm {
+                    groups,
+                    epsilon: EPSILON,
+                    activation,
+                    layer: Some(self.weight.id.val()),
+                };
+                x.group_norm(self.weight.val(), self.bias.val(), norm)
+            }
+            Kind::Batch | Kind::FrozenBatch => x.each(|x| activate(self.by_batch(x), activation)),
         }
     }
 
@@ -145,22 +156,6 @@ impl Norm {
             statistic.update(statistic.value() * (1.0 - MOMENTUM) + new * MOMENTUM);
         }
         result.output
-    }
-
-    /// The centred map is the only one kept for the backward pass: scale and shift are folded into
-    /// one factor per image and channel before they meet it.
-    fn by_group(&self, x: Tensor<4>, groups: usize) -> Tensor<4> {
-        let [batch, channels, height, width] = x.dims();
-        let wide = channels / groups;
-        let x = x.reshape([batch, groups, wide * height * width]);
-        let centred = x.clone() - x.mean_dim(2); // [B, G, C/G * H * W]
-        let variance = (centred.clone() * centred.clone()).mean_dim(2); // [B, G, 1]
-        let weight = self.weight.val().reshape([1, groups, wide]);
-        let scale = (variance + EPSILON).sqrt().recip() * weight; // [B, G, C/G]
-        let y = centred.reshape([batch, channels, height * width])
-            * scale.reshape([batch, channels, 1])
-            + self.bias.val().reshape([1, channels, 1]); // [B, C, H * W]
-        y.reshape([batch, channels, height, width])
     }
 }
 

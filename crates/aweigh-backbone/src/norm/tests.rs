@@ -1,5 +1,6 @@
 use super::*;
 use crate::{Convolution, conv_norm};
+use aweigh_conv::Activation;
 use aweigh_testkit::{device, finite_difference};
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
@@ -62,7 +63,7 @@ impl Setup {
 
     /// `sum(u * f(norm(conv(x))))` with fixed u; the square keeps second derivatives alive.
     fn loss(&self) -> Tensor<1> {
-        let y = conv_norm(&self.conv, &self.norm, self.x.clone());
+        let y = conv_norm(&self.conv, &self.norm, self.x.clone(), Activation::None);
         let shape = y.dims();
         let upstream = double(&noise(shape.iter().product(), 3.0), shape, &y.device());
         (y.clone() * y * upstream).sum()
@@ -130,13 +131,24 @@ fn run(f: impl FnOnce(&Setup) -> Tensor<4>, config: &NormConfig) -> Vec<f64> {
 #[test]
 fn folding_changes_no_value() {
     let config = NormConfig::default();
-    let folded = run(|s| conv_norm(&s.conv, &s.norm, s.x.clone()), &config);
-    let apart = run(|s| s.norm.forward(s.conv.forward(s.x.clone())), &config);
+    let folded = run(
+        |s| conv_norm(&s.conv, &s.norm, s.x.clone(), Activation::None),
+        &config,
+    );
+    let apart = run(
+        |s| {
+            s.norm.forward(
+                s.conv.forward(s.x.clone(), Activation::None),
+                Activation::None,
+            )
+        },
+        &config,
+    );
     let formula = run(
         |s| {
             let statistic = |s: &Option<RunningStatistic>| per_channel(s.as_ref().unwrap().value());
             let deviation = (statistic(&s.norm.running_var) + 1e-5).sqrt();
-            let y = s.conv.forward(s.x.clone()) - statistic(&s.norm.running_mean);
+            let y = s.conv.forward(s.x.clone(), Activation::None) - statistic(&s.norm.running_mean);
             y / deviation * per_channel(s.norm.weight.val()) + per_channel(s.norm.bias.val())
         },
         &config,
@@ -164,7 +176,7 @@ fn pair(device: &Device) -> Tensor<4> {
 fn running_statistics_are_saved_at_once() {
     let device = device().autodiff();
     let norm = NormConfig::BatchNorm.init(1, &device);
-    norm.forward(pair(&device));
+    norm.forward(pair(&device), Activation::None);
     // Mean 2, unbiased variance 2: 0.9 * 0 + 0.1 * 2 and 0.9 * 1 + 0.1 * 2.
     assert_eq!(saved(&norm), [0.2, 1.1]);
 }
@@ -174,14 +186,14 @@ fn a_clone_keeps_its_statistics() {
     let device = device().autodiff();
     let norm = NormConfig::BatchNorm.init(1, &device);
     let before = norm.clone();
-    norm.forward(pair(&device));
+    norm.forward(pair(&device), Activation::None);
     assert_eq!(saved(&before), [0.0, 1.0]);
 }
 
 #[test]
 fn evaluation_uses_running_statistics_and_keeps_them() {
     let norm = NormConfig::BatchNorm.init(1, &device().autodiff()).valid();
-    let y = norm.forward(pair(&device())).into_data();
+    let y = norm.forward(pair(&device()), Activation::None).into_data();
     let kept = (y.iter::<f32>().map(|v| v.round()).collect(), saved(&norm));
     assert_eq!(kept, (vec![1.0, 3.0], vec![0.0, 1.0]));
 }
@@ -190,7 +202,7 @@ fn evaluation_uses_running_statistics_and_keeps_them() {
 fn statistics_survive_evaluation_and_return() {
     let device = device().autodiff();
     let norm = NormConfig::BatchNorm.init(1, &device);
-    norm.forward(pair(&device));
+    norm.forward(pair(&device), Activation::None);
     assert_eq!(saved(&norm.valid().train()), [0.2, 1.1]);
 }
 
@@ -210,7 +222,7 @@ fn a_frozen_affine_has_no_gradient() {
     let affine = Affine::Frozen;
     let norm = NormConfig::FrozenBn { affine }.init(1, &device);
     let x = pair(&device).require_grad();
-    let grads = norm.forward(x).sum().backward();
+    let grads = norm.forward(x, Activation::None).sum().backward();
     assert!(norm.weight.grad(&grads).is_none());
 }
 

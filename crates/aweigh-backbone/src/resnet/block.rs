@@ -1,11 +1,12 @@
 //! Residual blocks.
 
+use aweigh_conv::{Activation, add_relu};
 use burn::module::{Initializer, Module};
 use burn::tensor::{Device, Tensor};
 
 use super::plan::BlockPlan;
 use crate::convolution::ConvolutionConfig;
-use crate::{Affine, Convolution, Norm, NormConfig, conv_norm, relu};
+use crate::{Affine, Convolution, Norm, NormConfig, conv_norm};
 
 /// A basic block (two 3x3 convolutions) or a bottleneck (1x1, 3x3, 1x1).
 #[derive(Module, Debug)]
@@ -73,14 +74,17 @@ impl Block {
     /// `relu(residual(x) + shortcut(x))`.
     pub(super) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let shortcut = match &self.downsample {
-            Some((conv, norm)) => conv_norm(conv, norm, x.clone()),
+            Some((conv, norm)) => conv_norm(conv, norm, x.clone(), Activation::None),
             None => x.clone(),
         };
-        let y = relu(conv_norm(&self.conv1, &self.bn1, x));
-        let mut y = conv_norm(&self.conv2, &self.bn2, y);
-        if let (Some(conv), Some(norm)) = (&self.conv3, &self.bn3) {
-            y = conv_norm(conv, norm, relu(y));
-        }
-        relu(y + shortcut)
+        let y = conv_norm(&self.conv1, &self.bn1, x, Activation::Relu);
+        let y = match (&self.conv3, &self.bn3) {
+            (Some(conv), Some(norm)) => {
+                let y = conv_norm(&self.conv2, &self.bn2, y, Activation::Relu);
+                conv_norm(conv, norm, y, Activation::None)
+            }
+            _ => conv_norm(&self.conv2, &self.bn2, y, Activation::None),
+        };
+        add_relu(y, shortcut)
     }
 }

@@ -6,11 +6,11 @@ mod config;
 mod dcn;
 mod plan;
 
+use aweigh_conv::{Activation, MaxPool, max_pool2d};
 use burn::module::Module;
-use burn::tensor::ops::MaxPoolOptions;
-use burn::tensor::{Device, Tensor, module::max_pool2d};
+use burn::tensor::{Device, Tensor};
 
-use crate::{Convolution, Norm, conv_norm, relu};
+use crate::{Convolution, Norm, conv_norm};
 use block::{Block, Start};
 
 pub use config::{Depth, ResNetConfig, Style};
@@ -80,10 +80,12 @@ impl ResNet {
     /// - output `i`: `[B, C_i, H / stride_i, W / stride_i]` rounded up, as
     ///   [`ResNetConfig::features`] says
     pub(crate) fn forward(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
-        let x = relu(conv_norm(&self.conv1, &self.bn1, images));
-        let pool = MaxPoolOptions::new([3, 3])
-            .with_stride([2, 2])
-            .with_padding([1, 1]);
+        let x = conv_norm(&self.conv1, &self.bn1, images, Activation::Relu);
+        let pool = MaxPool {
+            kernel: [3, 3],
+            stride: [2, 2],
+            padding: [1, 1],
+        };
         let mut x = max_pool2d(x, pool);
         let mut maps = Vec::with_capacity(self.out_indices.len());
         let stages = [&self.layer1, &self.layer2, &self.layer3, &self.layer4];

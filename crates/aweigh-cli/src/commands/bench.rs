@@ -1,7 +1,11 @@
 //! `aweigh bench`: timing.
 
-use anyhow::{Context, Result};
+mod profile;
+
+use anyhow::{Context, Result, ensure};
+use aweigh_conv::{Algorithm, CONV_VARIABLE};
 use aweigh_train::bench::{BenchMode, BenchOptions, bench};
+use aweigh_train::config::{Backend, Experiment};
 use clap::{Args, ValueEnum};
 
 use crate::options::{ConfigOptions, DeviceOptions, input_size};
@@ -37,6 +41,9 @@ pub(crate) struct BenchArgs {
     /// Timed steps
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least_one)]
     repeats: usize,
+    /// Print the time of each convolution, normalisation, pooling and loss too (on the CPU)
+    #[arg(long)]
+    profile: bool,
     #[command(flatten)]
     device: DeviceOptions,
 }
@@ -55,6 +62,9 @@ enum Mode {
 impl BenchArgs {
     pub(super) fn run(self) -> Result<()> {
         let mut experiment = self.config.load()?;
+        if self.profile {
+            self.check_profile(&experiment)?;
+        }
         let device = self.device.open(&mut experiment)?;
         let options = BenchOptions {
             mode: match self.mode {
@@ -66,9 +76,32 @@ impl BenchArgs {
             batch: self.batch,
             warmup: self.warmup,
             repeats: self.repeats,
+            profile: self.profile,
         };
         let report = bench(&experiment, &options, &device)?;
+        if self.profile {
+            profile::show(&report)?;
+        }
         print(serde_json::to_string(&report).context("the report is not JSON")?)
+    }
+
+    /// # Errors
+    /// When nothing of what is timed would be recorded.
+    fn check_profile(&self, experiment: &Experiment) -> Result<()> {
+        let backend = self.device.backend(experiment);
+        ensure!(
+            backend == Backend::Cpu,
+            "--profile times layers on the CPU, not on {backend}"
+        );
+        ensure!(
+            !matches!(self.mode, Mode::Data),
+            "--profile times the layers of a model, which --mode data does not run"
+        );
+        ensure!(
+            Algorithm::from_environment()? != Some(Algorithm::Burn),
+            "--profile times Aweigh's own layers, which {CONV_VARIABLE}=burn turns off"
+        );
+        Ok(())
     }
 }
 

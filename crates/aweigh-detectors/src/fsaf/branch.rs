@@ -9,13 +9,13 @@ use aweigh_geometry::{
     points::square_anchors,
 };
 use aweigh_heads::fsaf::FsafPredictions;
-use aweigh_losses::{FocalLoss, IouMode, iou_loss, sigmoid_focal_loss};
-use burn::tensor::{Bool, Device, Tensor};
+use aweigh_losses::{FocalLoss, IouMode, iou_loss};
+use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::checks::Table;
 use crate::explain::{Learns, LeftOut, StageRoles};
-use crate::losses::one_hot;
+use crate::losses::{focal_class_losses, focal_class_sum};
 use crate::method::{Cause, SizeLimits};
 use crate::pyramid::{Pyramid, cell_points, flatten};
 use crate::{Branch, DetectorConfigError};
@@ -166,7 +166,8 @@ impl FsafBranch {
         let levels = &predictions.levels;
         let logits = flatten(&predictions.maps.cls_score).without_autodiff(); // [B, C, P]
         let encoded = flatten(&predictions.maps.bbox_pred).without_autodiff(); // [B, 4, P]
-        let cls = self.class_losses(logits, &regions.matches, &regions.shadowed);
+        let counted = regions.shadowed.clone().bool_not().float();
+        let cls = focal_class_losses(logits, &regions.matches, &self.focal) * counted;
         let cls = cls.sum_dim(1).squeeze_dim::<2>(1) * self.focal.weight; // [B, P]
         let bbox = self.box_loss(encoded, regions.boxes.clone(), levels) * self.box_weight;
         online_levels(cls + bbox, regions, levels, truth)
@@ -183,27 +184,15 @@ impl FsafBranch {
         let normaliser = normaliser(positives.clone(), targets);
 
         let logits = flatten(&predictions.maps.cls_score); // [B, C, P]
-        let cls = self.class_losses(logits, &targets.matches, &targets.left_out);
+        let counted = targets.left_out.clone().bool_not().float();
+        let cls = focal_class_sum(logits, &targets.matches, counted, &self.focal);
         let encoded = flatten(&predictions.maps.bbox_pred); // [B, 4, P]
         let bbox = self.box_loss(encoded, targets.boxes.clone(), &predictions.levels) * positive;
         BranchLosses {
-            cls: cls.sum() / normaliser.clone() * self.focal.weight,
+            cls: cls / normaliser.clone() * self.focal.weight,
             bbox: bbox.sum() / normaliser * self.box_weight,
             positives,
         }
-    }
-
-    /// Focal loss of every class and point `[B, C, P]`, 0 where the point is left out of the class.
-    fn class_losses(
-        &self,
-        logits: Tensor<3>,
-        matches: &Matches,
-        left_out: &Tensor<3, Bool>,
-    ) -> Tensor<3> {
-        let [_, classes, _] = logits.dims();
-        let target = one_hot(matches, classes);
-        let counted = left_out.clone().bool_not().float();
-        sigmoid_focal_loss(logits, target, &self.focal) * counted
     }
 
     /// IoU loss of every point's encoded box `[B, 4, P]` with a box `[B, P, 4]`: `[B, P]`.

@@ -1,6 +1,7 @@
 //! Features that move to where the predicted box is (Kong et al., section III-E).
 
-use aweigh_backbone::{LayerInfo, relu};
+use aweigh_backbone::LayerInfo;
+use aweigh_conv::{Activation, convolve, relu};
 use aweigh_deform_conv::{DeformConv2d, DeformConv2dConfig};
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
@@ -78,7 +79,7 @@ impl FeatureAlign {
     /// logarithms of distances. The gradient reaches both.
     pub(super) fn forward(&self, x: Tensor<4>, bbox_pred: Tensor<4>) -> Tensor<4> {
         let distances = bbox_pred.clamp_max(MAX_LOG_DISTANCE).exp();
-        let offset = self.conv_offset.forward(distances); // [B, 18 G, H, W]
+        let offset = convolve(&self.conv_offset, distances, Activation::None); // [B, 18 G, H, W]
         relu(self.conv_adaption.forward(x, offset, None))
     }
 }

@@ -21,7 +21,8 @@ pub use error::ConfigError;
 pub use optimizer::{OptimizerConfig, OptimizerKind};
 pub use schedule::{ScheduleConfig, ScheduleKind, WarmupConfig, WarmupKind};
 pub use sections::{
-    Backend, DataConfig, DeviceConfig, EvalConfig, RunConfig, SplitConfig, SynthData,
+    Backend, ConvAlgorithm, ConvConfig, DataConfig, DeviceConfig, EvalConfig, RunConfig,
+    SplitConfig, SynthData,
 };
 pub use train::{Span, TrainConfig};
 
@@ -40,6 +41,9 @@ pub struct Experiment {
     /// Where it runs.
     #[serde(default)]
     pub device: DeviceConfig,
+    /// How convolutions are computed.
+    #[serde(default)]
+    pub conv: ConvConfig,
     /// What it learns from.
     pub data: DataConfig,
     /// What it learns.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use aweigh_conv::Algorithm;
 use aweigh_data::synth::SynthConfig;
 use aweigh_data::{
     DataError, DatasetConfig, DecodeConfig, Exif, LoaderConfig, OnBadImage, SixteenBit,
@@ -85,6 +86,34 @@ pub struct DeviceConfig {
     pub index: usize,
     /// Threads of the CPU backend; 0 takes every core. Default: 0.
     pub threads: usize,
+}
+
+/// How the CPU backend convolves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConvConfig {
+    /// Default: `fast`.
+    pub algorithm: ConvAlgorithm,
+}
+
+/// Which sums a convolution on the CPU may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConvAlgorithm {
+    /// The fastest: Winograd's transforms where they pay.
+    #[default]
+    Fast,
+    /// Direct sums of products only.
+    Exact,
+}
+
+impl From<ConvAlgorithm> for Algorithm {
+    fn from(algorithm: ConvAlgorithm) -> Self {
+        match algorithm {
+            ConvAlgorithm::Fast => Self::Fast,
+            ConvAlgorithm::Exact => Self::Exact,
+        }
+    }
 }
 
 /// An annotation file and its images.

@@ -223,3 +223,20 @@ fn a_missing_file_is_named() {
         "{message}"
     );
 }
+
+#[test]
+fn the_algorithm_of_convolutions_is_read_checked_and_round_trips() {
+    assert_eq!(
+        parse(SHORT, &[]).unwrap().conv.algorithm,
+        ConvAlgorithm::Fast
+    );
+    let exact = parse(SHORT, &["conv.algorithm=exact"]).unwrap();
+    assert_eq!(exact.conv.algorithm, ConvAlgorithm::Exact);
+    assert_eq!(parse(&exact.to_toml(), &[]).unwrap(), exact);
+    // Burn's own operators are for comparisons, by the environment alone.
+    for wrong in ["burn", "winograd"] {
+        let change = format!("conv.algorithm={wrong}");
+        let error = parse(SHORT, &[&change]).expect_err(wrong).to_string();
+        assert!(error.ends_with("expected `fast` or `exact`"), "{error}");
+    }
+}

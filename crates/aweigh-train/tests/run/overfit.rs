@@ -120,6 +120,7 @@ fn benchmarks_report_their_phases() {
             batch: 2,
             warmup: 1,
             repeats: 2,
+            profile: false,
         };
         let report = bench(&experiment, &options, &device()).unwrap();
         let names: Vec<&str> = report.phases_ms.keys().copied().collect();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aweigh_train::clip::clip_gradients;
-use aweigh_train::config::{Backend, DeviceConfig, OptimizerConfig, OptimizerKind};
+use aweigh_train::config::{Backend, ConvConfig, DeviceConfig, OptimizerConfig, OptimizerKind};
 use aweigh_train::device::select;
 use aweigh_train::named_tensors;
 use aweigh_train::optimizer::Optimizer;
@@ -66,7 +66,7 @@ fn steps_on_wgpu_are_those_of_the_processor() {
         backend: Backend::Wgpu,
         ..DeviceConfig::default()
     };
-    let wgpu = match select(&config) {
+    let wgpu = match select(&config, &ConvConfig::default()) {
         Ok(device) => device,
         Err(error) => return println!("not run: {error}"),
     };
