@@ -12,6 +12,7 @@ It must be imported before mmdet or mmcv.ops.
 
 import sys
 import types
+from importlib.machinery import ModuleSpec
 
 import torch
 import torchvision
@@ -165,6 +166,8 @@ def install():
         import mmcv._ext  # noqa: F401
     except ImportError:
         extension = _Extension("mmcv._ext")
+        # mmengine looks for it before it builds an optimizer; without a loader it counts as missing.
+        extension.__spec__ = ModuleSpec("mmcv._ext", loader=None)
         for operator in OPERATORS:
             setattr(extension, operator.__name__, operator)
         sys.modules["mmcv._ext"] = extension
