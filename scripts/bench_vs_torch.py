@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """FCOS with a ResNet-50 side by side: Aweigh against torchvision, on the CPU.
 
-    python scripts/bench_vs_torch.py [--rounds 3] [--threads 2] [--sizes 320 512]
+    python scripts/bench_vs_torch.py [--rounds 3] [--threads 2] [--sizes 320 800x1333]
 
 Measures a training step (forward, backward, SGD) of two images and the
 inference of one. The processes of the two systems take turns; ratios are medians
@@ -9,7 +9,7 @@ over the rounds of Aweigh's figure divided by torchvision's: below 1, Aweigh is
 faster or smaller.
 
 torchvision is set up like configs/fcos_r50.toml: 80 classes, frozen batch norm,
-stem and first stage frozen, SGD with momentum, the same square inputs.
+stem and first stage frozen, SGD with momentum, inputs of the same size.
 
 Needs torch and torchvision (scripts/goldens/requirements.txt) and a release
 build of the `aweigh` binary. Prints a table and, last, one line of JSON.
@@ -26,10 +26,16 @@ CLASSES = 80
 BOXES_PER_IMAGE = 8
 
 
+def sides(size):
+    """Height and width of `SIDE` or `HEIGHTxWIDTH`."""
+    height, _, width = size.partition("x")
+    return int(height), int(width or height)
+
+
 # --- torchvision, in its own process -------------------------------------------
 
 
-def torch_model(size):
+def torch_model(height, width):
     """FCOS as torchvision builds it with pretrained weights, but with random ones.
 
     `fcos_resnet50_fpn(weights=None)` would train every layer and use ordinary
@@ -48,12 +54,13 @@ def torch_model(size):
             # variance in every block.
             module.weight.fill_(0.2)
     pyramid = _resnet_fpn_extractor(body, 3, returned_layers=[2, 3, 4], extra_blocks=LastLevelP6P7(256, 256))
-    return FCOS(pyramid, CLASSES, min_size=size, max_size=size)
+    return FCOS(pyramid, CLASSES, min_size=min(height, width), max_size=max(height, width))
 
 
-def torch_targets(count, size):
+def torch_targets(count, height, width):
     import torch
 
+    size = torch.tensor([width, height])
     corner = torch.rand(count, BOXES_PER_IMAGE, 2) * size * 0.6
     side = torch.rand(count, BOXES_PER_IMAGE, 2) * size * 0.3 + 8
     boxes = torch.cat([corner, corner + side], dim=2)
@@ -66,8 +73,9 @@ def torch_step(mode, size, batch):
     import torch
 
     torch.manual_seed(0)
-    model = torch_model(size)
-    images = list(torch.rand(batch, 3, size, size))
+    height, width = sides(size)
+    model = torch_model(height, width)
+    images = list(torch.rand(batch, 3, height, width))
     if mode == "infer":
         model.eval()
 
@@ -78,7 +86,7 @@ def torch_step(mode, size, batch):
         return infer
 
     model.train()
-    targets = torch_targets(batch, size)
+    targets = torch_targets(batch, height, width)
     trainable = [p for p in model.parameters() if p.requires_grad]
     # A tiny rate keeps the random network finite; the work does not depend on it.
     optimizer = torch.optim.SGD(trainable, lr=1e-6, momentum=0.9, weight_decay=1e-4)
@@ -104,7 +112,7 @@ def torch_worker(options):
 def measure(options, size, mode):
     """One row of the table."""
     batch = BATCH[mode]
-    theirs = worker_step(__file__, options, mode, "--size", str(size), "--batch", str(batch))
+    theirs = worker_step(__file__, options, mode, "--size", size, "--batch", str(batch))
     ours = aweigh_step(options, options.config, size, batch, mode)
     row, _ = compare_steps({"aweigh": ours, "torchvision": theirs}, options)
     return {"mode": mode, "size": size, "batch": batch, **row}
@@ -114,8 +122,8 @@ def main():
     parser = benchmark_parser(__doc__, rounds=3)
     add_step_options(parser, modes=BATCH)
     parser.add_argument("--config", default="configs/fcos_r50.toml")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[320, 512], help="sides of the square inputs")
-    parser.add_argument("--size", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--sizes", nargs="+", default=["320", "512"], help="SIDE or HEIGHTxWIDTH of the inputs")
+    parser.add_argument("--size", help=argparse.SUPPRESS)
     parser.add_argument("--batch", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -124,7 +132,7 @@ def main():
     check_packages("torch", "torchvision")
     check_aweigh(options.binary)
     warn_if_busy()
-    columns = [Column("mode", "mode", 5), Column("size", "size", 5, 0), Column("batch", "batch", 5, 0)]
+    columns = [Column("mode", "mode", 5), Column("size", "size", 8), Column("batch", "batch", 5, 0)]
     table, rows = Table(columns + step_columns("torchvision")), []
     for mode in options.modes:
         for size in options.sizes:
