@@ -43,6 +43,16 @@ impl Conv2dOptions {
             layer: Some(conv.weight.id.val()),
         }
     }
+
+    /// The call of the operator for maps of these sizes.
+    pub(crate) fn call(&self, sizes: Vec<ConvSizes>) -> ConvCall {
+        ConvCall {
+            sizes,
+            activation: self.activation,
+            algorithm: algorithm(),
+            layer: self.layer,
+        }
+    }
 }
 
 /// `activation(conv(x, weight) + bias)`; on the CPU one operator, with the activation in its
@@ -69,13 +79,7 @@ pub fn conv2d(
     let Some(sizes) = sizes else {
         return plain::conv2d(x, weight, bias, options);
     };
-    let call = ConvCall {
-        sizes: vec![sizes],
-        activation: options.activation,
-        algorithm: algorithm(),
-        layer: options.layer,
-    };
-    dispatch(x, weight, bias, call)
+    dispatch(x, weight, bias, options.call(vec![sizes]))
 }
 
 /// Runs the operator.

@@ -8,7 +8,7 @@ use crate::activation::Activation;
 use crate::choice::{Algorithm, algorithm, is_ours};
 use crate::convolution::{Conv2dOptions, conv2d, dispatch, sizes_of};
 use crate::group_norm::{GroupNorm, group_norm};
-use crate::ops::{ConvCall, GroupNormCall, LayerOps};
+use crate::ops::{GroupNormCall, LayerOps};
 
 /// Maps `[B, C, H_l, W_l]` of every level of a pyramid.
 ///
@@ -143,13 +143,7 @@ impl Maps for Levels {
             [sizes.batch, sizes.channels_out, height, width]
         };
         let shapes = sizes.iter().map(shape).collect();
-        let call = ConvCall {
-            sizes,
-            activation: options.activation,
-            algorithm: algorithm(),
-            layer: options.layer,
-        };
-        let values = dispatch(values, weight, bias, call);
+        let values = dispatch(values, weight, bias, options.call(sizes));
         Together { values, shapes }.into_levels()
     }
 
