@@ -47,6 +47,8 @@ pub enum DistanceUnit {
 /// Gives each point at most one ground-truth box.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FcosAssigner {
+    /// Where in their cells the points lie.
+    pub origin: PointOrigin,
     /// Smallest and largest distance, in pixels and both inclusive, that each level regresses.
     pub regress_ranges: Vec<[f32; 2]>,
     /// Which points inside a box may be positive.
@@ -119,7 +121,7 @@ impl FcosAssigner {
     }
 
     fn table(&self, levels: &[LevelShape], device: &Device) -> PointTable {
-        let points = pyramid_points(levels, PointOrigin::Center, device); // [P, 2]
+        let points = pyramid_points(levels, self.origin, device); // [P, 2]
         let column = |value: &dyn Fn(usize) -> f32| -> Tensor<3> {
             let values: Vec<f32> = levels
                 .iter()
@@ -241,6 +243,7 @@ mod tests {
 
     fn assigner(region: Region, unit: DistanceUnit) -> FcosAssigner {
         FcosAssigner {
+            origin: PointOrigin::Center,
             regress_ranges: vec![[-1.0, 16.0], [16.0, 1e8]],
             region,
             unit,

@@ -57,7 +57,7 @@ impl RetinaAssigner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aweigh_geometry::HostTruth;
+    use aweigh_geometry::{HostTruth, anchors::AnchorSides};
     use aweigh_testkit::device;
     use burn::tensor::Bool;
 
@@ -71,6 +71,7 @@ mod tests {
                 base_scale: 1.0,
                 scales_per_octave: 1,
                 ratios: vec![1.0, 4.0],
+                sides: AnchorSides::Exact,
             },
             max_iou: MaxIouAssigner::default(),
         };

@@ -56,12 +56,13 @@ impl DetectorConfig {
     ///
     /// # Errors
     ///
-    /// When backbone and neck do not fit.
+    /// When backbone and neck do not fit, or there is not exactly one method table.
     pub fn level_shapes(&self, input: [usize; 2]) -> Result<Vec<LevelShape>, DetectorConfigError> {
         let levels = self.levels()?;
+        let spacing = self.method()?.spacing();
         let sizes = self.neck.sizes(&self.backbone.sizes(input));
         let shape = |([height, width], level): ([usize; 2], &FeatureSpec)| {
-            LevelShape::new(height, width, level.stride)
+            LevelShape::new(height, width, level.stride).spread(spacing, input)
         };
         Ok(sizes.into_iter().zip(&levels).map(shape).collect())
     }

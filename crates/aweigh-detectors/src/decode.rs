@@ -42,13 +42,23 @@ impl Score {
     }
 }
 
+/// What decides which candidates reach NMS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RankBy {
+    /// The class score (mmdetection).
+    Class,
+    /// The score of the detection, which the quality lowers (torchvision).
+    Score,
+}
+
 /// Thresholds and limits of inference.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct InferenceConfig {
-    /// Smallest class score of a candidate, exclusive. Default: 0.05.
+    /// What a candidate needs more of, as `rank_by` says. Default: 0.05.
     pub score_threshold: f32,
-    /// Candidates kept per level. Default: 1000.
+    /// Candidates kept per level, the best as `rank_by` says. Default: 1000.
     pub nms_pre: usize,
     /// Overlap above which the lower of two boxes of one class is dropped. Default: 0.6.
     pub nms_iou: f32,
@@ -59,6 +69,8 @@ pub struct InferenceConfig {
     pub min_box_size: f32,
     /// How class score and quality combine. Default: the product.
     pub score: Score,
+    /// What candidates are compared by before NMS. Default: the class score.
+    pub rank_by: RankBy,
 }
 
 impl Default for InferenceConfig {
@@ -70,6 +82,7 @@ impl Default for InferenceConfig {
             max_per_image: 100,
             min_box_size: 0.0,
             score: Score::Product,
+            rank_by: RankBy::Class,
         }
     }
 }
@@ -89,6 +102,7 @@ pub(crate) struct HalfOverlap {
     max_per_image: usize,
     min_box_size: f32,
     score: Score,
+    rank_by: RankBy,
 }
 
 impl InferenceConfig {
@@ -97,6 +111,23 @@ impl InferenceConfig {
         Self {
             nms_iou: 0.5,
             ..Self::default()
+        }
+    }
+
+    /// What a candidate is compared by, and the score of its detection.
+    fn rank_and_score(&self, class: f32, quality: Option<f32>) -> [f32; 2] {
+        let score = self.score.of(class, quality);
+        match self.rank_by {
+            RankBy::Class => [class, score],
+            RankBy::Score => [score, score],
+        }
+    }
+
+    /// A class score that every candidate's is above: a quality is at most 1.
+    fn lowest_class_score(&self) -> f32 {
+        match (self.rank_by, self.score) {
+            (RankBy::Score, Score::Sqrt) => self.score_threshold * self.score_threshold,
+            _ => self.score_threshold,
         }
     }
 
@@ -119,6 +150,9 @@ impl InferenceConfig {
     ) -> Result<(), DetectorConfigError> {
         table.need(self.score == Score::Product, "score", || {
             "expected product: the method predicts no quality to combine with".to_owned()
+        })?;
+        table.need(self.rank_by == RankBy::Class, "rank_by", || {
+            "expected class: the method predicts no quality that could lower a score".to_owned()
         })?;
         self.validate(table)
     }
@@ -191,7 +225,7 @@ fn of_images(
     config: &InferenceConfig,
     finish: impl Fn(Vec<Detection>) -> Vec<Detection> + Sync,
 ) -> Vec<Vec<Detection>> {
-    let read = points::read(branches, config.score_threshold);
+    let read = points::read(branches, config.lowest_class_score());
     let of_image = |(index, image): (usize, &ImageFrame)| {
         let parts = branches.iter().zip(&read);
         let boxes = |(branch, read): (&Branch<'_>, &Vec<Selected>)| {
@@ -208,6 +242,9 @@ struct Scored {
     /// Index among the points that were read.
     index: usize,
     label: usize,
+    /// What it is compared by.
+    rank: f32,
+    /// That of the detection.
     score: f32,
 }
 
@@ -226,7 +263,7 @@ impl Branch<'_> {
         for (level, count) in self.level_points.iter().enumerate() {
             let range = start..start + count;
             start = range.end;
-            for found in best_of_level(points, range, config) {
+            for found in self.best_of_level(points, range, config) {
                 values.clear();
                 values.extend(points.values(found.index));
                 let bbox = (self.decode)(&Candidate {
@@ -237,10 +274,9 @@ impl Branch<'_> {
                 });
                 let bbox = image.to_original(image.clip(bbox));
                 if is_large(bbox, config) {
-                    let quality = self.quality.map(|channel| sigmoid(values[channel]));
                     boxes.push(Detection {
                         bbox,
-                        score: config.score.of(found.score, quality),
+                        score: found.score,
                         label: found.label,
                     });
                 }
@@ -248,41 +284,50 @@ impl Branch<'_> {
         }
         boxes
     }
-}
 
-/// The candidates among the points of one level, best first; of equal scores the first point, then
-/// the first class.
-fn best_of_level(points: &Selected, level: Range<usize>, config: &InferenceConfig) -> Vec<Scored> {
-    let first = |point: usize| points.indices.partition_point(|index| *index < point);
-    let of_level = first(level.start)..first(level.end);
-    let lowest = lowest_logit(config.score_threshold);
-    let mut found = Vec::new();
-    for label in 0..points.classes() {
-        let logits = &points.logits(label)[of_level.clone()];
-        for (index, logit) in of_level.clone().zip(logits) {
-            if *logit < lowest {
-                continue;
-            }
-            let score = sigmoid(*logit);
-            if score > config.score_threshold {
-                found.push(Scored {
-                    index,
-                    label,
-                    score,
-                });
+    /// The candidates among the points of one level, best first; of equal ones the first point,
+    /// then the first class.
+    fn best_of_level(
+        &self,
+        points: &Selected,
+        level: Range<usize>,
+        config: &InferenceConfig,
+    ) -> Vec<Scored> {
+        let first = |point: usize| points.indices.partition_point(|index| *index < point);
+        let of_level = first(level.start)..first(level.end);
+        let quality = |index: usize| {
+            let logit = points.values(index).nth(self.quality?)?;
+            Some(sigmoid(logit))
+        };
+        let qualities: Vec<Option<f32>> = of_level.clone().map(quality).collect();
+        let lowest = lowest_logit(config.lowest_class_score());
+        let mut found = Vec::new();
+        for label in 0..points.classes() {
+            let logits = points.logits(label)[of_level.clone()].iter();
+            for (index, (logit, quality)) in of_level.clone().zip(logits.zip(&qualities)) {
+                if *logit >= lowest {
+                    let [rank, score] = config.rank_and_score(sigmoid(*logit), *quality);
+                    found.push(Scored {
+                        index,
+                        label,
+                        rank,
+                        score,
+                    });
+                }
             }
         }
+        found.retain(|scored| scored.rank > config.score_threshold);
+        let order = |a: &Scored, b: &Scored| {
+            let order = b.rank.total_cmp(&a.rank);
+            order.then((a.index, a.label).cmp(&(b.index, b.label)))
+        };
+        if found.len() > config.nms_pre {
+            found.select_nth_unstable_by(config.nms_pre - 1, order);
+            found.truncate(config.nms_pre);
+        }
+        found.sort_unstable_by(order);
+        found
     }
-    let order = |a: &Scored, b: &Scored| {
-        let order = b.score.total_cmp(&a.score);
-        order.then((a.index, a.label).cmp(&(b.index, b.label)))
-    };
-    if found.len() > config.nms_pre {
-        found.select_nth_unstable_by(config.nms_pre - 1, order);
-        found.truncate(config.nms_pre);
-    }
-    found.sort_unstable_by(order);
-    found
 }
 
 /// `1 / (1 + e^-x)`.
@@ -392,6 +437,30 @@ mod tests {
         let first = branch(&[[[LOW, LOW, 1.0], [LOW; 3]]]);
         let second = branch(&[[[2.0, LOW, LOW], [LOW; 3]]]);
         check(&[first, second], 1000, &[&[(2, 0), (0, 0)]]);
+    }
+
+    #[test]
+    fn a_quality_can_decide_who_is_a_candidate() {
+        // Class scores 0.5, 0.62 and 0.38 (alone on its level); qualities 0.5, 0.73 and 0.88.
+        let mut branch = branch(&[[[0.0, 0.5, -0.5], [LOW; 3]]]);
+        branch.quality = Some(0);
+        let check = |score: Score, rank_by: RankBy, threshold: f32, expected: &[usize]| {
+            let config = InferenceConfig {
+                score_threshold: threshold,
+                score,
+                rank_by,
+                ..InferenceConfig::default()
+            };
+            let found = candidates(std::slice::from_ref(&branch), &[FRAME], &config);
+            let points: Vec<usize> = found[0].iter().map(|d| d.bbox[0] as usize).collect();
+            assert_eq!(points, expected, "{score:?}, {rank_by:?}, {threshold}");
+        };
+        check(Score::Product, RankBy::Class, 0.45, &[1, 0]);
+        check(Score::Product, RankBy::Score, 0.45, &[1]);
+        check(Score::Sqrt, RankBy::Score, 0.45, &[1, 0, 2]);
+        // The square roots are 0.5, 0.67 and 0.58.
+        check(Score::Sqrt, RankBy::Score, 0.55, &[1, 2]);
+        check(Score::Sqrt, RankBy::Class, 0.55, &[1]);
     }
 
     #[test]

@@ -57,8 +57,10 @@ impl Detector {
     /// - `images`: `[B, 3, H, W]`, normalised, padded
     /// - returns one `[B, channels, H_l, W_l]` per level
     pub fn features(&self, images: Tensor<4>) -> Pyramid<Vec<Tensor<4>>> {
+        let [_, _, height, width] = images.dims();
         let maps = self.neck.forward(self.backbone.forward(images));
-        Pyramid::new(maps, &self.strides)
+        let pyramid = Pyramid::new(maps, &self.strides);
+        pyramid.spread(self.method().spacing(), [height, width])
     }
 
     /// The second half of [`forward`](Self::forward): the head, on what

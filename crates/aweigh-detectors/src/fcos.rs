@@ -7,7 +7,9 @@
 use aweigh_assign::Matches;
 use aweigh_assign::fcos::{DistanceUnit, FcosAssigner, FcosTargets, Region};
 use aweigh_backbone::{DcnKind, FeatureSpec};
-use aweigh_geometry::{GroundTruth, LevelShape, PointOrigin, codec::decode_distance_host};
+use aweigh_geometry::{
+    GroundTruth, LevelShape, PointOrigin, PointSpacing, codec::decode_distance_host,
+};
 use aweigh_heads::{
     TowerConfig,
     fcos::{CenternessBranch, DistanceActivation, FcosHead, FcosHeadConfig, FcosPredictions},
@@ -56,6 +58,25 @@ pub enum BoxLossKind {
     Diou,
 }
 
+/// Where the points of a level lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Points {
+    /// In the middle of their cells, `(i + 0.5) * stride`, as in the paper and in mmdetection.
+    Center,
+    /// `i * floor(input / cells)`, as the centres of torchvision's anchors.
+    Torchvision,
+}
+
+impl Points {
+    const fn origin(self) -> PointOrigin {
+        match self {
+            Self::Center => PointOrigin::Center,
+            Self::Torchvision => PointOrigin::Corner,
+        }
+    }
+}
+
 /// Every option of FCOS. The defaults are the improved recipe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -71,6 +92,8 @@ pub struct FcosConfig {
     pub conv_bias: Option<bool>,
     /// The last convolution of both towers is a deformable one of version 2. Default: false.
     pub dcn_on_last_conv: bool,
+    /// Where points lie. Default: in the middle of their cells.
+    pub points: Points,
     /// Regress in strides with ReLU instead of in pixels with exp. Default: true.
     pub norm_on_bbox: bool,
     /// Predict centre-ness from the regression tower. Default: true.
@@ -102,6 +125,7 @@ impl Default for FcosConfig {
             norm: TowerNorm::GroupNorm { groups: 32 },
             conv_bias: None,
             dcn_on_last_conv: false,
+            points: Points::Center,
             norm_on_bbox: true,
             centerness_on_reg: true,
             center_sampling: true,
@@ -148,6 +172,13 @@ impl MethodConfig for FcosConfig {
 
     fn inference(&self) -> &InferenceConfig {
         &self.test
+    }
+
+    fn spacing(&self) -> PointSpacing {
+        match self.points {
+            Points::Center => PointSpacing::Stride,
+            Points::Torchvision => PointSpacing::Input,
+        }
     }
 
     fn assigns_by_predictions(&self) -> bool {
@@ -241,7 +272,7 @@ impl Method for FcosConfig {
     fn branches(&self, predictions: &Pyramid<FcosPredictions>) -> Vec<Branch<'_>> {
         let maps = &predictions.maps;
         let distances = flatten(&maps.bbox_pred);
-        let points = cell_points(&predictions.levels, PointOrigin::Center);
+        let points = cell_points(&predictions.levels, self.points.origin());
         let strides = predictions.strides();
         vec![Branch {
             logits: flatten(&maps.cls_score),
@@ -261,7 +292,7 @@ impl Method for FcosConfig {
     }
 
     fn stages(&self, targets: FcosTargets, levels: &[LevelShape]) -> Vec<StageRoles> {
-        let points = cell_points(levels, PointOrigin::Center);
+        let points = cell_points(levels, self.points.origin());
         let learns = Learns::ClassesAndBoxes;
         vec![StageRoles::new("points", learns, points, targets.matches)]
     }
@@ -271,6 +302,7 @@ impl FcosConfig {
     /// The assigner of these options.
     pub fn assigner(&self) -> FcosAssigner {
         FcosAssigner {
+            origin: self.points.origin(),
             regress_ranges: self.regress_ranges.clone(),
             region: if self.center_sampling {
                 Region::Center(self.center_sample_radius)

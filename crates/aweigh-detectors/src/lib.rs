@@ -27,7 +27,7 @@ pub mod reppoints;
 pub mod retina;
 
 pub use aweigh_losses::FocalLoss;
-pub use decode::{Branch, Candidate, DecodeBox, InferenceConfig, Score};
+pub use decode::{Branch, Candidate, DecodeBox, InferenceConfig, RankBy, Score};
 pub use detector::Detector;
 pub use error::DetectorConfigError;
 pub use head::{Assigned, MethodHead, Predictions};

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use aweigh_assign::Matches;
 use aweigh_backbone::FeatureSpec;
-use aweigh_geometry::{Detection, GroundTruth, ImageFrame, LevelShape};
+use aweigh_geometry::{Detection, GroundTruth, ImageFrame, LevelShape, PointSpacing};
 use aweigh_heads::{DenseHead, RawPredictions};
 
 use crate::decode::{self, Branch};
@@ -54,6 +54,11 @@ pub trait MethodConfig: Debug {
 
     /// How predictions become detections.
     fn inference(&self) -> &InferenceConfig;
+
+    /// How far apart the points of a level lie. By the stride, if not said otherwise.
+    fn spacing(&self) -> PointSpacing {
+        PointSpacing::Stride
+    }
 
     /// Whether which point learns which box depends on predictions, and so on the weights.
     fn assigns_by_predictions(&self) -> bool;

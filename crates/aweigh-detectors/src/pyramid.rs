@@ -1,6 +1,6 @@
 //! Maps of the levels of a pyramid.
 
-use aweigh_geometry::{LevelShape, PointOrigin};
+use aweigh_geometry::{LevelShape, PointOrigin, PointSpacing};
 use burn::tensor::Tensor;
 
 /// Maps of every level of a pyramid, with the size and stride of each level.
@@ -35,6 +35,15 @@ impl<T> Pyramid<T> {
         Pyramid {
             maps: change(self.maps),
             levels: self.levels,
+        }
+    }
+
+    /// The levels with their points spread over a network input of `[height, width]` pixels.
+    pub(crate) fn spread(self, spacing: PointSpacing, input: [usize; 2]) -> Self {
+        let levels = self.levels.iter();
+        Self {
+            levels: levels.map(|level| level.spread(spacing, input)).collect(),
+            maps: self.maps,
         }
     }
 

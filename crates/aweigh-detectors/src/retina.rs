@@ -10,7 +10,11 @@ use aweigh_assign::{
     retina::{RetinaAssigner, RetinaTargets},
 };
 use aweigh_backbone::FeatureSpec;
-use aweigh_geometry::{GroundTruth, LevelShape, anchors::AnchorGrid, codec::decode_delta_host};
+use aweigh_geometry::{
+    GroundTruth, LevelShape, PointSpacing,
+    anchors::{AnchorGrid, AnchorSides},
+    codec::decode_delta_host,
+};
 use aweigh_heads::{
     fsaf::FsafPredictions,
     retina::{AnchorFree, RetinaHead, RetinaHeadConfig, RetinaPredictions},
@@ -32,6 +36,16 @@ use crate::{
 
 pub use aweigh_assign::max_iou::{InIgnoreRegion, MaxIouAssigner, ZeroOverlap};
 
+/// Whose anchors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnchorStyle {
+    /// Sides are not rounded, centres lie at `i * stride`.
+    Mmdetection,
+    /// Sides are rounded to whole pixels, centres lie at `i * floor(input / cells)`.
+    Torchvision,
+}
+
 /// Anchors of every point.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -42,6 +56,8 @@ pub struct Anchors {
     pub scales_per_octave: usize,
     /// Height over width. Default: 0.5, 1, 2.
     pub ratios: Vec<f32>,
+    /// Whose rounding. Default: mmdetection's.
+    pub style: AnchorStyle,
 }
 
 impl Anchors {
@@ -63,6 +79,7 @@ impl Default for Anchors {
             octave_base_scale: 4.0,
             scales_per_octave: 3,
             ratios: vec![0.5, 1.0, 2.0],
+            style: AnchorStyle::Mmdetection,
         }
     }
 }
@@ -174,6 +191,13 @@ impl MethodConfig for RetinaConfig {
 
     fn inference(&self) -> &InferenceConfig {
         &self.test
+    }
+
+    fn spacing(&self) -> PointSpacing {
+        match self.anchors.style {
+            AnchorStyle::Mmdetection => PointSpacing::Stride,
+            AnchorStyle::Torchvision => PointSpacing::Input,
+        }
     }
 
     fn assigns_by_predictions(&self) -> bool {
@@ -299,6 +323,10 @@ impl RetinaConfig {
             base_scale: self.anchors.octave_base_scale,
             scales_per_octave: self.anchors.scales_per_octave,
             ratios: self.anchors.ratios.clone(),
+            sides: match self.anchors.style {
+                AnchorStyle::Mmdetection => AnchorSides::Exact,
+                AnchorStyle::Torchvision => AnchorSides::WholePixels,
+            },
         }
     }
 

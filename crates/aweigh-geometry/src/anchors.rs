@@ -6,6 +6,17 @@ use burn::tensor::{Device, Tensor};
 use crate::boxes::centered_at;
 use crate::points::{LevelShape, PointOrigin};
 
+/// How the sides of anchors are rounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AnchorSides {
+    /// Not at all (mmdetection).
+    #[default]
+    Exact,
+    /// Sides of square anchors down to whole pixels, half sides of all to the nearest pixel, to the
+    /// even one from the middle (torchvision `anchor_utils.py` and `retinanet.py`).
+    WholePixels,
+}
+
 /// Sizes and shapes of the anchors of a point (RetinaNet, Lin et al. 2017, section 4;
 /// mmdetection 3.x `task_modules/prior_generators/anchor_generator.py`).
 ///
@@ -19,6 +30,8 @@ pub struct AnchorGrid {
     pub scales_per_octave: usize,
     /// Height over width.
     pub ratios: Vec<f32>,
+    /// How sides are rounded.
+    pub sides: AnchorSides,
 }
 
 impl AnchorGrid {
@@ -31,14 +44,18 @@ impl AnchorGrid {
     /// the first ratio, then of the next. Rounded as the reference rounds.
     fn half_sizes(&self, stride: usize) -> Vec<[f32; 2]> {
         let octaves = self.scales_per_octave;
-        let scale = |i: usize| {
-            (2.0_f64.powf(i as f64 / octaves as f64) * f64::from(self.base_scale)) as f32
+        let scale = |i: usize| 2.0_f64.powf(i as f64 / octaves as f64) * f64::from(self.base_scale);
+        let half_side = |factor: f32, i: usize| match self.sides {
+            AnchorSides::Exact => 0.5 * (stride as f32 * factor * scale(i) as f32),
+            AnchorSides::WholePixels => {
+                let square = (stride as f64 * scale(i)).trunc() as f32;
+                (factor * square / 2.0).round_ties_even()
+            }
         };
-        let stride = stride as f32;
         let of_ratio = |ratio: &f32| {
             let high = ratio.sqrt();
             let wide = 1.0 / high;
-            (0..octaves).map(move |i| [wide, high].map(|side| 0.5 * (stride * side * scale(i))))
+            (0..octaves).map(move |i| [wide, high].map(|factor| half_side(factor, i)))
         };
         self.ratios.iter().flat_map(of_ratio).collect()
     }
@@ -78,6 +95,7 @@ mod tests {
             base_scale: 2.0,
             scales_per_octave: 2,
             ratios: vec![1.0, 4.0],
+            sides: AnchorSides::Exact,
         };
         let levels = [LevelShape::new(1, 2, 8), LevelShape::new(1, 1, 16)];
         let anchors = grid.host(&levels);
@@ -106,12 +124,55 @@ mod tests {
     }
 
     #[test]
+    fn sides_in_whole_pixels_are_those_of_torchvision() {
+        let grid = AnchorGrid {
+            base_scale: 4.0,
+            scales_per_octave: 3,
+            ratios: vec![0.5, 1.0, 2.0],
+            sides: AnchorSides::WholePixels,
+        };
+        let check = |stride: usize, expected: [[f32; 2]; 9]| {
+            assert_eq!(grid.half_sizes(stride), expected, "stride {stride}");
+        };
+        // `retinanet_resnet50_fpn().anchor_generator.cell_anchors`, first and third level.
+        check(
+            8,
+            [
+                [23.0, 11.0],
+                [28.0, 14.0],
+                [35.0, 18.0],
+                [16.0, 16.0],
+                [20.0, 20.0],
+                [25.0, 25.0],
+                [11.0, 23.0],
+                [14.0, 28.0],
+                [18.0, 35.0],
+            ],
+        );
+        check(
+            32,
+            [
+                [91.0, 45.0],
+                [114.0, 57.0],
+                [144.0, 72.0],
+                [64.0, 64.0],
+                [80.0, 80.0],
+                [102.0, 102.0],
+                [45.0, 91.0],
+                [57.0, 114.0],
+                [72.0, 144.0],
+            ],
+        );
+    }
+
+    #[test]
     fn one_square_per_point_is_a_square_anchor() {
         let levels = [LevelShape::new(2, 3, 8)];
         let grid = AnchorGrid {
             base_scale: 1.0,
             scales_per_octave: 1,
             ratios: vec![1.0],
+            sides: AnchorSides::Exact,
         };
         let squares = crate::points::square_anchors(&levels, 1.0, PointOrigin::Corner, &device());
         let squares: Vec<f32> = squares.try_into_vec_as().expect("anchors");

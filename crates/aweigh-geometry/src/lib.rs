@@ -28,5 +28,5 @@ pub use detection::Detection;
 pub use frame::ImageFrame;
 #[cfg(feature = "tensor")]
 pub use ground_truth::GroundTruth;
-pub use points::{LevelShape, PointOrigin};
+pub use points::{LevelShape, PointOrigin, PointSpacing};
 pub use truth::HostTruth;

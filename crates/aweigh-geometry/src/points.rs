@@ -4,7 +4,7 @@ mod host;
 #[cfg(feature = "tensor")]
 mod tensor;
 
-pub use host::{LevelShape, PointOrigin, point_count};
+pub use host::{LevelShape, PointOrigin, PointSpacing, point_count};
 #[cfg(feature = "tensor")]
 pub(crate) use tensor::rows;
 #[cfg(feature = "tensor")]

@@ -60,6 +60,7 @@ pub(crate) fn rows<const N: usize>(values: Vec<[f32; N]>, device: &Device) -> Te
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::points::PointSpacing;
     use aweigh_testkit::device;
 
     fn check(origin: PointOrigin, expected: [f32; 12]) {
@@ -93,6 +94,25 @@ mod tests {
         let strides = pyramid_strides(&levels, &device());
         let strides: Vec<f32> = strides.try_into_vec_as().expect("a readable tensor");
         assert_eq!(strides, [8.0, 8.0, 16.0]);
+    }
+
+    #[test]
+    fn points_can_be_spread_over_the_input() {
+        let check = |level: LevelShape, spacing: PointSpacing, expected: [[f32; 2]; 2]| {
+            let points: Vec<[f32; 2]> = level
+                .spread(spacing, [64, 96])
+                .host_points(PointOrigin::Corner)
+                .collect();
+            // The first point is the corner of the input.
+            assert_eq!(points[0], [0.0, 0.0]);
+            let found = [points[1], points[level.width]];
+            assert_eq!(found, expected, "{level:?}, {spacing:?}");
+        };
+        let (fine, coarse) = (LevelShape::new(8, 12, 8), LevelShape::new(2, 2, 64));
+        check(fine, PointSpacing::Stride, [[8.0, 0.0], [0.0, 8.0]]);
+        check(fine, PointSpacing::Input, [[8.0, 0.0], [0.0, 8.0]]);
+        check(coarse, PointSpacing::Stride, [[64.0, 0.0], [0.0, 64.0]]);
+        check(coarse, PointSpacing::Input, [[48.0, 0.0], [0.0, 32.0]]);
     }
 
     #[test]
