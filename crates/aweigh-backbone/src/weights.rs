@@ -3,7 +3,7 @@
 //! Loading is strict: a file has exactly the tensors of the module, or an error lists what is
 //! missing, unexpected or of another shape. Nothing is loaded from a file that does not fit. Only a
 //! detector that is trained further may have other classes than the file
-//! ([`StateDict::renew_classes`]).
+//! ([`StateDict::adopt_classes`]).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -109,6 +109,33 @@ impl ClassLayer {
         let fits = whole && found_rest == own_rest;
         fits.then(|| outputs.map(|outputs| outputs / self.per_class))
     }
+
+    /// The tensor `own` with the outputs of `found` for the classes that `rows` names. Outputs are
+    /// ordered by anchor, then by class.
+    fn adopt(&self, found: &TensorData, own: &TensorData, rows: &[Option<usize>]) -> TensorData {
+        let values = |tensor: &TensorData| -> Vec<f32> { tensor.iter().collect() };
+        let (source, mut values) = (values(found), values(own));
+        let outputs = own.shape()[0];
+        let (size, classes) = (values.len() / outputs, outputs / self.per_class);
+        let found_classes = found.shape()[0] / self.per_class;
+        for (row, target) in values.chunks_mut(size).enumerate() {
+            let (anchor, class) = (row / classes, row % classes);
+            if let Some(from) = rows[class] {
+                let start = (anchor * found_classes + from) * size;
+                target.copy_from_slice(&source[start..start + size]);
+            }
+        }
+        TensorData::new(values, own.shape().to_vec())
+    }
+}
+
+/// Which classes of a file the classes of a model go on from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdoptedClasses {
+    /// Number of classes of the file.
+    pub found: usize,
+    /// For each class of the model that of the file; none for one that starts anew.
+    pub rows: Vec<Option<usize>>,
 }
 
 /// The tensors of a file, by name.
@@ -190,19 +217,20 @@ impl StateDict {
         self
     }
 
-    /// Puts the values that the class layers of `module` have in the place of the file's, if
-    /// the file is of another number of classes. Gives that number and the module's, or
-    /// nothing where all stays as it is.
+    /// Gives the class layers of `module` their outputs: those of the file for classes that it has,
+    /// the values that `module` has for others.
     ///
-    /// Layers that differ in anything else, or do not agree on the numbers, are left for
-    /// [`load_into`](Self::load_into) to refuse.
-    pub fn renew_classes<M: Module>(
+    /// `rows` says for each class of the module which class of the file, of this many, it goes on
+    /// from. Gives what it said, or nothing where the layers differ in more than the number of
+    /// classes or do not agree on it: that is left for [`load_into`](Self::load_into) to refuse.
+    pub fn adopt_classes<M: Module>(
         &mut self,
         module: &M,
         layers: &[ClassLayer],
-    ) -> Option<[usize; 2]> {
+        rows: impl Fn(usize) -> Vec<Option<usize>>,
+    ) -> Option<AdoptedClasses> {
         let mut numbers = None;
-        let mut fresh = Vec::new();
+        let mut adopted = Vec::new();
         for tensor in module.collect(None, None, true) {
             let Some(layer) = layers.iter().find(|layer| layer.holds(&tensor.name)) else {
                 continue;
@@ -212,12 +240,14 @@ impl StateDict {
             if *numbers.get_or_insert(classes) != classes {
                 return None;
             }
-            let data = bridge::to_data(&tensor).expect(IN_MEMORY);
-            fresh.push((tensor.name, data));
+            let own = bridge::to_data(&tensor).expect(IN_MEMORY);
+            let data = layer.adopt(found, &own, &rows(classes[0]));
+            adopted.push((tensor.name, data));
         }
-        let changed = numbers.filter(|[found, own]| found != own)?;
-        self.tensors.extend(fresh);
-        Some(changed)
+        let [found, _] = numbers?;
+        self.tensors.extend(adopted);
+        let rows = rows(found);
+        Some(AdoptedClasses { found, rows })
     }
 
     /// Sets every parameter and running statistic of `module`.

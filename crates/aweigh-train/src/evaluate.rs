@@ -1,5 +1,6 @@
 //! From a model and a validation set to COCO's figures.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,13 +16,15 @@ use crate::checkpoint::Class;
 use crate::config::Experiment;
 use crate::evaluation::{CocoResult, EvalOptions, EvalTruth, Evaluation};
 use crate::look;
-use crate::model::{Trained, match_classes};
+use crate::model::{Trained, match_classes, shorten};
 use crate::progress::Progress;
 
 /// A validation set, opened once for any number of evaluations.
 #[derive(Debug)]
 pub struct Validation {
     loader: Loader,
+    /// The category of each class of the model; none for one that the annotations do not have.
+    categories: Vec<Option<i64>>,
     truth: EvalTruth,
     options: EvalOptions,
 }
@@ -47,17 +50,22 @@ impl Validation {
         Self::from_file(&AnnotationFile::read(annotations)?, experiment, classes)
     }
 
-    /// Opens the validation set of an experiment for a trained model.
+    /// Opens the validation set of an experiment for a trained model. Classes of the model that
+    /// the annotations do not have are left out of its detections.
     ///
     /// # Errors
     ///
-    /// As of [`open`](Self::open).
+    /// As of [`open`](Self::open), but for these classes.
     pub fn for_model(experiment: &Experiment, trained: &mut Trained) -> Result<Self, TrainError> {
         let split = experiment.data.val.as_ref();
-        match split.and_then(|split| trained.take_annotations(&split.annotations)) {
-            Some(file) => Self::from_file(&file, experiment, &trained.classes),
-            None => Self::open(experiment, &trained.classes),
-        }
+        let annotations = &split.ok_or(TrainError::NoValidationSet)?.annotations;
+        let file = match trained.take_annotations(annotations) {
+            Some(file) => file,
+            None => AnnotationFile::read(annotations)?,
+        };
+        Self::new(&file, experiment, |dataset| {
+            categories(dataset, &trained.classes)
+        })
     }
 
     /// As [`open`](Self::open), with the annotation file read already.
@@ -71,11 +79,22 @@ impl Validation {
         experiment: &Experiment,
         classes: &[Class],
     ) -> Result<Self, TrainError> {
+        Self::new(file, experiment, |dataset| {
+            match_classes(dataset, classes, "the model")?;
+            Ok(dataset.classes().iter().map(|c| Some(c.id)).collect())
+        })
+    }
+
+    fn new(
+        file: &AnnotationFile,
+        experiment: &Experiment,
+        categories: impl FnOnce(&mut CocoDataset) -> Result<Vec<Option<i64>>, TrainError>,
+    ) -> Result<Self, TrainError> {
         let data = &experiment.data;
         let split = data.val.as_ref().ok_or(TrainError::NoValidationSet)?;
         let config = data.dataset(split);
         let mut dataset = CocoDataset::from_file(file, &config, Purpose::Evaluate)?;
-        match_classes(&mut dataset, classes, "the model")?;
+        let categories = categories(&mut dataset)?;
         look::files(&dataset, data.on_bad_image)?;
         look::limits(experiment)?;
         let options = EvalOptions::up_to(experiment.eval.max_dets);
@@ -85,6 +104,7 @@ impl Validation {
         let loader = Loader::eval(Arc::new(dataset), data.transform.clone(), config)?;
         Ok(Self {
             loader,
+            categories,
             truth,
             options,
         })
@@ -146,10 +166,41 @@ impl Validation {
         scoring.finish().map(Some)
     }
 
-    fn result(&self, image: i64, detection: &Detection) -> CocoResult {
-        let category = self.loader.dataset().category_id(detection.label);
-        CocoResult::from_corners(image, category, detection.bbox, detection.score)
+    /// A detection in COCO's result format; none if the annotations do not have its class.
+    fn result(&self, image: i64, detection: &Detection) -> Option<CocoResult> {
+        let category = self.categories[detection.label]?;
+        let Detection { bbox, score, .. } = *detection;
+        Some(CocoResult::from_corners(image, category, bbox, score))
     }
+}
+
+/// The category of each class of a model that may know more classes than a dataset, by name where
+/// ids differ. Says which are left out.
+fn categories(
+    dataset: &mut CocoDataset,
+    classes: &[Class],
+) -> Result<Vec<Option<i64>>, TrainError> {
+    let names: HashSet<&str> = dataset.classes().iter().map(|c| c.name.as_str()).collect();
+    let (known, more): (Vec<&Class>, Vec<&Class>) = classes
+        .iter()
+        .partition(|class| names.contains(class.name.as_str()));
+    if more.is_empty() || known.len() != names.len() {
+        match_classes(dataset, classes, "the model")?;
+        return Ok(dataset.classes().iter().map(|c| Some(c.id)).collect());
+    }
+    let common: Vec<Class> = known.into_iter().cloned().collect();
+    let left_out = more.iter().map(|class| class.name.clone()).collect();
+    tracing::warn!(
+        "{} has {} of the model's {} classes; detections of the others are left out: {}",
+        dataset.annotations().display(),
+        common.len(),
+        classes.len(),
+        shorten(left_out)
+    );
+    match_classes(dataset, &common, "the model")?;
+    let mut ids = dataset.classes().iter().map(|class| class.id);
+    let category = |class: &Class| common.contains(class).then(|| ids.next()).flatten();
+    Ok(classes.iter().map(category).collect())
 }
 
 /// An evaluation under way.
@@ -186,7 +237,9 @@ impl<'a> Scoring<'a> {
         let ids: Vec<i64> = batch.meta.iter().map(|meta| meta.image_id).collect();
         let detections = detect(self.detector, batch, self.device);
         for (id, detections) in ids.into_iter().zip(detections) {
-            let results = detections.iter().map(|d| self.validation.result(id, d));
+            let results = detections
+                .iter()
+                .filter_map(|d| self.validation.result(id, d));
             self.results.extend(results);
         }
         self.progress.on_eval_step(self.images);

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use aweigh_backbone::weights::{ClassLayer, StateDict};
+use aweigh_backbone::weights::{AdoptedClasses, ClassLayer, StateDict};
 use aweigh_data::annotations::AnnotationFile;
 use aweigh_data::{CocoDataset, Purpose};
 use aweigh_detectors::{Detector, DetectorConfig, DetectorConfigError};
@@ -12,7 +12,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::TrainError;
 use crate::checkpoint::{Checkpoint, Class, read_whole};
-use crate::config::{Experiment, TrainConfig};
+use crate::config::{Experiment, StartsFrom};
 use crate::files::same_file;
 use crate::run_folder::RunFolder;
 
@@ -45,69 +45,91 @@ impl ModuleVisitor for Draw {
     }
 }
 
-/// Loads the pretrained weights that the configuration names into a fresh detector of `classes`.
+/// Loads the weights that the configuration starts from into a fresh detector of `classes`.
 pub(crate) fn load_pretrained(
     detector: Detector,
-    config: &TrainConfig,
+    experiment: &Experiment,
     classes: &[Class],
 ) -> Result<Detector, TrainError> {
     let mut detector = detector;
-    if let Some(path) = &config.backbone_weights {
-        detector.backbone = detector.backbone.load_weights(path)?;
-        tracing::info!("backbone weights from {}", path.display());
-    }
-    if let Some(path) = &config.weights {
-        detector = load_for_classes(detector, path, classes)?;
+    match experiment.starts_from() {
+        StartsFrom::Random => {}
+        StartsFrom::Backbone(path) => {
+            detector.backbone = detector.backbone.load_weights(path)?;
+            tracing::info!("backbone weights from {}", path.display());
+        }
+        StartsFrom::Detector(path) => detector = load_for_classes(detector, path, classes)?,
     }
     Ok(detector)
 }
 
-/// Loads a detector whose class layers keep their fresh values where the file has another number
-/// of classes.
+/// Loads a detector whose class layers keep their fresh values for classes that the file does not
+/// have.
 fn load_for_classes(
     detector: Detector,
     path: &Path,
     classes: &[Class],
 ) -> Result<Detector, TrainError> {
     let mut weights = StateDict::open(&model_file(path)?)?;
+    let known = checkpoint_of(path).and_then(|checkpoint| checkpoint.state().ok());
+    let known = known.map(|state| state.classes);
     let layers = detector.class_layers();
-    let renewed = weights.renew_classes(&detector, &layers);
+    let rows = |found: usize| continued(known.as_deref(), found, classes);
+    let adopted = weights.adopt_classes(&detector, &layers, rows);
     let detector = weights.load_into(detector)?;
     tracing::info!("weights from {}", path.display());
-    match renewed {
-        Some([found, own]) => tracing::info!(
-            "{} anew: {} has {found} classes, this data set {own}",
-            start(&layers),
-            path.display()
-        ),
-        None => warn_of_other_names(path, classes),
+    if let Some(adopted) = adopted {
+        tell_of_classes(&adopted, &layers, path, classes);
     }
     Ok(detector)
 }
 
-/// Class layers as the subject of a sentence about how they start.
-fn start(layers: &[ClassLayer]) -> String {
-    let names: Vec<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
-    match names.as_slice() {
-        [name] => format!("the class layer {name} starts"),
-        names => format!("the class layers {} start", names.join(" and ")),
+/// For each of `classes`, which of `found` classes of a file it goes on from: that of its name. Of
+/// a file without names, the class in its place, if there are as many.
+fn continued(known: Option<&[Class]>, found: usize, classes: &[Class]) -> Vec<Option<usize>> {
+    let known = known.filter(|known| known.len() == found);
+    let place = |label: usize| (found == classes.len()).then_some(label);
+    let of_name = |class: &Class, known: &[Class]| known.iter().position(|k| k.name == class.name);
+    let of_class = |(label, class)| match known {
+        Some(known) => of_name(class, known),
+        None => place(label),
+    };
+    classes.iter().enumerate().map(of_class).collect()
+}
+
+/// Says which classes start anew.
+fn tell_of_classes(
+    adopted: &AdoptedClasses,
+    layers: &[ClassLayer],
+    path: &Path,
+    classes: &[Class],
+) {
+    let AdoptedClasses { found, rows } = adopted;
+    let (file, own) = (path.display(), classes.len());
+    let anew = classes.iter().zip(rows).filter(|(_, row)| row.is_none());
+    let anew: Vec<String> = anew.map(|(class, _)| class.name.clone()).collect();
+    let (start, go_on) = match layers {
+        [_] => ("starts", "goes on"),
+        _ => ("start", "go on"),
+    };
+    let layers = subject(layers);
+    if anew.len() == own {
+        tracing::info!("{layers} {start} anew: {file} has {found} classes, this data set {own}");
+    } else if !anew.is_empty() {
+        let kept = own - anew.len();
+        let anew = shorten(anew);
+        tracing::info!("{layers} {go_on} for {kept} of {own} classes; not in {file}: {anew}");
+    } else if *found != own {
+        tracing::info!("{layers} {go_on} for {own} of the {found} classes of {file}");
     }
 }
 
-/// Warns where weights of as many classes as `classes` were trained on others.
-fn warn_of_other_names(weights: &Path, classes: &[Class]) {
-    let state = checkpoint_of(weights).and_then(|checkpoint| checkpoint.state().ok());
-    let trained = state.map(|state| state.classes).unwrap_or_default();
-    let pairs = trained.iter().zip(classes);
-    let renamed = pairs.filter(|(old, new)| old.name != new.name);
-    let renamed = renamed.map(|(old, new)| format!("{} is now {}", old.name, new.name));
-    let renamed: Vec<String> = renamed.collect();
-    if !renamed.is_empty() {
-        tracing::warn!(
-            "the class layer goes on from other classes of {}: {}",
-            weights.display(),
-            shorten(renamed)
-        );
+/// Class layers as the subject of a sentence.
+fn subject(layers: &[ClassLayer]) -> String {
+    let names: Vec<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
+    match names.as_slice() {
+        [name] => format!("the class layer {name}"),
+        names => format!("the class layers {}", names.join(" and ")),
     }
 }
 
@@ -369,7 +391,7 @@ fn describe(classes: &[Class]) -> String {
 }
 
 /// The first of a list, and how many there are.
-fn shorten(list: Vec<String>) -> String {
+pub(crate) fn shorten(list: Vec<String>) -> String {
     const SHOWN: usize = 10;
     let all = list.len();
     let mut list = list;

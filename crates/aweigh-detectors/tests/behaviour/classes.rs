@@ -59,8 +59,9 @@ fn class_layers_start_anew_and_the_rest_is_loaded() {
         let names: Vec<String> = fresh.class_layers().into_iter().map(|l| l.name).collect();
         assert_eq!(names, layers, "{title}");
         let mut weights = state_dict(&trained);
-        let renewed = weights.renew_classes(&fresh, &fresh.class_layers());
-        assert_eq!(renewed, Some([7, 3]), "{title}");
+        let anew = |_| vec![None; 3];
+        let adopted = weights.adopt_classes(&fresh, &fresh.class_layers(), anew);
+        assert_eq!(adopted.map(|adopted| adopted.found), Some(7), "{title}");
         let loaded = tensors(&weights.load_into(fresh).expect("fits"));
         for (name, found) in &loaded {
             let of_classes = layers.iter().any(|l| name.starts_with(&format!("{l}.")));
@@ -83,20 +84,42 @@ fn class_layers_start_anew_and_the_rest_is_loaded() {
 }
 
 #[test]
-fn class_layers_of_as_many_classes_are_loaded() {
-    let config = fcos::tiny(FcosConfig::default());
-    let (trained, fresh) = (tensors(&detector(&config, 3)), detector(&config, 3));
-    let mut weights = state_dict(&trained);
-    assert_eq!(weights.renew_classes(&fresh, &fresh.class_layers()), None);
-    let loaded = weights.load_into(fresh).expect("fits");
-    assert_eq!(tensors(&loaded), trained);
+fn a_class_goes_on_from_its_row_of_every_anchor() {
+    let rows = [Some(6), None, Some(0)];
+    let check = |config: DetectorConfig, layer: &str, anchors: usize| {
+        let (trained, fresh) = (detector(&config, 7), detector(&config, 3));
+        let (trained, own) = (tensors(&trained), tensors(&fresh));
+        let mut weights = state_dict(&trained);
+        weights.adopt_classes(&fresh, &fresh.class_layers(), |_| rows.to_vec());
+        let loaded = tensors(&weights.load_into(fresh).expect("fits"));
+        let name = format!("{layer}.weight");
+        let values = |tensors: &Tensors| -> Vec<f32> { tensors[&name].iter().collect() };
+        let [trained, own, loaded] = [&trained, &own, &loaded].map(values);
+        let size = own.len() / (3 * anchors);
+        let row = |values: &[f32], row: usize| values[row * size..(row + 1) * size].to_vec();
+        for anchor in 0..anchors {
+            for (class, from) in rows.into_iter().enumerate() {
+                let at = anchor * 3 + class;
+                let expected = match from {
+                    Some(from) => row(&trained, anchor * 7 + from),
+                    None => row(&own, at),
+                };
+                assert_eq!(row(&loaded, at), expected, "{layer}, {anchor}, {class}");
+            }
+        }
+    };
+    check(fcos::tiny(FcosConfig::default()), "bbox_head.conv_cls", 1);
+    let joint = || retina(3, Some(FsafBranch::default()));
+    check(joint(), "bbox_head.retina_cls", 9);
+    check(joint(), "bbox_head.fsaf_cls", 1);
 }
 
 /// Nothing starts anew with these tensors, which a detector of three classes refuses.
 fn refuse(trained: &Tensors, config: &DetectorConfig, parts: &[&str]) {
     let fresh = detector(config, 3);
     let mut weights = state_dict(trained);
-    assert_eq!(weights.renew_classes(&fresh, &fresh.class_layers()), None);
+    let adopted = weights.adopt_classes(&fresh, &fresh.class_layers(), |_| vec![None; 3]);
+    assert_eq!(adopted, None);
     let error = weights.load_into(fresh).expect_err("does not fit");
     for part in parts {
         assert!(error.to_string().contains(part), "{error}");

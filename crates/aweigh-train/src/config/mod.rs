@@ -5,6 +5,7 @@
 
 mod check;
 mod error;
+mod model;
 mod optimizer;
 mod overrides;
 mod schedule;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 pub use error::ConfigError;
+pub use model::{ModelConfig, StartsFrom, WeightsConfig};
 pub use optimizer::{OptimizerConfig, OptimizerKind};
 pub use schedule::{ScheduleConfig, ScheduleKind, WarmupConfig, WarmupKind};
 pub use sections::{
@@ -48,6 +50,9 @@ pub struct Experiment {
     pub data: DataConfig,
     /// What it learns.
     pub detector: DetectorConfig,
+    /// What it starts from.
+    #[serde(default)]
+    pub model: ModelConfig,
     /// How it learns.
     #[serde(default)]
     pub train: TrainConfig,
@@ -116,6 +121,7 @@ impl Experiment {
         self.data.check()?;
         let detector = self.detector.validate();
         detector.map_err(|error| Problem::new(&detector_key(&error), detector_message(&error)))?;
+        self.model.check(&self.train)?;
         self.train.check()?;
         self.eval.check()
     }
@@ -127,6 +133,11 @@ impl Experiment {
     /// Never for an experiment that was read from TOML.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("an experiment is a TOML table")
+    }
+
+    /// What the model starts from.
+    pub fn starts_from(&self) -> StartsFrom<'_> {
+        StartsFrom::of(&self.model, &self.train)
     }
 
     /// Folder of the run.

@@ -33,6 +33,41 @@ fn a_short_file_is_complete_and_round_trips() {
 }
 
 #[test]
+fn weights_are_named_once() {
+    let starts = |more: &str, expected: StartsFrom<'_>| {
+        let experiment = parse(&format!("{SHORT}{more}"), &[]).unwrap();
+        assert_eq!(experiment.starts_from(), expected, "{more}");
+        let again = parse(&experiment.to_toml(), &[]).unwrap();
+        assert_eq!(again.starts_from(), expected, "{more}");
+    };
+    let file = Path::new("w.pth");
+    starts("", StartsFrom::Random);
+    let new = "[model.weights]\nbackbone = \"w.pth\"\nsha256 = \"0123abCD\"\n";
+    starts(new, StartsFrom::Backbone(file));
+    starts(
+        "[model.weights]\ndetector = \"w.pth\"\n",
+        StartsFrom::Detector(file),
+    );
+    starts(
+        "[train]\nbackbone_weights = \"w.pth\"\n",
+        StartsFrom::Backbone(file),
+    );
+    starts("[train]\nweights = \"w.pth\"\n", StartsFrom::Detector(file));
+
+    let both = "[model.weights]\nbackbone = \"w.pth\"\ndetector = \"w.pth\"\n";
+    let one_of_two = "`model.weights.backbone`; give one of the two";
+    refuse(both, &[], "x.toml:6:12: ", &[one_of_two]);
+    let old = "[train]\nweights = \"w.pth\"\n";
+    let argument = "model.weights.detector=\"v.pth\"";
+    let place = format!("--set {argument}: ");
+    refuse(old, &[argument], &place, &["`train.weights`"]);
+    let short = "[model.weights]\nbackbone = \"w.pth\"\nsha256 = \"0123\"\n";
+    refuse(short, &[], "x.toml:6:10: ", &["8 to 64", "\"0123\""]);
+    let alone = "[model.weights]\nsha256 = \"01234567\"\n";
+    refuse(alone, &[], "x.toml:5:10: ", &["without the file"]);
+}
+
+#[test]
 fn unknown_keys_name_place_line_and_valid_keys() {
     let place = "x.toml:5:1: unknown key `train.lrr`, expected one of ";
     refuse(

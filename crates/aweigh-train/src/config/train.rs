@@ -40,11 +40,10 @@ pub struct TrainConfig {
     pub checkpoint_every_iterations: Option<usize>,
     /// Number of latest checkpoints that are kept, besides the best one. Default: 1.
     pub keep_last: usize,
-    /// Pretrained weights of the backbone, a `.pth` or `.safetensors` file; absent: random ones.
+    /// Older name of `model.weights.backbone`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backbone_weights: Option<PathBuf>,
-    /// Weights of the whole detector to start from, in place of `backbone_weights`; of a detector
-    /// for another number of classes, all but the class layers.
+    /// Older name of `model.weights.detector`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<PathBuf>,
     /// Largest global norm of the gradients; absent: no clipping.
@@ -139,10 +138,6 @@ impl TrainConfig {
                     "checkpoint_every_iterations",
                     self.checkpoint_every_iterations.is_some(),
                 ),
-            ],
-            [
-                ("backbone_weights", self.backbone_weights.is_some()),
-                ("weights", self.weights.is_some()),
             ],
         ];
         alternatives.into_iter().try_for_each(one_of)?;

@@ -12,7 +12,7 @@ use super::{Clock, Trainer};
 use crate::TrainError;
 use crate::batches::{Batches, Position};
 use crate::checkpoint::RunState;
-use crate::config::{Experiment, Span};
+use crate::config::{Experiment, Span, StartsFrom};
 use crate::data_record::{AnnotationsRecord, DataRecord};
 use crate::evaluate::Validation;
 use crate::files::same_file;
@@ -41,8 +41,8 @@ impl Trainer {
         let train = TrainSet::open(&mut experiment)?;
         let state = RunState::new(classes(&train.dataset));
         let mut setup = Setup::open(experiment, train, state, device)?;
-        let (train, classes) = (&setup.experiment.train, &setup.state.classes);
-        setup.model = load_pretrained(setup.model, train, classes)?;
+        let (experiment, classes) = (&setup.experiment, &setup.state.classes);
+        setup.model = load_pretrained(setup.model, experiment, classes)?;
         learnable::warn(&setup.experiment, setup.loader.dataset())?;
         let lock = folder.create(&setup.experiment)?;
         Ok(setup.into_trainer(folder, lock))
@@ -190,13 +190,12 @@ pub(super) fn length(experiment: &Experiment, per_epoch: usize) -> RunLength {
 }
 
 fn warn_of_frozen_random_weights(experiment: &Experiment) {
-    let train = &experiment.train;
-    let random = train.backbone_weights.is_none() && train.weights.is_none();
+    let random = experiment.starts_from() == StartsFrom::Random;
     let frozen = experiment.detector.backbone.frozen_stages();
     if random && let Some(stages) = frozen {
         tracing::warn!(
             "the backbone starts from random weights, of which detector.backbone.frozen_stages = \
-             {stages} keeps a part untrained: set train.backbone_weights, or frozen_stages = -1 \
+             {stages} keeps a part untrained: set model.weights.backbone, or frozen_stages = -1 \
              and a norm that is trained"
         );
     }
