@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+use aweigh_weights::{Wanted, WeightsFile, recognise};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -13,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::config::ConfigError;
 use crate::features::FeatureSpec;
 use crate::layer_info::LayerInfo;
-use crate::resnet::{ResNet, ResNetConfig, own_name};
+use crate::resnet::{ResNet, ResNetConfig};
 use crate::weights::{StateDict, WeightsError};
 
 /// A network that turns images into maps of falling resolution.
@@ -133,30 +134,25 @@ impl Backbone {
         }
     }
 
-    /// Loads weights from a file: `.safetensors`, or `.pth` / `.pt` of PyTorch.
-    ///
-    /// A state dict of torchvision, one of mmdetection (`state_dict` key), or the `backbone.` part
-    /// of a whole detector. The classifier is not used. A file of a network without deformable
-    /// convolutions fits one with them: their offset convolutions then start at 0.
+    /// Loads weights from a file of PyTorch or safetensors, of a classifier, a backbone or a whole
+    /// detector in any known layout. The classifier is not used. A file of a network without
+    /// deformable convolutions fits one with them: their offset convolutions then start at 0.
     ///
     /// # Errors
     ///
     /// When the file cannot be read, or its tensors are not exactly those of this network.
     pub fn load_weights(self, path: &Path) -> Result<Self, WeightsError> {
-        self.load(StateDict::open(path)?)
+        let import = recognise(WeightsFile::open(path)?, Wanted::Backbone)?;
+        self.load(StateDict::of_backbone(import))
     }
 
-    /// Like [`load_weights`](Self::load_weights), from tensors that have been read.
+    /// Like [`load_weights`](Self::load_weights), from tensors under our names.
     ///
     /// # Errors
     ///
     /// When the tensors are not exactly those of this network.
     pub fn load(self, state_dict: StateDict) -> Result<Self, WeightsError> {
-        let own_name = match &self {
-            Self::ResNet(_) => own_name,
-        };
-        let tensors = state_dict.part("backbone.").rename(own_name);
-        tensors.or_fresh_offsets(&self).load_into(self)
+        state_dict.or_fresh_offsets(&self).load_into(self)
     }
 }
 

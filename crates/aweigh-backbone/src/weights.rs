@@ -9,10 +9,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use aweigh_weights::{Import, ImportError, ReadError, Tensor, Values};
 use burn::module::Module;
-use burn::store::{
-    ApplyError, ModuleSnapshot, ModuleStore, PytorchStore, SafetensorsStore, bridge,
-};
+use burn::store::{ApplyError, ModuleSnapshot, bridge};
 use burn::tensor::TensorData;
 use thiserror::Error;
 
@@ -22,20 +21,12 @@ const IN_MEMORY: &str = "a parameter of a module is in memory";
 /// Why weights could not be loaded.
 #[derive(Debug, Error)]
 pub enum WeightsError {
-    /// The name says nothing about the format.
-    #[error("{path}: cannot tell the format of the weights, expected a .safetensors, .pth or .pt file", path = .path.display())]
-    Format {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file is missing, damaged or of another format.
-    #[error("{path}: cannot read the weights: {problem}", path = .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the reader says.
-        problem: String,
-    },
+    /// The file cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Its layout is not known.
+    #[error(transparent)]
+    Layout(#[from] ImportError),
     /// The file belongs to another network.
     #[error("{path}: the weights do not fit the model{differences}", path = .path.display())]
     Mismatch {
@@ -138,66 +129,40 @@ pub struct AdoptedClasses {
     pub rows: Vec<Option<usize>>,
 }
 
-/// The tensors of a file, by name.
+/// The tensors of a file, by the names that they have here.
 #[derive(Debug, Clone)]
 pub struct StateDict {
     path: PathBuf,
     tensors: BTreeMap<String, TensorData>,
+    /// Names of tensors that have no place in the layout of the file.
+    left_over: Vec<String>,
 }
 
 impl StateDict {
-    /// Reads a `.safetensors` file or a `.pth` / `.pt` file of PyTorch.
-    ///
-    /// Of a dictionary with a `state_dict`, only that is kept; `module.` of data-parallel models
-    /// is removed from names.
-    ///
-    /// # Errors
-    ///
-    /// When the format is unknown or the file cannot be read.
-    pub fn open(path: &Path) -> Result<Self, WeightsError> {
-        let extension = path
-            .extension()
-            .and_then(|e| e.to_str())
-            .unwrap_or_default();
-        let tensors = match extension {
-            "safetensors" => read(path, &mut SafetensorsStore::from_file(path)),
-            "pth" | "pt" => read(
-                path,
-                &mut PytorchStore::from_file(path).map_indices_contiguous(false),
-            ),
-            _ => Err(WeightsError::Format { path: path.into() }),
-        }?;
-        let dict = Self::from_tensors(path, tensors);
-        Ok(dict.part("state_dict.").part("module."))
-    }
-
     /// Tensors that do not come from a file; `origin` stands for it in messages.
     pub fn from_tensors(origin: &Path, tensors: BTreeMap<String, TensorData>) -> Self {
-        let path = origin.into();
-        Self { path, tensors }
-    }
-
-    /// The tensors whose names start with `prefix`, without it; all if there are none.
-    pub(crate) fn part(mut self, prefix: &str) -> Self {
-        if !self.tensors.keys().any(|name| name.starts_with(prefix)) {
-            return self;
-        }
-        let tensors = std::mem::take(&mut self.tensors);
-        let stripped = tensors.into_iter().filter_map(|(name, tensor)| {
-            let rest = name.strip_prefix(prefix)?.to_owned();
-            Some((rest, tensor))
-        });
-        self.tensors = stripped.collect();
-        self
-    }
-
-    /// The tensors under the names that `rename` gives them; without those that it gives none.
-    pub(crate) fn rename(self, rename: impl Fn(&str) -> Option<String>) -> Self {
-        let tensors = self.tensors.into_iter();
-        let renamed = tensors.filter_map(|(name, tensor)| Some((rename(&name)?, tensor)));
         Self {
-            path: self.path,
-            tensors: renamed.collect(),
+            path: origin.into(),
+            tensors,
+            left_over: Vec::new(),
+        }
+    }
+
+    /// The tensors of a whole detector, or of whatever a file holds.
+    pub fn of_model(import: Import) -> Self {
+        Self {
+            path: import.path,
+            left_over: import.left_over,
+            tensors: to_data(import.tensors),
+        }
+    }
+
+    /// The tensors of the backbone in a file.
+    pub fn of_backbone(import: Import) -> Self {
+        Self {
+            path: import.path.clone(),
+            left_over: import.left_over.clone(),
+            tensors: to_data(import.into_backbone()),
         }
     }
 
@@ -252,20 +217,17 @@ impl StateDict {
 
     /// Sets every parameter and running statistic of `module`.
     ///
-    /// Counters of batches (`num_batches_tracked`) are not used.
-    ///
     /// # Errors
     ///
     /// When the tensors are not exactly those of the module.
     pub fn load_into<M: Module>(self, module: M) -> Result<M, WeightsError> {
         let mut module = module;
         let tensors = self.tensors.into_iter();
-        let used = tensors.filter(|(name, _)| !name.ends_with("num_batches_tracked"));
-        let tensors = used.map(|(name, data)| bridge::from_data(data, name, None));
+        let tensors = tensors.map(|(name, data)| bridge::from_data(data, name, None));
         let result = module.apply(tensors.collect(), None, None, true);
         let differences = Differences {
             missing: result.missing.into_iter().map(|(name, _)| name).collect(),
-            unexpected: result.unused,
+            unexpected: [result.unused, self.left_over].concat(),
             mismatched: result.errors.iter().map(mismatch).collect(),
         };
         if differences == Differences::default() {
@@ -278,30 +240,14 @@ impl StateDict {
     }
 }
 
-fn read<S: ModuleStore>(
-    path: &Path,
-    store: &mut S,
-) -> Result<BTreeMap<String, TensorData>, WeightsError> {
-    let failed = |problem: String| WeightsError::Read {
-        path: path.into(),
-        problem,
-    };
-    // The readers' own message for a missing file does not say so.
-    std::fs::File::open(path).map_err(|e| failed(e.to_string()))?;
-    let tensors = store.get_all_tensors().map_err(|e| failed(e.to_string()))?;
-    tensors
-        .iter()
-        .map(|(name, tensor)| {
-            let data = bridge::to_data(tensor).map_err(|e| failed(format!("`{name}`: {e}")))?;
-            // Half-precision files would otherwise make half-precision parameters.
-            let data = if data.dtype().is_float() {
-                data.convert::<f32>()
-            } else {
-                data
-            };
-            Ok((name.clone(), data))
-        })
-        .collect()
+fn to_data(tensors: BTreeMap<String, Tensor>) -> BTreeMap<String, TensorData> {
+    let floats = tensors.into_iter().filter_map(|(name, tensor)| {
+        let Values::Float(values) = tensor.values else {
+            return None;
+        };
+        Some((name, TensorData::new(values, tensor.shape)))
+    });
+    floats.collect()
 }
 
 fn mismatch(error: &ApplyError) -> String {

@@ -18,6 +18,7 @@ mod pen;
 mod plates;
 mod progress;
 mod sheet;
+mod target;
 mod text;
 
 use std::process::ExitCode;

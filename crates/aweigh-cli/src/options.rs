@@ -7,9 +7,13 @@ use aweigh_train::config::{Backend, Experiment};
 use aweigh_train::device::{self, DeviceOverrides};
 use aweigh_train::explain::AnnotatedImage;
 use aweigh_train::model::{Trained, Which};
+use aweigh_train::model_file::{History, OpenedModel};
 use aweigh_train::run_folder::RunFolder;
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
+
+/// What is said where no model is named.
+const NO_MODEL: &str = "name a model: --run, --model";
 
 /// Which experiment.
 #[derive(Debug, Args)]
@@ -49,7 +53,7 @@ pub(crate) struct DeviceOptions {
     threads: Option<usize>,
 }
 
-/// A trained model: a run, or a configuration and weights.
+/// A trained model: a run, a model file, or a configuration and weights.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelOptions {
@@ -58,7 +62,7 @@ pub(crate) struct ModelOptions {
         long,
         value_name = "FILE",
         requires = "weights",
-        conflicts_with = "run"
+        conflicts_with_all = ["run", "model"]
     )]
     config: Option<PathBuf>,
     #[command(flatten)]
@@ -70,7 +74,7 @@ pub(crate) struct ModelOptions {
 #[command(next_help_heading = "Model")]
 pub(crate) struct AnyModelOptions {
     /// Configuration of the model, in place of a run; without --weights its weights are random
-    #[arg(long, value_name = "FILE", conflicts_with = "run")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["run", "model"])]
     config: Option<PathBuf>,
     #[command(flatten)]
     source: ModelSource,
@@ -83,12 +87,15 @@ struct ModelSource {
     /// Folder of a run
     #[arg(long, value_name = "FOLDER")]
     run: Option<PathBuf>,
+    /// Model file of 'aweigh export' or 'aweigh import', in place of a run
+    #[arg(long, value_name = "FILE", conflicts_with = "run")]
+    model: Option<PathBuf>,
     /// Which checkpoint of the run
     #[arg(
         long,
         value_name = "NAME",
         default_value = "best",
-        conflicts_with = "config"
+        conflicts_with_all = ["config", "model"]
     )]
     checkpoint: CheckpointName,
     /// Weights: a .safetensors or .pth file, or the folder of a checkpoint
@@ -119,6 +126,15 @@ impl CheckpointName {
     }
 }
 
+impl From<CheckpointName> for Which {
+    fn from(name: CheckpointName) -> Self {
+        match name {
+            CheckpointName::Best => Self::Best,
+            CheckpointName::Last => Self::Last,
+        }
+    }
+}
+
 /// A model with all that is needed to use it.
 #[derive(Debug)]
 pub(crate) struct Model {
@@ -127,6 +143,7 @@ pub(crate) struct Model {
     pub(crate) device: Device,
     /// The run that it comes from, and which of its checkpoints.
     pub(crate) run: Option<(RunFolder, CheckpointName)>,
+    pub(crate) history: History,
 }
 
 /// A configuration on its device, before any weights are read.
@@ -135,8 +152,15 @@ pub(crate) struct ChosenModel<'a> {
     source: &'a ModelSource,
     experiment: Experiment,
     device: Device,
-    /// The run that it comes from.
-    run: Option<RunFolder>,
+    origin: Origin,
+}
+
+/// Where a model comes from.
+#[derive(Debug)]
+enum Origin {
+    Run(RunFolder),
+    File(Box<OpenedModel>),
+    Config,
 }
 
 /// A model, or what it takes to make one of random weights.
@@ -199,16 +223,12 @@ impl ModelOptions {
     /// When configuration, device, run or weights cannot be used.
     pub(crate) fn open(&self) -> Result<Model> {
         let chosen = self.source.choose(self.config.as_deref())?;
-        let (source, experiment, device) = (chosen.source, chosen.experiment, chosen.device);
-        match (chosen.run, &source.weights) {
-            (Some(run), _) => source.load_run(run, experiment, device),
-            (None, Some(weights)) => Ok(Model {
-                trained: Trained::from_weights(&experiment, weights, &device)?,
-                experiment,
-                device,
-                run: None,
-            }),
-            (None, None) => bail!("name a model: --run, or --config and --weights"),
+        let by_config = |experiment: &Experiment, weights: &Path, device: &Device| {
+            Ok(Trained::from_weights(experiment, weights, device)?)
+        };
+        match chosen.load_with(by_config)? {
+            AnyModel::Trained(model) => Ok(*model),
+            AnyModel::Untrained { .. } => bail!("{NO_MODEL}, or --config and --weights"),
         }
     }
 
@@ -235,35 +255,38 @@ impl AnyModelOptions {
 
 impl ModelSource {
     fn choose(&self, config: Option<&Path>) -> Result<ChosenModel<'_>> {
-        let (mut experiment, run) = match (&self.run, config) {
-            (Some(run), _) => {
+        let set = &self.overrides.set;
+        let (mut experiment, origin) = match (&self.run, &self.model, config) {
+            (Some(run), ..) => {
                 let run = RunFolder::open(run)?;
-                (self.overrides.load_run(&run)?, Some(run))
+                (self.overrides.load_run(&run)?, Origin::Run(run))
             }
-            (None, Some(config)) => (Experiment::load(config, &self.overrides.set)?, None),
-            (None, None) => bail!("name a model: --run or --config"),
+            (None, Some(model), _) => {
+                let model = OpenedModel::open(model)?;
+                (model.experiment(set)?, Origin::File(Box::new(model)))
+            }
+            (None, None, Some(config)) => (Experiment::load(config, set)?, Origin::Config),
+            (None, None, None) => bail!("{NO_MODEL}, or --config"),
         };
         let device = self.device.open(&mut experiment)?;
         Ok(ChosenModel {
             source: self,
             experiment,
             device,
-            run,
+            origin,
         })
     }
 
     /// The checkpoint of a run.
     fn load_run(&self, run: RunFolder, experiment: Experiment, device: Device) -> Result<Model> {
-        let which = match self.checkpoint {
-            CheckpointName::Best => Which::Best,
-            CheckpointName::Last => Which::Last,
-        };
+        let which = self.checkpoint.into();
         let trained = Trained::from_run(&run, which, &experiment, &device)?;
         tracing::info!("model of {}", trained.source.display());
         Ok(Model {
             experiment,
             trained,
             device,
+            history: History::of_run(&run, which)?,
             run: Some((run, self.checkpoint)),
         })
     }
@@ -276,21 +299,40 @@ impl ChosenModel<'_> {
     /// # Errors
     /// When run or weights cannot be used.
     pub(crate) fn load(self, image: &AnnotatedImage) -> Result<AnyModel> {
+        self.load_with(
+            |experiment, weights, device| Ok(image.trained(experiment, weights, device)?),
+        )
+    }
+
+    /// Loads the model where it has weights; `by_config` does where they come with a
+    /// configuration.
+    fn load_with(
+        self,
+        by_config: impl FnOnce(&Experiment, &Path, &Device) -> Result<Trained>,
+    ) -> Result<AnyModel> {
         let (source, experiment, device) = (self.source, self.experiment, self.device);
-        let model = match (self.run, &source.weights) {
-            (Some(run), _) => source.load_run(run, experiment, device)?,
-            (None, Some(weights)) => Model {
-                trained: image.trained(&experiment, weights, &device)?,
-                experiment,
-                device,
-                run: None,
-            },
-            (None, None) => {
+        let (history, trained) = match (self.origin, &source.weights) {
+            (Origin::Run(run), _) => {
+                let model = source.load_run(run, experiment, device)?;
+                return Ok(AnyModel::Trained(Box::new(model)));
+            }
+            (Origin::File(model), _) => (model.history(), model.load(&experiment, &device)?),
+            (Origin::Config, Some(weights)) => {
+                let trained = by_config(&experiment, weights, &device)?;
+                (History::default(), trained)
+            }
+            (Origin::Config, None) => {
                 let experiment = Box::new(experiment);
                 return Ok(AnyModel::Untrained { experiment, device });
             }
         };
-        Ok(AnyModel::Trained(Box::new(model)))
+        Ok(AnyModel::Trained(Box::new(Model {
+            experiment,
+            trained,
+            device,
+            run: None,
+            history,
+        })))
     }
 }
 

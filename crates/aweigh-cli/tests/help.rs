@@ -79,7 +79,7 @@ fn wrong_usage_says_what_is_expected() {
         &["train", "--config", "x", "--threads", "many"],
         &["--threads <N>", "many"],
     );
-    refuse(&["eval"], &["--run", "--config", "--annotations"]);
+    refuse(&["eval"], &["--run", "--config", "--results"]);
     refuse(&["eval", "--config", "x.toml"], &["--weights <FILE>"]);
     refuse(&["eval", "--annotations", "x.json"], &["--results <FILE>"]);
     refuse(&["predict", "--run", "x"], &["<INPUT>..."]);

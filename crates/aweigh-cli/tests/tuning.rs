@@ -37,12 +37,12 @@ fn classes_that_start_anew_are_told() {
     let same = train(folder, "same", Some(last)).stderr;
     assert!(!same.contains("class layer"), "{same}");
 
-    let first = |annotations: &mut Value| annotations["categories"][0]["name"] = "ring".into();
+    let first = |annotations: &mut Value| annotations["categories"][0]["name"] = "hoop".into();
     edit(folder, first);
     let file = "five/checkpoints/last/model.safetensors";
     let renamed = train(folder, "renamed", Some(file)).stderr;
     let told = "the class layer bbox_head.conv_cls goes on for 4 of 5 classes; not in";
-    contains(&renamed, &[told, &format!("{file}: ring")]);
+    contains(&renamed, &[told, &format!("{file}: hoop")]);
 
     let more = json!({"id": 99, "name": "hexagon"});
     edit(folder, |annotations| {
@@ -51,7 +51,7 @@ fn classes_that_start_anew_are_told() {
     });
     let six = train(folder, "six", Some(last)).stderr;
     let told = "the class layer bbox_head.conv_cls goes on for 4 of 6 classes; not in \
-                five/checkpoints/last: ring, hexagon";
+                five/checkpoints/last: hoop, hexagon";
     contains(&six, &["weights from five/checkpoints/last", told]);
 
     edit(folder, |annotations| {

@@ -19,6 +19,13 @@ impl DetectorConfig {
         self.table().map(|table| table as &dyn MethodConfig)
     }
 
+    /// Name of the method's table, if there is one.
+    pub fn method_name(&self) -> Option<&'static str> {
+        let tables = self.tables().into_iter();
+        let given = tables.filter(|(_, table)| table.is_some());
+        given.map(|(name, _)| name).next()
+    }
+
     /// The one method table.
     fn table(&self) -> Result<&dyn AnyMethod, DetectorConfigError> {
         let tables = self.tables();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use aweigh_backbone::weights::WeightsError;
 use aweigh_data::DataError;
 use aweigh_detectors::DetectorConfigError;
+use aweigh_weights::{ExportError, WriteError};
 use thiserror::Error;
 
 use crate::checkpoint::CheckpointError;
@@ -35,6 +36,66 @@ pub enum TrainError {
     /// Pretrained weights.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// Weights have another checksum than the configuration says.
+    #[error(
+        "{}: its SHA-256 is {found}, the configuration expects {expected} (`model.weights.sha256`)",
+        .weights.display()
+    )]
+    Checksum {
+        /// The file.
+        weights: PathBuf,
+        /// That of the file.
+        found: String,
+        /// That of the configuration.
+        expected: String,
+    },
+    /// A configuration feeds a network with other pixels than its weights expect.
+    #[error(
+        "{} belongs to {expected}; the configuration has {configured}: take that of the weights, or \
+         other weights", .weights.display()
+    )]
+    Normalization {
+        /// The weights.
+        weights: PathBuf,
+        /// What they expect, as keys of a configuration.
+        expected: String,
+        /// What the configuration has.
+        configured: String,
+    },
+    /// Nothing says what network a file of weights belongs to.
+    #[error(
+        "{}: {reason}; name the configuration of its network with --config", .weights.display()
+    )]
+    NoConfiguration {
+        /// The file.
+        weights: PathBuf,
+        /// What is missing.
+        reason: String,
+    },
+    /// Weights have another number of classes than was said.
+    #[error("{} has outputs for {found} classes, but {expected}", .weights.display())]
+    Outputs {
+        /// The weights.
+        weights: PathBuf,
+        /// Number of classes of its class layers.
+        found: usize,
+        /// What was expected.
+        expected: String,
+    },
+    /// A file is not a model that can be used by itself.
+    #[error("{} is no model file: {reason}", .path.display())]
+    NoModelFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A layout has no such network.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// A model file cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
     /// A checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

@@ -3,7 +3,7 @@
 //! Of our own: a file of `tempfile` is for its owner alone unless a mode is set, which Unix has, and
 //! writing through to the disk and renaming would stay here.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process;
@@ -38,6 +38,16 @@ pub(crate) fn replace_file_with(
         return Err(error);
     }
     sync_parent(path)
+}
+
+/// Adds text to the end of a file, which is made if it is not there.
+///
+/// # Errors
+///
+/// When the file cannot be written.
+pub(crate) fn append(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    file.write_all(text.as_bytes())
 }
 
 /// Whether a file is one that [`replace_file`] had not finished.

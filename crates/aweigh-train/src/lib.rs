@@ -3,7 +3,8 @@
 //! An [`Experiment`] is read from strict TOML; [`device::select`] opens what
 //! it names; a [`Trainer`](trainer::Trainer) runs it in a [`RunFolder`](run_folder::RunFolder) and
 //! reports to a [`Progress`](progress::Progress). [`evaluate`], [`predict`], [`explain`],
-//! [`mod@bench`] and [`inspect`] are the other uses of a detector.
+//! [`mod@bench`] and [`inspect`] are the other uses of a detector; [`mod@import`] and
+//! [`model_file`] take weights in and hand models on.
 //!
 //! Everything random derives from the seed of the experiment and the position in the run, so that
 //! a run repeats and a resumed run equals an uninterrupted one, bit for bit on the CPU.
@@ -19,9 +20,12 @@ pub mod evaluate;
 pub mod evaluation;
 pub mod explain;
 pub mod files;
+pub mod import;
 pub mod inspect;
 pub mod learnable;
 pub mod model;
+pub mod model_file;
+pub mod normalization;
 pub mod optimizer;
 pub mod predict;
 pub mod progress;

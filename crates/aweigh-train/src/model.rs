@@ -3,17 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use aweigh_backbone::weights::{AdoptedClasses, ClassLayer, StateDict};
+use aweigh_backbone::weights::{AdoptedClasses, ClassLayer, StateDict, WeightsError};
 use aweigh_data::annotations::AnnotationFile;
 use aweigh_data::{CocoDataset, Purpose};
 use aweigh_detectors::{Detector, DetectorConfig, DetectorConfigError};
+use aweigh_weights::{Import, Wanted, WeightsFile, recognise};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 
 use crate::TrainError;
-use crate::checkpoint::{Checkpoint, Class, read_whole};
+use crate::checkpoint::{Checkpoint, Class, RunState, read_whole};
 use crate::config::{Experiment, StartsFrom};
 use crate::files::same_file;
+use crate::normalization;
 use crate::run_folder::RunFolder;
 
 /// A detector whose random weights depend on the seed alone.
@@ -55,12 +57,40 @@ pub(crate) fn load_pretrained(
     match experiment.starts_from() {
         StartsFrom::Random => {}
         StartsFrom::Backbone(path) => {
-            detector.backbone = detector.backbone.load_weights(path)?;
-            tracing::info!("backbone weights from {}", path.display());
+            let import = open_checked(path, Wanted::Backbone, experiment)?;
+            let summary = import.summary();
+            detector.backbone = detector.backbone.load(StateDict::of_backbone(import))?;
+            tracing::info!("backbone weights from {}: {summary}", path.display());
         }
-        StartsFrom::Detector(path) => detector = load_for_classes(detector, path, classes)?,
+        StartsFrom::Detector(path) => {
+            let import = open_checked(path, Wanted::Model, experiment)?;
+            detector = load_for_classes(detector, path, import, classes)?;
+        }
     }
     Ok(detector)
+}
+
+/// Reads weights that are those of the configuration: by checksum, and by what they expect of
+/// pixels.
+fn open_checked(
+    path: &Path,
+    wanted: Wanted,
+    experiment: &Experiment,
+) -> Result<Import, TrainError> {
+    let import = open_weights(path, wanted)?;
+    if let Some(expected) = &experiment.model.weights.sha256
+        && !import.sha256.starts_with(&expected.to_lowercase())
+    {
+        return Err(TrainError::Checksum {
+            weights: import.path,
+            found: import.sha256,
+            expected: expected.clone(),
+        });
+    }
+    if let Some(expected) = &import.normalization {
+        normalization::check(path, expected, experiment)?;
+    }
+    Ok(import)
 }
 
 /// Loads a detector whose class layers keep their fresh values for classes that the file does not
@@ -68,11 +98,11 @@ pub(crate) fn load_pretrained(
 fn load_for_classes(
     detector: Detector,
     path: &Path,
+    import: Import,
     classes: &[Class],
 ) -> Result<Detector, TrainError> {
-    let mut weights = StateDict::open(&model_file(path)?)?;
-    let known = checkpoint_of(path).and_then(|checkpoint| checkpoint.state().ok());
-    let known = known.map(|state| state.classes);
+    let known = known_classes(path, &import);
+    let mut weights = StateDict::of_model(import);
     let layers = detector.class_layers();
     let rows = |found: usize| continued(known.as_deref(), found, classes);
     let adopted = weights.adopt_classes(&detector, &layers, rows);
@@ -84,14 +114,21 @@ fn load_for_classes(
     Ok(detector)
 }
 
+/// Names of the classes that weights are for: those of the checkpoint, or those in the file.
+fn known_classes(path: &Path, import: &Import) -> Option<Vec<String>> {
+    let state = checkpoint_of(path).and_then(|checkpoint| checkpoint.state().ok());
+    let names = |state: RunState| state.classes.into_iter().map(|class| class.name);
+    let of_checkpoint = state.map(|state| names(state).collect());
+    of_checkpoint.or_else(|| import.classes.clone())
+}
+
 /// For each of `classes`, which of `found` classes of a file it goes on from: that of its name. Of
 /// a file without names, the class in its place, if there are as many.
-fn continued(known: Option<&[Class]>, found: usize, classes: &[Class]) -> Vec<Option<usize>> {
+fn continued(known: Option<&[String]>, found: usize, classes: &[Class]) -> Vec<Option<usize>> {
     let known = known.filter(|known| known.len() == found);
     let place = |label: usize| (found == classes.len()).then_some(label);
-    let of_name = |class: &Class, known: &[Class]| known.iter().position(|k| k.name == class.name);
-    let of_class = |(label, class)| match known {
-        Some(known) => of_name(class, known),
+    let of_class = |(label, class): (usize, &Class)| match known {
+        Some(known) => known.iter().position(|name| *name == class.name),
         None => place(label),
     };
     classes.iter().enumerate().map(of_class).collect()
@@ -139,15 +176,19 @@ fn subject(layers: &[ClassLayer]) -> String {
 ///
 /// When the file cannot be read or belongs to another model.
 pub fn load(detector: Detector, path: &Path) -> Result<Detector, TrainError> {
-    Ok(StateDict::open(&model_file(path)?)?.load_into(detector)?)
+    let weights = StateDict::of_model(open_weights(path, Wanted::Model)?);
+    Ok(weights.load_into(detector)?)
 }
 
-/// The file of weights, which may be given as the folder of a checkpoint.
-fn model_file(weights: &Path) -> Result<PathBuf, TrainError> {
-    if weights.is_dir() {
-        return Ok(Checkpoint::open(weights)?.model_file());
-    }
-    Ok(weights.to_path_buf())
+/// Reads and recognises weights, which may be given as the folder of a checkpoint.
+pub(crate) fn open_weights(path: &Path, wanted: Wanted) -> Result<Import, TrainError> {
+    let file = if path.is_dir() {
+        Checkpoint::open(path)?.model_file()
+    } else {
+        path.to_path_buf()
+    };
+    let file = WeightsFile::open(&file).map_err(WeightsError::from)?;
+    Ok(recognise(file, wanted).map_err(WeightsError::from)?)
 }
 
 /// Which checkpoint of a run.
@@ -186,13 +227,10 @@ impl Trained {
         experiment: &Experiment,
         device: &Device,
     ) -> Result<Self, TrainError> {
-        let open = || match which {
-            Which::Best => run.best_checkpoint(),
-            Which::Last => run.last_checkpoint(),
-        };
-        read_whole(open, |checkpoint| {
-            Self::of_checkpoint(checkpoint, experiment, device)
-        })
+        read_whole(
+            || run.checkpoint(which),
+            |checkpoint| Self::of_checkpoint(checkpoint, experiment, device),
+        )
     }
 
     /// The model of a checkpoint.
@@ -280,14 +318,26 @@ impl Trained {
         weights: &Path,
         device: &Device,
     ) -> Result<Self, TrainError> {
+        let import = open_weights(weights, Wanted::Model)?;
+        Self::of_import(experiment, classes, import, weights, device)
+    }
+
+    /// The model of a configuration with weights that have been read from `source`.
+    pub(crate) fn of_import(
+        experiment: &Experiment,
+        classes: Vec<Class>,
+        import: Import,
+        source: &Path,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
         let mut config = experiment.detector.clone();
         config.num_classes.get_or_insert(classes.len());
         // Every weight is read, so that none has to be drawn.
         let detector = config.init(&device.clone().inner())?;
         Ok(Self {
-            detector: load(detector, weights)?,
+            detector: StateDict::of_model(import).load_into(detector)?,
             classes,
-            source: weights.into(),
+            source: source.into(),
             annotations: None,
         })
     }

@@ -16,7 +16,8 @@ use crate::checkpoint::{
     CONFIG_FILE, Checkpoint, CheckpointError, Contents, Disk, RunState, backup, recover, save,
 };
 use crate::config::{ConfigError, Experiment};
-use crate::files::{is_temporary, replace_file};
+use crate::files::{self, is_temporary, replace_file};
+use crate::model::Which;
 
 pub use lock::RunLock;
 pub(crate) use metrics::MetricsLine;
@@ -182,6 +183,32 @@ impl RunFolder {
         self.dir.join("metrics.jsonl")
     }
 
+    /// The commands that have written to the folder, one per line, the first first.
+    pub fn commands_file(&self) -> PathBuf {
+        self.dir.join("commands.txt")
+    }
+
+    /// Adds a line to the commands.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn append_command(&self, command: &str) -> Result<(), RunError> {
+        let path = self.commands_file();
+        files::append(&path, &format!("{command}\n")).map_err(failed("write", &path))
+    }
+
+    /// The commands that have written to the folder; none in a run of an older version.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn commands(&self) -> Result<Option<String>, RunError> {
+        let text = read_or_empty(&self.commands_file())?;
+        let text = text.trim_end();
+        Ok((!text.is_empty()).then(|| text.to_owned()))
+    }
+
     /// Folder of evaluations.
     pub fn evaluations(&self) -> PathBuf {
         self.dir.join("eval")
@@ -200,6 +227,18 @@ impl RunFolder {
     /// Where the checkpoint with the best AP lies.
     pub fn best(&self) -> PathBuf {
         self.checkpoints().join("best")
+    }
+
+    /// A checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn checkpoint(&self, which: Which) -> Result<Checkpoint, CheckpointError> {
+        match which {
+            Which::Best => self.best_checkpoint(),
+            Which::Last => self.last_checkpoint(),
+        }
     }
 
     /// The latest checkpoint, under its name or where a killed run has moved it.
@@ -318,6 +357,14 @@ impl RunFolder {
 
     fn newest_kept(&self) -> Option<PathBuf> {
         self.all_kept().pop()
+    }
+}
+
+/// The text of a file; nothing if there is none.
+fn read_or_empty(path: &Path) -> Result<String, RunError> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        text => text.map_err(failed("read", path)),
     }
 }
 

@@ -46,7 +46,7 @@ pub struct Normalization {
 
 impl Normalization {
     /// What torchvision trains all its networks with.
-    pub(crate) fn torchvision(source: &str) -> Self {
+    pub fn torchvision(source: &str) -> Self {
         Self {
             mean: [123.675, 116.28, 103.53],
             std: [58.395, 57.12, 57.375],
@@ -57,7 +57,7 @@ impl Normalization {
     }
 
     /// What Detectron2 uses for the networks of Microsoft Research Asia (`MSRA/R-50.pkl`).
-    pub(crate) fn detectron2(source: &str) -> Self {
+    pub fn detectron2(source: &str) -> Self {
         Self {
             mean: [103.53, 116.28, 123.675],
             std: [1.0; 3],
@@ -68,7 +68,7 @@ impl Normalization {
     }
 
     /// What Caffe2's Detectron uses.
-    pub(crate) fn detectron(source: &str) -> Self {
+    pub fn detectron(source: &str) -> Self {
         Self {
             mean: [102.9801, 115.9465, 122.7717],
             ..Self::detectron2(source)

@@ -99,17 +99,5 @@ impl ResNet {
     }
 }
 
-/// This network's name for a tensor of a reference's state dict; none for the classifier's.
-///
-/// mmdetection names the group norms of a backbone `gn1`; here they are `bn1`, as every norm.
-pub(crate) fn own_name(name: &str) -> Option<String> {
-    let parts = name.split('.').map(|part| match part.strip_prefix("gn") {
-        Some(number) if number.parse::<usize>().is_ok() => format!("bn{number}"),
-        _ => part.to_owned(),
-    });
-    let is_classifier = name.starts_with("fc.");
-    (!is_classifier).then(|| parts.collect::<Vec<_>>().join("."))
-}
-
 #[cfg(test)]
 pub(crate) mod tests;

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
-use aweigh_train::config::EvalConfig;
+use anyhow::{Result, bail};
+use aweigh_train::config::{EvalConfig, SplitConfig};
 use aweigh_train::evaluate::Validation;
 use aweigh_train::evaluation::{EvalOptions, Evaluation, evaluate, save_results};
 use clap::{ArgGroup, Args};
@@ -15,35 +15,45 @@ use crate::progress::Bars;
 const HELP: &str = "\
 Examples:
   aweigh eval --run runs/quickstart
+  aweigh eval --model cells.safetensors --annotations mine.json --images pictures
   aweigh eval --config fcos_r50.toml --weights model.safetensors
   aweigh eval --annotations instances_val2017.json --results detections.json";
 
 /// Score a model or a file of detections on COCO annotations
 ///
 /// Prints COCO's twelve figures as pycocotools does, and a table per class.
-/// A model is run on data.val of its configuration. With --run the detections and the figures are
+/// A model is run on data.val of its configuration, or on --annotations and --images. Classes are
+/// matched by name. With --run the detections and the figures are
 /// saved in the run's folder eval.
 #[derive(Debug, Args)]
 #[command(
     after_help = HELP,
-    group(ArgGroup::new("what").required(true).args(["run", "config", "annotations"])),
+    group(ArgGroup::new("what").required(true).multiple(true).args([
+        "run",
+        "model",
+        "config",
+        "results",
+    ])),
 )]
 pub(crate) struct EvalArgs {
-    /// COCO annotations to score --results on, in place of a model
-    #[arg(
-        long,
-        value_name = "FILE",
-        help_heading = "Detections",
-        requires = "results",
-        conflicts_with_all = ["run", "config"],
-    )]
+    /// COCO annotations to score on [default: data.val of the model's configuration]
+    #[arg(long, value_name = "FILE")]
     annotations: Option<PathBuf>,
-    /// Detections in COCO's result format, or detections.json of 'aweigh predict'
+    /// Folder of the images of --annotations, for a model
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        requires = "annotations",
+        conflicts_with = "results"
+    )]
+    images: Option<PathBuf>,
+    /// Detections in COCO's result format, or detections.json of 'aweigh predict', in place of a
+    /// model
     #[arg(
         long,
         value_name = "FILE",
-        help_heading = "Detections",
-        requires = "annotations"
+        requires = "annotations",
+        conflicts_with_all = ["run", "model", "config"],
     )]
     results: Option<PathBuf>,
     /// Detections of an image and a class that count, the best first [default: 100, as COCO has it,
@@ -62,6 +72,18 @@ impl EvalArgs {
         match (&self.annotations, &self.results) {
             (Some(annotations), Some(results)) => self.score_file(annotations, results),
             _ => self.score_model(),
+        }
+    }
+
+    /// The annotations and images of the command line.
+    fn split(&self) -> Result<Option<SplitConfig>> {
+        match (&self.annotations, &self.images) {
+            (Some(annotations), Some(images)) => Ok(Some(SplitConfig {
+                annotations: annotations.clone(),
+                images: images.clone(),
+            })),
+            (Some(_), None) => bail!("--annotations need --images, the folder of their images"),
+            (None, _) => Ok(None),
         }
     }
 
@@ -84,9 +106,13 @@ impl EvalArgs {
             mut trained,
             device,
             run,
+            ..
         } = self.model.open()?;
         if let Some(limit) = self.max_dets {
             experiment.eval.max_dets = limit;
+        }
+        if let Some(split) = self.split()? {
+            experiment.data.val = Some(split);
         }
         let validation = Validation::for_model(&experiment, &mut trained)?;
         let mut bars = Bars::default();

@@ -39,7 +39,7 @@ configuration has for it: images of training and validation may share their name
 
 With --config alone weights are random. That changes nothing where geometry alone assigns points
 to boxes (FCOS, FoveaBox, RetinaNet, the init stage of RepPoints). The refine stage of RepPoints
-and the levels of FSAF depend on predictions: there --run shows what the model does, random weights
+and the levels of FSAF depend on predictions: there --run or --model shows what the model does, random weights
 show how training began. Weights that have no classes are taken to be for those of FILE.";
 
 /// Draw which points of which level each box of an image trains
@@ -49,7 +49,7 @@ show how training began. Weights that have no classes are taken to be for those 
 #[derive(Debug, Args)]
 #[command(
     after_help = HELP,
-    group(ArgGroup::new("model").required(true).args(["run", "config"])),
+    group(ArgGroup::new("which").required(true).args(["run", "model", "config"])),
 )]
 pub(crate) struct ExplainArgs {
     /// The image

@@ -5,6 +5,8 @@ mod data;
 mod devices;
 mod eval;
 mod explain;
+mod export;
+mod import;
 mod inspect;
 mod predict;
 mod train;
@@ -21,6 +23,8 @@ pub(crate) enum Command {
     Eval(eval::EvalArgs),
     Predict(predict::PredictArgs),
     Explain(explain::ExplainArgs),
+    Import(import::ImportArgs),
+    Export(export::ExportArgs),
     Inspect(inspect::InspectArgs),
     Bench(bench::BenchArgs),
     Devices(devices::DevicesArgs),
@@ -38,6 +42,8 @@ impl Command {
             Self::Predict(args) => return args.run(),
             Self::Eval(args) => args.run()?,
             Self::Explain(args) => args.run()?,
+            Self::Import(args) => args.run()?,
+            Self::Export(args) => args.run()?,
             Self::Inspect(args) => args.run()?,
             Self::Bench(args) => args.run()?,
             Self::Devices(args) => args.run()?,

@@ -29,6 +29,7 @@ const HELP: &str = "\
 Examples:
   aweigh predict --run runs/quickstart datasets/shapes/val
   aweigh predict --run runs/quickstart 'holiday/**/*.jpg' portrait.png --out drawn --score 0.5
+  aweigh predict --model cells.safetensors slides
 
 detections.json is a COCO file with images, categories and annotations, each with a score.";
 
@@ -36,7 +37,7 @@ detections.json is a COCO file with images, categories and annotations, each wit
 #[derive(Debug, Args)]
 #[command(
     after_help = HELP,
-    group(ArgGroup::new("model").required(true).args(["run", "config"])),
+    group(ArgGroup::new("which").required(true).args(["run", "model", "config"])),
 )]
 pub(crate) struct PredictArgs {
     /// Pictures, folders of pictures, or patterns such as 'folder/*.jpg'

@@ -91,6 +91,7 @@ impl TrainArgs {
         let device = self.device.open(&mut experiment)?;
         let trainer = Trainer::new(experiment, &device)?;
         tracing::info!("run folder {}", trainer.folder().dir().display());
+        record(trainer.folder())?;
         Ok(trainer)
     }
 
@@ -118,8 +119,19 @@ impl TrainArgs {
         };
         let mut experiment = self.overrides.load_run(&folder)?;
         let device = self.device.open(&mut experiment)?;
-        Ok(Trainer::resume(experiment, folder, &device)?)
+        let trainer = Trainer::resume(experiment, folder, &device)?;
+        record(trainer.folder())?;
+        Ok(trainer)
     }
+}
+
+/// Keeps the command line, for those who get the model.
+fn record(folder: &RunFolder) -> Result<()> {
+    let program = "aweigh".to_owned();
+    let arguments = std::env::args_os().skip(1);
+    let words = arguments.map(|argument| shell(Path::new(&argument)));
+    let words: Vec<String> = std::iter::once(program).chain(words).collect();
+    Ok(folder.append_command(&words.join(" "))?)
 }
 
 /// Ends the program with the exit code of wrong usage.

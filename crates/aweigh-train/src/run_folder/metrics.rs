@@ -1,12 +1,9 @@
 //! `metrics.jsonl`: one JSON object per line of the log and per evaluation.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-
 use serde_json::Value;
 
-use super::{RunError, RunFolder, failed};
-use crate::files::replace_file;
+use super::{RunError, RunFolder, failed, read_or_empty};
+use crate::files::{self, replace_file};
 
 /// A kind of line in the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,11 +22,22 @@ impl RunFolder {
     /// When the file cannot be written.
     pub fn append_metrics(&self, line: &Value) -> Result<(), RunError> {
         let path = self.metrics_file();
-        let append = || {
-            let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
-            file.write_all(format!("{line}\n").as_bytes())
-        };
-        append().map_err(failed("write", &path))
+        files::append(&path, &format!("{line}\n")).map_err(failed("write", &path))
+    }
+
+    /// The figures of the evaluation after `iteration`, if there was one.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn figures(&self, iteration: usize) -> Result<Option<Value>, RunError> {
+        let text = read_or_empty(&self.metrics_file())?;
+        let lines = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        let at = |line: &Value| line["iteration"].as_u64() == Some(iteration as u64);
+        let mut evaluations = lines.filter(|line: &Value| at(line) && line.get("eval").is_some());
+        Ok(evaluations.next_back().map(|line| line["eval"].clone()))
     }
 
     /// The metrics without the lines that a run which goes on after `iteration` writes again: all
@@ -44,12 +52,7 @@ impl RunFolder {
         iteration: usize,
         again: &[MetricsLine],
     ) -> Result<Option<String>, RunError> {
-        let path = self.metrics_file();
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(failed("read", &path)(error)),
-        };
+        let text = read_or_empty(&self.metrics_file())?;
         // A line that a killed run did not finish is no JSON and goes as well.
         let kept = text.lines().filter(|line| {
             let line: Value = serde_json::from_str(line).unwrap_or_default();

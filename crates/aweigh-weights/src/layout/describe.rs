@@ -22,12 +22,12 @@ impl Import {
             self.metadata = Some(metadata);
         }
         if self.normalization.is_none() {
-            self.normalization = self.usual_normalization();
+            self.usual_normalization = self.usual();
         }
     }
 
     /// What is usual for files of this layout.
-    fn usual_normalization(&self) -> Option<Normalization> {
+    fn usual(&self) -> Option<Normalization> {
         let folded = match self.part {
             Part::Backbone => is_folded(&self.tensors),
             Part::Detector => false,

@@ -114,8 +114,10 @@ pub struct Import {
     pub filled: Vec<Skipped>,
     /// Tensors with infinite values or ones that are no number, with how many.
     pub non_finite: Vec<(String, usize)>,
-    /// How pixels are normalised.
+    /// How pixels are normalised, where the file says so.
     pub normalization: Option<Normalization>,
+    /// How they are usually normalised for such files, where it does not.
+    pub usual_normalization: Option<Normalization>,
     /// Names of the classes, in the order of the outputs.
     pub classes: Option<Vec<String>>,
     /// The configuration of mmdetection that the file holds, as text.
@@ -237,6 +239,7 @@ impl Import {
             filled: Vec::new(),
             non_finite: Vec::new(),
             normalization: None,
+            usual_normalization: None,
             classes: None,
             mmdet_config: None,
             metadata: None,

@@ -65,7 +65,7 @@ impl fmt::Display for FileLayout {
 #[serde(deny_unknown_fields)]
 pub struct Class {
     /// COCO's category id.
-    pub id: u64,
+    pub id: i64,
     /// Its name.
     pub name: String,
 }

@@ -1,0 +1,93 @@
+//! Weights of a backbone alone.
+
+use aweigh_backbone::{BackboneConfig, Depth, NormConfig, ResNetConfig};
+use aweigh_weights::{
+    BackboneKind, FileLayout, Import, ModelMetadata, NormKind, Normalization, Part,
+};
+use burn::tensor::Device;
+
+use super::report::ImportReport;
+use super::{ImportOptions, Imported, file, fit, origin};
+use crate::TrainError;
+use crate::normalization::{self, normalization_of};
+
+/// Groups of the group norms of a backbone, which weights do not show and loading does not need.
+const GROUPS: usize = 1;
+
+pub(super) fn import(
+    import: Import,
+    options: &ImportOptions,
+    device: &Device,
+) -> Result<Imported, TrainError> {
+    let config = match &options.config {
+        Some(experiment) => experiment.detector.backbone.clone(),
+        None => shown(&import)?,
+    };
+    let network = config.init(&device.clone().inner());
+    let fitted = fit(&import, &network, options.partial)?;
+    let mut metadata = ModelMetadata::new(Part::Backbone, FileLayout::Aweigh);
+    metadata.normalization = normalization(&import, options)?;
+    metadata.source = Some(origin(&import));
+    let report = ImportReport::new(&import, &fitted, &metadata);
+    Ok(Imported {
+        model: file(fitted, metadata),
+        experiment: None,
+        report,
+    })
+}
+
+/// How pixels are normalised: as the user says, as the configuration does, as the file says.
+fn normalization(
+    import: &Import,
+    options: &ImportOptions,
+) -> Result<Option<Normalization>, TrainError> {
+    if let Some(chosen) = &options.normalization {
+        return Ok(Some(chosen.clone()));
+    }
+    let said = import.normalization.clone();
+    let Some(experiment) = &options.config else {
+        return Ok(said.or_else(|| import.usual_normalization.clone()));
+    };
+    if let Some(expected) = &said {
+        normalization::check(&import.path, expected, experiment)?;
+    }
+    Ok(Some(normalization_of(experiment)))
+}
+
+/// The network that the tensors show.
+fn shown(import: &Import) -> Result<BackboneConfig, TrainError> {
+    let unknown = |reason: String| TrainError::NoConfiguration {
+        weights: import.path.clone(),
+        reason,
+    };
+    let architecture = import.architecture.as_ref();
+    let kind = architecture.map(|architecture| &architecture.backbone);
+    let kind = kind.ok_or_else(|| unknown("its tensors show no known network".to_owned()))?;
+    match kind {
+        BackboneKind::ResNet { depth: None, .. } => {
+            Err(unknown(format!("{kind} is none of the published networks")))
+        }
+        BackboneKind::ResNet { deformable, .. } if !deformable.is_empty() => Err(unknown(
+            "it has deformable convolutions, whose groups its tensors do not show".to_owned(),
+        )),
+        BackboneKind::ResNet {
+            depth: Some(depth),
+            base_channels,
+            groups,
+            base_width,
+            norm,
+            ..
+        } => Ok(BackboneConfig::ResNet(ResNetConfig {
+            depth: Depth::try_from(*depth).map_err(unknown)?,
+            base_channels: *base_channels,
+            groups: *groups,
+            base_width: *base_width * 64 / *base_channels,
+            norm: match norm {
+                NormKind::Group => NormConfig::GroupNorm { groups: GROUPS },
+                NormKind::Batch | NormKind::None => NormConfig::default(),
+            },
+            ..ResNetConfig::default()
+        })),
+        BackboneKind::MobileNetV2 { .. } => Err(unknown("MobileNetV2".to_owned())),
+    }
+}
