@@ -266,12 +266,12 @@ fn wrong_weights_are_named() {
     refuse(
         folder.path(),
         &eval("a.safetensors"),
-        &["error: a.safetensors: cannot read the weights"],
+        &["error: a.safetensors: ", "not weights"],
     );
     refuse(
         folder.path(),
         &eval("a.txt"),
-        &["error: a.txt", ".safetensors, .pth"],
+        &["error: a.txt: ", "safetensors"],
     );
     refuse(
         folder.path(),
@@ -283,7 +283,7 @@ fn wrong_weights_are_named() {
     refuse(
         folder.path(),
         &train,
-        &["error: a.safetensors: cannot read the weights"],
+        &["error: a.safetensors: "],
     );
 }
 

@@ -15,7 +15,8 @@ fn refuse(args: &[&str], parts: &[&str]) {
 #[test]
 fn every_command_explains_itself_with_an_example() {
     let commands = [
-        "train", "eval", "predict", "explain", "inspect", "bench", "devices", "data",
+        "train", "eval", "predict", "explain", "import", "export", "inspect", "bench", "devices",
+        "data",
     ];
     check(&["--help"], &commands);
     check(
@@ -44,6 +45,14 @@ fn every_command_explains_itself_with_an_example() {
             "IMAGE_explained.json",
             "Examples:",
         ],
+    );
+    check(
+        &["import", "--help"],
+        &["--out", "--allow-partial", "mmdetection", "Examples:"],
+    );
+    check(
+        &["export", "--help"],
+        &["--run", "--layout", "--precision", "--force", "Examples:"],
     );
     check(&["inspect", "--help"], &["--config", "--size", "Example"]);
     check(

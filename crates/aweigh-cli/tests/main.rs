@@ -6,6 +6,7 @@ mod data;
 mod errors;
 mod eval;
 mod help;
+mod import;
 mod kernels;
 mod nothing_lost;
 mod pictures;

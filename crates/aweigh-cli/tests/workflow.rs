@@ -1,6 +1,7 @@
 //! A whole small project: train, evaluate, predict, interrupt, resume.
 
 mod explain;
+mod model_file;
 mod predict;
 
 use std::path::Path;
@@ -26,6 +27,7 @@ fn a_project_from_training_to_pictures() {
     predict::upright(folder);
     explain::run(folder);
     explain::methods(folder);
+    model_file::run(folder);
 }
 
 /// Trains `my run`, and not into it again.

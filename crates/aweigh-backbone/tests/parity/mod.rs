@@ -5,12 +5,14 @@ mod fpn;
 mod options;
 mod stored;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use aweigh_backbone::NormConfig;
 use aweigh_backbone::weights::StateDict;
 use aweigh_testkit::module::Named;
 use aweigh_testkit::{Case, Report, Tolerance};
+use aweigh_weights::{Tensor, Wanted, WeightsFile, recognise};
 use burn::module::Module;
 use burn::store::{ModuleSnapshot, bridge};
 use burn::tensor::TensorData;
@@ -44,6 +46,29 @@ fn parameters(case: &Case, rename: impl Fn(&str) -> String) -> StateDict {
         float.then(|| (rename(name), data()))
     });
     StateDict::from_tensors(Path::new(&case.name), tensors.collect())
+}
+
+/// The backbone in the tensors of the case under `param/`, with the names of its reference.
+fn backbone_parameters(case: &Case) -> StateDict {
+    let tensors = case.names("param/").into_iter().filter_map(|stored| {
+        let name = stored.strip_prefix("param/")?.to_owned();
+        let float = !name.ends_with("num_batches_tracked");
+        float.then(|| {
+            let tensor = Tensor::new(case.shape(&stored).to_vec(), case.f32s(&stored));
+            (name, tensor)
+        })
+    });
+    let file = WeightsFile {
+        path: case.name.clone().into(),
+        tensors: tensors.collect(),
+        container: None,
+        beside: Vec::new(),
+        metadata: BTreeMap::new(),
+        python: None,
+        sha256: String::new(),
+    };
+    let import = recognise(file, Wanted::Backbone).unwrap_or_else(|e| panic!("{e}"));
+    StateDict::of_backbone(import)
 }
 
 /// Running statistics of every batch norm.

@@ -31,7 +31,7 @@ fn resnets_equal_mmdetections() {
 
 fn build(case: &Case, config: &ResNetConfig, affine: Affine, device: &Device) -> Backbone {
     let net = BackboneConfig::ResNet(config.clone()).init(device);
-    let net = net.load(super::parameters(case, str::to_owned));
+    let net = net.load(super::backbone_parameters(case));
     let net = net.unwrap_or_else(|e| panic!("{e}"));
     match affine {
         Affine::Trainable => net,

@@ -14,6 +14,9 @@ use crate::normalization::{self, normalization_of};
 /// Groups of the group norms of a backbone, which weights do not show and loading does not need.
 const GROUPS: usize = 1;
 
+/// Base channels that the width of a ResNeXt's groups is given for.
+const PUBLISHED_CHANNELS: usize = 64;
+
 pub(super) fn import(
     import: Import,
     options: &ImportOptions,
@@ -81,7 +84,10 @@ fn shown(import: &Import) -> Result<BackboneConfig, TrainError> {
             depth: Depth::try_from(*depth).map_err(unknown)?,
             base_channels: *base_channels,
             groups: *groups,
-            base_width: *base_width * 64 / *base_channels,
+            base_width: match groups {
+                1 => ResNetConfig::default().base_width,
+                _ => *base_width * PUBLISHED_CHANNELS / *base_channels,
+            },
             norm: match norm {
                 NormKind::Group => NormConfig::GroupNorm { groups: GROUPS },
                 NormKind::Batch | NormKind::None => NormConfig::default(),

@@ -1,0 +1,115 @@
+//! The run `my run` as one file, handed on and taken in again.
+
+use std::path::Path;
+
+use crate::support::{aweigh, contains, json};
+
+/// Exports, predicts and scores from the file alone, starts training from it, and writes nothing
+/// over anything.
+pub(super) fn run(folder: &Path) {
+    let export = ["export", "--run", "my run", "--out", "model.safetensors"];
+    aweigh(folder, &export).ok();
+    refused(folder, &export, "model.safetensors: is there already; --force");
+    aweigh(folder, &[export.as_slice(), &["--force"]].concat()).ok();
+    alone(folder);
+    half_precision(folder);
+    round_trips(folder);
+    start_from(folder);
+}
+
+fn refused(folder: &Path, args: &[&str], message: &str) {
+    contains(&aweigh(folder, args).failed(1), &["error: ", message]);
+}
+
+/// Detections of the pictures for validation.
+fn detections(folder: &Path, model: &[&str], out: &str) -> serde_json::Value {
+    let args = ["predict", "shapes/val", "--score", "0", "--out", out];
+    aweigh(folder, &[args.as_slice(), model].concat()).ok();
+    json(&folder.join(out).join("detections.json"))
+}
+
+/// In a folder that has nothing but the file and the pictures.
+fn alone(folder: &Path) {
+    let other = tempfile::tempdir().expect("temporary folder");
+    let other = other.path();
+    std::fs::copy(folder.join("model.safetensors"), other.join("m.safetensors")).expect("copies");
+    let shapes = folder.join("shapes");
+    let of_shapes = |name: &str| shapes.join(name).display().to_string();
+    let (val, annotations) = (
+        of_shapes("val"),
+        of_shapes("annotations/instances_val.json"),
+    );
+    let model = ["--model", "m.safetensors"];
+    let split = ["--annotations", &annotations, "--images", &val];
+    let scores = aweigh(other, &[&["eval"], model.as_slice(), &split].concat()).ok();
+    let expected = aweigh(folder, &["eval", "--run", "my run"]).ok();
+    assert_eq!(scores, expected);
+    let args = ["predict", &val, "--score", "0"];
+    aweigh(other, &[args.as_slice(), &model].concat()).ok();
+    let found = json(&other.join("predictions/detections.json"));
+    let expected = detections(folder, &["--run", "my run"], "of run");
+    assert_eq!(found["annotations"], expected["annotations"]);
+    assert_eq!(found["categories"], expected["categories"]);
+    let without = [["eval"].as_slice(), &model, &split[..2]].concat();
+    refused(other, &without, "--annotations need --images");
+}
+
+fn half_precision(folder: &Path) {
+    let export = ["export", "--run", "my run", "--precision", "f16", "--out"];
+    aweigh(folder, &[export.as_slice(), &["half.safetensors"]].concat()).ok();
+    let size = |name: &str| std::fs::metadata(folder.join(name)).expect("a file").len();
+    let (half, whole) = (size("half.safetensors"), size("model.safetensors"));
+    assert!(half < whole * 3 / 5, "{half} of {whole} bytes");
+    detections(folder, &["--model", "half.safetensors"], "of half");
+}
+
+/// The file is the same after another export, an import, and a way through mmdetection's names.
+fn round_trips(folder: &Path) {
+    let bytes = |name: &str| std::fs::read(folder.join(name)).expect("a file");
+    let again = ["export", "--model", "model.safetensors", "--out"];
+    aweigh(folder, &[again.as_slice(), &["again.safetensors"]].concat()).ok();
+    assert!(bytes("again.safetensors") == bytes("model.safetensors"));
+    let mmdet = [again.as_slice(), &["mm.safetensors", "--layout", "mmdet"]].concat();
+    aweigh(folder, &mmdet).ok();
+    let back = ["export", "--model", "mm.safetensors", "--out", "back.safetensors"];
+    aweigh(folder, &back).ok();
+    assert!(bytes("back.safetensors") == bytes("model.safetensors"));
+    let import = ["import", "model.safetensors", "--out", "in.safetensors"];
+    let report = aweigh(folder, &import).ok();
+    let parts = ["FCOS of 5 classes", "loaded      backbone: ", "classes     5: "];
+    contains(&report, &parts);
+    let of_import = ["export", "--model", "in.safetensors", "--out", "out.safetensors"];
+    aweigh(folder, &of_import).ok();
+    let torchvision = ["--layout", "torchvision", "--force"];
+    let args = [export_to("tv.safetensors").as_slice(), &torchvision].concat();
+    refused(folder, &args, "torchvision");
+}
+
+fn export_to(file: &str) -> [&str; 5] {
+    ["export", "--run", "my run", "--out", file]
+}
+
+/// Training that starts from the file, and from files that are not those of the configuration.
+fn start_from(folder: &Path) {
+    let train = ["train", "--config", "tiny.toml", "--set", "train.iterations=1"];
+    let detector = "model.weights.detector=model.safetensors";
+    let start = |run: &'static str, more: &[&str]| {
+        let args = [&["--run-dir", run, "--set", detector], more].concat();
+        aweigh(folder, &[train.as_slice(), &args].concat())
+    };
+    let done = start("tuned", &[]);
+    contains(&done.stderr, &["weights from model.safetensors"]);
+    done.ok();
+    let other = start("none", &["--set", "model.weights.sha256=00000000"]).failed(1);
+    contains(&other, &["model.safetensors: its SHA-256 is ", "expects 00000000"]);
+    let bgr = ["--set", "data.transform.channel_order=bgr"];
+    let other = start("none", &bgr).failed(1);
+    contains(
+        &other,
+        &[
+            "model.safetensors belongs to channel_order = \"rgb\"",
+            "the configuration has channel_order = \"bgr\"",
+        ],
+    );
+    assert!(!folder.join("none").exists());
+}
