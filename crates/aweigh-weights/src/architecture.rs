@@ -405,6 +405,3 @@ fn head(view: &View<'_>) -> Option<HeadShape> {
             || view.has("feature_adaption.conv_adaption.weight"),
     })
 }
-
-#[cfg(test)]
-mod tests;

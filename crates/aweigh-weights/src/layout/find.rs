@@ -30,7 +30,7 @@ struct Anchors {
 }
 
 /// The layouts, whole detectors before the backbones in them.
-const ANCHORS: [Anchors; 13] = {
+const ANCHORS: [Anchors; 14] = {
     use Layout::{
         AdelaiDet, Caffe2, Detectron2, Mmdet, Torchvision, TorchvisionFcos, TorchvisionRetina,
     };
@@ -120,6 +120,11 @@ const ANCHORS: [Anchors; 13] = {
             Mmdet,
             Part::Backbone,
             &["conv1.conv.weight", "layer1.0.conv.0.conv.weight"],
+        ),
+        anchors(
+            Mmdet,
+            Part::Backbone,
+            &["conv1.conv.weight", "layer1.0.depthwise_conv.conv.weight"],
         ),
     ]
 };

@@ -60,23 +60,48 @@ fn mobilenet(name: &str) -> Option<String> {
     match parts.as_slice() {
         ["conv1", layer, part] => Some(format!("features.0.{}.{part}", module(layer)?)),
         ["conv2", layer, part] => Some(format!("features.18.{}.{part}", module(layer)?)),
+        // mmdetection names the convolutions of a block, mmclassification numbers them.
         [stage, block, "conv", conv, layer, part] => {
-            let stage: usize = stage.strip_prefix("layer")?.parse().ok()?;
-            let before: usize = MOBILENET_BLOCKS.get(..stage.checked_sub(1)?)?.iter().sum();
-            let number = 1 + before + block.parse::<usize>().ok()?;
-            let conv: usize = conv.parse().ok()?;
-            let layer = module(layer)?;
-            // The last convolution has no activation, and its norm is a module of the block.
-            let last = if number == 1 { 1 } else { 2 };
-            let inner = if conv == last {
-                format!("{}", conv + layer)
-            } else {
-                format!("{conv}.{layer}")
+            let number = block_number(stage, block)?;
+            block_layer(number, conv.parse().ok()?, module(layer)?, part)
+        }
+        [stage, block, conv, layer, part] => {
+            let number = block_number(stage, block)?;
+            let last = last_conv(number);
+            let conv = match *conv {
+                "expand_conv" => 0,
+                "depthwise_conv" => last - 1,
+                "linear_conv" => last,
+                _ => return None,
             };
-            Some(format!("features.{number}.conv.{inner}.{part}"))
+            block_layer(number, conv, module(layer)?, part)
         }
         _ => None,
     }
+}
+
+/// The number of a block, from 1, by its stage and its place in that.
+fn block_number(stage: &str, block: &str) -> Option<usize> {
+    let stage: usize = stage.strip_prefix("layer")?.parse().ok()?;
+    let before = MOBILENET_BLOCKS.get(..stage.checked_sub(1)?)?;
+    Some(1 + before.iter().sum::<usize>() + block.parse::<usize>().ok()?)
+}
+
+/// The last convolution of a block, counted from 0; the first block does not expand.
+pub(crate) fn last_conv(number: usize) -> usize {
+    if number == 1 { 1 } else { 2 }
+}
+
+/// torchvision's name of the convolution (`module` 0) or norm (1) of convolution `conv` of a block.
+/// The last convolution has no activation, and its norm is a module of the block.
+fn block_layer(number: usize, conv: usize, module: usize, part: &str) -> Option<String> {
+    let last = last_conv(number);
+    let inner = match conv {
+        _ if conv == last => format!("{}", conv + module),
+        _ if conv < last => format!("{conv}.{module}"),
+        _ => return None,
+    };
+    Some(format!("features.{number}.conv.{inner}.{part}"))
 }
 
 /// A detector that is none of ours, with the tensor that shows it.
@@ -131,6 +156,17 @@ pub(super) fn other_detector<'a>(names: &BTreeSet<&'a str>) -> Option<(&'static 
         Some((*detector, *names.iter().find(begins)?))
     });
     // A head of mmdetection that no line above knows.
+    let ours = [
+        "conv_cls.",
+        "fcos_cls.",
+        "fovea_cls.",
+        "retina_cls.",
+        "reppoints_cls_out.",
+    ];
+    let is_ours = |name: &&str| ours.iter().any(|layer| name.contains(layer));
+    if names.iter().any(is_ours) {
+        return found;
+    }
     found.or_else(|| {
         let head = names.iter().find(|name| name.starts_with("bbox_head."))?;
         Some(("a detector of mmdetection with an unknown head", *head))
@@ -193,6 +229,18 @@ mod tests {
         check(
             "backbone.layer2.1.conv.2.bn.weight",
             "backbone.features.3.conv.3.weight",
+        );
+        check(
+            "backbone.layer1.0.linear_conv.bn.bias",
+            "backbone.features.1.conv.2.bias",
+        );
+        check(
+            "backbone.layer2.0.expand_conv.bn.bias",
+            "backbone.features.2.conv.0.1.bias",
+        );
+        check(
+            "backbone.layer2.0.depthwise_conv.conv.weight",
+            "backbone.features.2.conv.1.0.weight",
         );
         check(
             "backbone.layer7.0.conv.1.conv.weight",

@@ -367,6 +367,3 @@ fn verdict(name: &str, tensor: &Tensor, found: &Found, wanted: Wanted) -> Verdic
         verdict => verdict,
     }
 }
-
-#[cfg(test)]
-mod tests;

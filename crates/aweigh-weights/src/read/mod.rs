@@ -208,6 +208,3 @@ fn sha256(path: &Path) -> io::Result<String> {
     }
     Ok(format!("{:x}", hash.finalize()))
 }
-
-#[cfg(test)]
-mod tests;

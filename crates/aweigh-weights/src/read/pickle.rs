@@ -76,6 +76,15 @@ pub(super) fn hostile(value: &PickleValue) -> Option<&str> {
     }
 }
 
+/// The function that a pickle of protocol 0 calls first, if it runs code: the reader does not know
+/// all of that protocol's text.
+pub(super) fn hostile_start(start: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(start.strip_prefix(b"c")?).ok()?;
+    let mut lines = text.lines();
+    let global = format!("{}.{}", lines.next()?, lines.next()?);
+    is_hostile(&global).then_some(global)
+}
+
 /// Whether a global `MODULE.NAME` runs code.
 fn is_hostile(global: &str) -> bool {
     let top = global.split('.').next().unwrap_or_default();

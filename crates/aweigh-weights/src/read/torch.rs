@@ -8,7 +8,7 @@ use std::path::Path;
 use pytorch_reader::{DType, PickleError, PickleValue, PytorchError, PytorchReader};
 
 use super::container::{beside, container};
-use super::pickle::{holds_numpy, hostile, to_json};
+use super::pickle::{holds_numpy, hostile, hostile_start, to_json};
 use super::{Content, Foreign, Trouble, check_claim, zipped};
 use crate::Tensor;
 use crate::tensor::Element;
@@ -19,42 +19,46 @@ use crate::tensor::Element;
 ///
 /// When the file is damaged, hostile or holds no dictionary of tensors.
 pub(super) fn read(path: &Path) -> Result<Content, Trouble> {
-    if starts_with(path, b"PK")? {
+    let start = start(path)?;
+    if start.starts_with(b"PK") {
         zipped::check(path)?;
+    }
+    if let Some(global) = hostile_start(&start) {
+        return Err(runs_code(&global));
     }
     let root = PytorchReader::read_pickle_data(path, None).map_err(trouble)?;
     if let Some(global) = hostile(&root) {
-        return Err(Trouble::Refused(format!(
-            "the pickle calls `{global}`, which runs code when Python loads the file; nothing of it \
-             was run, and no weights are taken from it"
-        )));
+        return Err(runs_code(global));
     }
-    let PickleValue::Dict(root) = root else {
+    let PickleValue::Dict(dict) = &root else {
         return Err(Trouble::Foreign(Foreign::Object(kind(&root))));
     };
     let tensors = PytorchReader::new(path).map_err(trouble)?.into_tensors();
-    let root_value = PickleValue::Dict(root);
-    if tensors.is_empty() && holds_numpy(&root_value) {
+    if tensors.is_empty() && holds_numpy(&root) {
         return Err(Trouble::Foreign(Foreign::PickledNumPy));
     }
-    let PickleValue::Dict(root) = &root_value else {
-        unreachable!("it was made above");
-    };
     let mut content = collect(
         tensors,
-        &container(root).join("."),
+        &container(dict).join("."),
         File::open(path)?.metadata()?.len(),
     )?;
-    content.python = to_json(root_value);
+    content.python = to_json(root);
     Ok(content)
 }
 
-fn starts_with(path: &Path, mark: &[u8]) -> io::Result<bool> {
+fn runs_code(global: &str) -> Trouble {
+    Trouble::Refused(format!(
+        "the pickle calls `{global}`, which runs code when Python loads the file; nothing of it was \
+         run, and no weights are taken from it"
+    ))
+}
+
+/// Enough of a file to know its container, or the first call of a pickle of text.
+fn start(path: &Path) -> io::Result<Vec<u8>> {
+    const LOOKED_AT: u64 = 128;
     let mut start = Vec::new();
-    File::open(path)?
-        .take(mark.len() as u64)
-        .read_to_end(&mut start)?;
-    Ok(start == mark)
+    File::open(path)?.take(LOOKED_AT).read_to_end(&mut start)?;
+    Ok(start)
 }
 
 /// The tensors below `container`, read, and the names of the others.

@@ -186,6 +186,3 @@ fn sync_parent(path: &Path) -> io::Result<()> {
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::FileLayout;
 use crate::architecture::{Architecture, BackboneKind, Method};
-use crate::layout::mmdet::MOBILENET_BLOCKS;
+use crate::layout::mmdet::{MOBILENET_BLOCKS, last_conv};
 use crate::{Part, Tensor};
 
 type Tensors = BTreeMap<String, Tensor>;
@@ -114,14 +114,15 @@ fn mobilenet(name: &str) -> Option<String> {
         return Some(format!("{name}.{}.{part}", layer(*rest.first()?)?));
     }
     let (stage, block) = stage_of(number)?;
-    let last = if number == 1 { 1 } else { 2 };
+    let last = last_conv(number);
     let (conv, module) = match rest.as_slice() {
         [conv, module] => (*conv, *module),
         [module] => (last, module.checked_sub(last)?),
         _ => return None,
     };
+    let conv = ["linear_conv", "depthwise_conv", "expand_conv"].get(last.checked_sub(conv)?)?;
     Some(format!(
-        "layer{}.{block}.conv.{conv}.{}.{part}",
+        "layer{}.{block}.{conv}.{}.{part}",
         stage + 1,
         layer(module)?
     ))
@@ -262,6 +263,3 @@ fn output(layer: &str) -> Option<&'static str> {
         _ => None,
     }
 }
-
-#[cfg(test)]
-mod tests;

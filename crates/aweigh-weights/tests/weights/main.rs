@@ -1,0 +1,7 @@
+//! Files and layouts as they are found in the world.
+
+mod files;
+mod hostile;
+mod layouts;
+mod shared;
+mod written;
