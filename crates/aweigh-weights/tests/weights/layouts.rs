@@ -398,3 +398,17 @@ fn unknown_layouts_list_names() {
         "unknown head",
     );
 }
+
+#[test]
+fn two_tensors_of_one_name_are_refused() {
+    let mut tensors = listed("tv_resnet18");
+    for name in [
+        "layer2.0.conv2_offset.bias",
+        "layer2.0.conv2.conv_offset.bias",
+    ] {
+        tensors.insert(name.to_owned(), Tensor::filled(vec![18], 0.0));
+    }
+    let error = recognise(file(tensors), Wanted::Model).expect_err("one name");
+    let words = "`layer2.0.conv2.conv_offset.bias` and `layer2.0.conv2_offset.bias` are both";
+    assert!(error.to_string().contains(words), "{error}");
+}

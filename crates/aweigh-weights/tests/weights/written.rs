@@ -58,6 +58,29 @@ fn what_is_written_is_read() {
 }
 
 #[test]
+fn files_in_other_layouts_keep_what_is_known() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("m.safetensors");
+    let fcos = import(listed("tv_fcos_resnet50_fpn"));
+    let mut metadata = ModelMetadata::new(Part::Detector, FileLayout::Mmdet);
+    metadata.normalization = fcos.normalization.clone();
+    metadata.method = Some("fcos".to_owned());
+    let tensors = export_names(fcos.tensors.clone(), Part::Detector, FileLayout::Mmdet);
+    let model = ModelFile {
+        tensors: tensors.expect("names"),
+        metadata,
+        precision: Precision::F32,
+    };
+    write_model(&path, &model, Overwrite::No).expect("written");
+    let file = WeightsFile::open(&path).expect("readable");
+    let back = recognise(file, Wanted::Model).expect("mmdetection's");
+    assert_eq!(back.layout, Layout::Mmdet);
+    assert_eq!(back.tensors, fcos.tensors);
+    assert_eq!(back.normalization, fcos.normalization);
+    assert_eq!(back.metadata, Some(model.metadata));
+}
+
+#[test]
 fn the_crate_of_safetensors_reads_it() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("m.safetensors");
