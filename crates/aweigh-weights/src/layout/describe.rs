@@ -40,36 +40,33 @@ impl Import {
                     "what torchvision's weights expect; the file does not say",
                 ))
             }
-            Layout::Torchvision | Layout::Mmdet if folded => Some(Normalization::detectron2(
-                "what Detectron2's weights expect, as the norms look like a conversion of these; the \
-                 file does not say",
+            Layout::Torchvision | Layout::Mmdet if folded => Some(self.of_detectron2(
+                "what Detectron2's weights expect, as the norms look like a conversion of \
+                     these; the file does not say",
             )),
             Layout::AdelaiDet | Layout::Detectron2 => {
-                Some(self.style_of(Normalization::detectron2(
-                    "what Detectron2's weights expect; the file does not say",
-                )))
+                Some(self.of_detectron2("what Detectron2's weights expect; the file does not say"))
             }
-            Layout::Caffe2 => Some(self.style_of(Normalization::detectron(
-                "what Caffe2's Detectron expects; the file does not say",
-            ))),
+            Layout::Caffe2 => {
+                let source = "what Caffe2's Detectron expects; the file does not say";
+                Some(Normalization::detectron(source))
+            }
             // The configuration of a checkpoint says it.
             _ => None,
         }
     }
 
-    /// Only bottleneck blocks have a style; ResNeXts of Caffe have the stride where PyTorch's do.
-    fn style_of(&self, normalization: Normalization) -> Normalization {
-        let backbone = self
-            .architecture
-            .as_ref()
-            .map(|architecture| &architecture.backbone);
-        let style = match backbone {
-            Some(BackboneKind::ResNet { groups: 2.., .. }) => Some(Style::Pytorch),
-            _ => normalization.style,
-        };
-        Normalization {
-            style,
-            ..normalization
+    /// Detectron2 trains its ResNeXt itself, in the way of PyTorch; its ResNets are Caffe's.
+    fn of_detectron2(&self, source: &str) -> Normalization {
+        let usual = Normalization::detectron2(source);
+        let backbone = self.architecture.as_ref().map(|a| &a.backbone);
+        match backbone {
+            Some(BackboneKind::ResNet { groups: 2.., .. }) => Normalization {
+                std: [57.375, 57.12, 58.395],
+                style: Some(Style::Pytorch),
+                ..usual
+            },
+            _ => usual,
         }
     }
 

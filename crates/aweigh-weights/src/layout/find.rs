@@ -154,6 +154,17 @@ const COPIES: [&str; 12] = [
 ];
 
 impl Found {
+    /// A file of ours.
+    fn own(part: Part) -> Self {
+        Self {
+            layout: Layout::Aweigh,
+            part,
+            prefix: String::new(),
+            copies: Vec::new(),
+            laterals: 0,
+        }
+    }
+
     /// What a name of the layout is here, the prefix left out.
     pub(super) fn rename(&self, name: &str) -> Verdict {
         match (self.layout, self.part) {
@@ -182,60 +193,61 @@ pub(super) fn find(
 ) -> Result<Found, ImportError> {
     // A file of ours says itself what it is.
     if let Some(metadata) = metadata.filter(|m| m.layout == FileLayout::Aweigh) {
-        return Ok(found(Layout::Aweigh, metadata.part, String::new()));
+        return Ok(Found::own(metadata.part));
     }
     let names: BTreeSet<&str> = file.tensors.keys().map(String::as_str).collect();
     let fitting = ANCHORS
         .iter()
-        .filter(|a| wanted == Wanted::Model || a.part == Part::Backbone);
-    let known = fitting
-        .map(|a| (a, prefixes(&names, a.names)))
-        .find(|(_, p)| !p.is_empty());
+        .filter(|anchors| wanted == Wanted::Model || anchors.part == Part::Backbone);
+    let places = fitting.map(|anchors| (anchors, prefixes(&names, anchors.names)));
+    let known = places
+        .into_iter()
+        .find(|(_, prefixes)| !prefixes.is_empty());
     // A known backbone says nothing about the head beside it.
-    if wanted == Wanted::Model
-        && known
-            .as_ref()
-            .is_none_or(|(anchors, _)| anchors.part == Part::Backbone)
-        && let Some((detector, name)) = mmdet::other_detector(&names)
-    {
-        let path = file.path.clone();
-        let (detector, name) = (detector.to_owned(), name.to_owned());
-        return Err(ImportError::OtherDetector {
-            path,
-            detector,
-            name,
-        });
+    let whole = known
+        .as_ref()
+        .is_some_and(|(anchors, _)| anchors.part == Part::Detector);
+    if wanted == Wanted::Model && !whole {
+        refuse_other_detector(file, &names)?;
     }
-    let Some((anchors, prefixes)) = known else {
-        return Err(unknown(file, &names));
-    };
-    let Some((prefix, copies)) = choose(&prefixes) else {
+    let (anchors, prefixes) = known.ok_or_else(|| unknown(file, &names))?;
+    let (prefix, copies) = choose(&prefixes).ok_or_else(|| {
         let path = file.path.clone();
         let shown: Vec<_> = prefixes.iter().map(|p| format!("`{p}`")).collect();
-        return Err(ImportError::Ambiguous {
-            path,
-            prefixes: shown.join(", "),
-        });
-    };
-    let mut found = found(anchors.layout, anchors.part, prefix);
-    found.copies = copies;
-    found.laterals = laterals(&names, &found.prefix);
-    // mmdetection's own name for the prefix, or group norms under its names.
-    let gn = names.contains(format!("{}gn1.weight", found.prefix).as_str());
-    if found.layout == Layout::Torchvision && (gn || found.prefix.ends_with("backbone.")) {
-        found.layout = Layout::Mmdet;
-    }
-    Ok(found)
-}
-
-fn found(layout: Layout, part: Part, prefix: String) -> Found {
-    Found {
+        let prefixes = shown.join(", ");
+        ImportError::Ambiguous { path, prefixes }
+    })?;
+    let laterals = laterals(&names, &prefix);
+    let layout = layout(anchors.layout, &names, &prefix);
+    let part = anchors.part;
+    Ok(Found {
         layout,
         part,
         prefix,
-        copies: Vec::new(),
-        laterals: 0,
+        copies,
+        laterals,
+    })
+}
+
+/// mmdetection's backbones have torchvision's names, but for group norms, below `backbone.`.
+fn layout(found: Layout, names: &BTreeSet<&str>, prefix: &str) -> Layout {
+    let group_norm = names.contains(format!("{prefix}gn1.weight").as_str());
+    let mmdet = group_norm || prefix.ends_with("backbone.");
+    if found == Layout::Torchvision && mmdet {
+        return Layout::Mmdet;
     }
+    found
+}
+
+fn refuse_other_detector(file: &WeightsFile, names: &BTreeSet<&str>) -> Result<(), ImportError> {
+    let Some((detector, name)) = mmdet::other_detector(names) else {
+        return Ok(());
+    };
+    Err(ImportError::OtherDetector {
+        path: file.path.clone(),
+        detector: detector.to_owned(),
+        name: name.to_owned(),
+    })
 }
 
 /// What stands in front of all anchors somewhere in a file; a name ends in `.` or is none.

@@ -261,33 +261,41 @@ impl Import {
                 pixels.insert(kind, tensor);
                 continue;
             }
-            let own = match verdict(&name, &tensor, found, wanted) {
-                Verdict::Own(own) => own,
+            match verdict(&name, &tensor, found, wanted) {
+                Verdict::Own(own) => {
+                    self.renamed += usize::from(own != name);
+                    let before = sources.insert(own.clone(), name.clone());
+                    self.check_first(before, &name, &own)?;
+                    self.keep(own, tensor);
+                }
                 Verdict::Skip(reason) => {
                     let reason = reason.to_owned();
                     self.skipped.push(Skipped { name, reason });
-                    continue;
                 }
-                Verdict::LeftOver => {
-                    self.left_over.push(name);
-                    continue;
-                }
-            };
-            if let Some(first) = sources.insert(own.clone(), name.clone()) {
-                return Err(ImportError::Twice {
-                    path: self.path.clone(),
-                    first,
-                    second: name,
-                    name: own,
-                });
+                Verdict::LeftOver => self.left_over.push(name),
             }
-            self.renamed += usize::from(own != name);
-            self.keep(own, tensor);
         }
         if let (Some(mean), Some(std)) = (pixels.get("mean"), pixels.get("std")) {
             self.normalization = Normalization::from_tensors(mean, std, "buffers in the file");
         }
         Ok(())
+    }
+
+    fn check_first(
+        &self,
+        before: Option<String>,
+        second: &str,
+        own: &str,
+    ) -> Result<(), ImportError> {
+        let Some(first) = before else {
+            return Ok(());
+        };
+        Err(ImportError::Twice {
+            path: self.path.clone(),
+            first,
+            second: second.to_owned(),
+            name: own.to_owned(),
+        })
     }
 
     fn keep(&mut self, own: String, tensor: Tensor) {

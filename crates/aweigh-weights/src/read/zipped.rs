@@ -52,13 +52,19 @@ fn other_archive(names: &[&str]) -> Option<Foreign> {
     if !names.is_empty() && names.iter().all(|name| name.ends_with(".npy")) {
         return Some(Foreign::NumPy);
     }
+    Some(Foreign::Archive(some_of(names)))
+}
+
+/// Some of an archive's files, those that look like weights first.
+fn some_of(names: &[&str]) -> String {
     const SHOWN: usize = 3;
-    let shown = names[..names.len().min(SHOWN)].join(", ");
-    Some(Foreign::Archive(if names.is_empty() {
-        "nothing".to_owned()
-    } else {
-        shown
-    }))
+    const ENDS: [&str; 6] = [".pth", ".pt", ".safetensors", ".bin", ".ckpt", ".pkl"];
+    if names.is_empty() {
+        return "nothing".to_owned();
+    }
+    let mut ordered = names.to_vec();
+    ordered.sort_by_key(|name| !ENDS.iter().any(|end| name.ends_with(end)));
+    ordered[..names.len().min(SHOWN)].join(", ")
 }
 
 #[cfg(test)]
@@ -84,7 +90,7 @@ mod tests {
         );
         check(&["a.npy", "b.npy"], Some("NumPy"));
         check(
-            &["imgsim/model.pth", "README"],
+            &["README", "imgsim/model.pth"],
             Some("imgsim/model.pth, README"),
         );
         check(&[], Some("nothing"));

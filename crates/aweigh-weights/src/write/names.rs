@@ -21,10 +21,8 @@ pub enum ExportError {
         network: String,
     },
     /// The layout has no such tensor.
-    #[error("torchvision's {method} has nothing like `{name}`")]
+    #[error("torchvision's networks have nothing like `{name}`")]
     Tensor {
-        /// The network.
-        method: String,
         /// Our name.
         name: String,
     },
@@ -56,8 +54,21 @@ pub fn export_names(
     match (layout, part) {
         (FileLayout::Aweigh, _) => Ok(tensors),
         (FileLayout::Mmdet, part) => Ok(to_mmdet(tensors, part)),
-        (FileLayout::Torchvision, Part::Backbone) => Ok(tensors),
-        (FileLayout::Torchvision, Part::Detector) => to_torchvision(tensors),
+        (FileLayout::Torchvision, part) => {
+            refuse_offsets(&tensors)?;
+            match part {
+                Part::Backbone => Ok(tensors),
+                Part::Detector => to_torchvision(tensors),
+            }
+        }
+    }
+}
+
+/// torchvision has no network with deformable convolutions.
+fn refuse_offsets(tensors: &Tensors) -> Result<(), ExportError> {
+    match tensors.keys().find(|name| name.contains("conv_offset.")) {
+        Some(name) => Err(ExportError::Tensor { name: name.clone() }),
+        None => Ok(()),
     }
 }
 
@@ -164,10 +175,8 @@ fn to_torchvision(tensors: Tensors) -> Result<Tensors, ExportError> {
     }
     let laterals = neck.in_channels.len();
     let renamed = tensors.into_iter().map(|(name, tensor)| {
-        let own = torchvision(&name, head.method, laterals).ok_or_else(|| ExportError::Tensor {
-            method: head.method.to_string(),
-            name,
-        })?;
+        let own = torchvision(&name, head.method, laterals);
+        let own = own.ok_or(ExportError::Tensor { name })?;
         Ok((own, tensor))
     });
     renamed.collect()
