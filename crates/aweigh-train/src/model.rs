@@ -255,13 +255,14 @@ impl Trained {
         device: &Device,
     ) -> Result<Self, TrainError> {
         let classes = checkpoint.state()?.classes;
-        Self::build(experiment, classes, checkpoint.dir(), device)
+        let import = open_weights(checkpoint.dir(), Wanted::Model)?;
+        Self::of_import(experiment, classes, import, checkpoint.dir(), device)
     }
 
     /// The model of a configuration with weights from a file, or from the folder of a checkpoint.
     ///
-    /// Classes are those of the checkpoint, otherwise those of the configuration's annotations:
-    /// validation or else training.
+    /// Classes are those of the checkpoint or the model file, otherwise those of the
+    /// configuration's annotations: validation or else training.
     ///
     /// # Errors
     ///
@@ -272,16 +273,24 @@ impl Trained {
         weights: &Path,
         device: &Device,
     ) -> Result<Self, TrainError> {
-        if let Some(checkpoint) = checkpoint_of(weights) {
-            return Self::from_checkpoint(&checkpoint, experiment, device);
-        }
+        let import = match Known::open(weights)? {
+            Known::Checkpoint(checkpoint) => {
+                return Self::from_checkpoint(&checkpoint, experiment, device);
+            }
+            Known::Model(import, classes) => {
+                return Self::of_import(experiment, classes, import, weights, device);
+            }
+            Known::Weights(import) => import,
+        };
         let data = &experiment.data;
         let config = data.dataset(data.val.as_ref().unwrap_or(&data.train));
         let file = AnnotationFile::read(&config.annotations)?;
         let dataset = CocoDataset::from_file(&file, &config, Purpose::Evaluate)?;
-        let mut trained = Self::with_classes_of(&dataset, experiment, weights, device)?;
-        trained.annotations = Some(file);
-        Ok(trained)
+        num_classes(&experiment.detector, &dataset)?;
+        Ok(Self {
+            annotations: Some(file),
+            ..Self::of_import(experiment, classes(&dataset), import, weights, device)?
+        })
     }
 
     /// As [`from_weights`](Self::from_weights), except that classes which the weights do not have
@@ -296,30 +305,16 @@ impl Trained {
         weights: &Path,
         device: &Device,
     ) -> Result<Self, TrainError> {
-        match checkpoint_of(weights) {
-            Some(checkpoint) => Self::from_checkpoint(&checkpoint, experiment, device),
-            None => Self::with_classes_of(dataset, experiment, weights, device),
+        match Known::open(weights)? {
+            Known::Checkpoint(checkpoint) => Self::from_checkpoint(&checkpoint, experiment, device),
+            Known::Model(import, classes) => {
+                Self::of_import(experiment, classes, import, weights, device)
+            }
+            Known::Weights(import) => {
+                num_classes(&experiment.detector, dataset)?;
+                Self::of_import(experiment, classes(dataset), import, weights, device)
+            }
         }
-    }
-
-    fn with_classes_of(
-        dataset: &CocoDataset,
-        experiment: &Experiment,
-        weights: &Path,
-        device: &Device,
-    ) -> Result<Self, TrainError> {
-        num_classes(&experiment.detector, dataset)?;
-        Self::build(experiment, classes(dataset), weights, device)
-    }
-
-    fn build(
-        experiment: &Experiment,
-        classes: Vec<Class>,
-        weights: &Path,
-        device: &Device,
-    ) -> Result<Self, TrainError> {
-        let import = open_weights(weights, Wanted::Model)?;
-        Self::of_import(experiment, classes, import, weights, device)
     }
 
     /// The model of a configuration with weights that have been read from `source`.
@@ -330,6 +325,9 @@ impl Trained {
         source: &Path,
         device: &Device,
     ) -> Result<Self, TrainError> {
+        if let Some(expected) = &import.normalization {
+            normalization::check(source, expected, experiment)?;
+        }
         let mut config = experiment.detector.clone();
         config.num_classes.get_or_insert(classes.len());
         // Every weight is read, so that none has to be drawn.
@@ -354,6 +352,32 @@ impl Trained {
     pub(crate) fn take_annotations(&mut self, path: &Path) -> Option<AnnotationFile> {
         let file = self.annotations.take();
         file.filter(|file| same_file(file.path(), path))
+    }
+}
+
+/// Weights, by what is known of their classes.
+enum Known {
+    /// Those of a checkpoint.
+    Checkpoint(Checkpoint),
+    /// Those of a model file, with its classes.
+    Model(Import, Vec<Class>),
+    /// Others.
+    Weights(Import),
+}
+
+impl Known {
+    fn open(weights: &Path) -> Result<Self, TrainError> {
+        if let Some(checkpoint) = checkpoint_of(weights) {
+            return Ok(Self::Checkpoint(checkpoint));
+        }
+        let import = open_weights(weights, Wanted::Model)?;
+        let metadata = import.metadata.iter();
+        let classes: Vec<Class> = metadata.flat_map(|m| &m.classes).map(Class::from).collect();
+        Ok(if classes.is_empty() {
+            Self::Weights(import)
+        } else {
+            Self::Model(import, classes)
+        })
     }
 }
 

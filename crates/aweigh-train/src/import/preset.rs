@@ -77,6 +77,7 @@ anchors = {{ style = "torchvision" }}
 
 [detector.retina.test]
 min_box_size = -1.0
+max_per_image = 300
 "#,
         towers(head)
     )
