@@ -38,6 +38,7 @@ pub(crate) fn fcos(case: &Case, head: &Value, test: &Value) -> FcosConfig {
         norm: norm(case, &head["norm_cfg"]),
         conv_bias: conv_bias(&head["conv_bias"]),
         dcn_on_last_conv: flag(&head["dcn_on_last_conv"]),
+        points: default.points,
         norm_on_bbox: flag(&head["norm_on_bbox"]),
         centerness_on_reg: flag(&head["centerness_on_reg"]),
         center_sampling: flag(&head["center_sampling"]),

@@ -10,7 +10,7 @@ mod fsaf;
 mod reppoints;
 mod retina;
 
-use aweigh_detectors::{FocalLoss, InferenceConfig, Score, TowerNorm};
+use aweigh_detectors::{FocalLoss, InferenceConfig, RankBy, Score, TowerNorm};
 use aweigh_geometry::HostTruth;
 use aweigh_testkit::options::{choice, number, number_or, size};
 use aweigh_testkit::{Case, understand};
@@ -102,6 +102,7 @@ pub(crate) fn inference(case: &Case, test: &Value) -> InferenceConfig {
         max_per_image: size(&test["max_per_img"]),
         min_box_size: number_or(&test["min_bbox_size"], -1.0) as f32,
         score: Score::Product,
+        rank_by: RankBy::Class,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Options of RetinaNet heads.
 
-use aweigh_detectors::retina::{Anchors, DeltaLoss, RetinaConfig};
+use aweigh_detectors::retina::{AnchorStyle, Anchors, DeltaLoss, RetinaConfig};
 use aweigh_testkit::options::{number, number_or, numbers, size_or};
 use aweigh_testkit::{Case, understand};
 use serde_json::Value;
@@ -67,6 +67,7 @@ fn anchors(case: &Case, options: &Value) -> Anchors {
         octave_base_scale: number(&options["octave_base_scale"]) as f32,
         scales_per_octave: size_or(&options["scales_per_octave"], 1),
         ratios: ratios.into_iter().map(|ratio| ratio as f32).collect(),
+        style: AnchorStyle::Mmdetection,
     }
 }
 
