@@ -13,7 +13,7 @@ from pathlib import Path
 
 import common
 
-MODULES = ("heads", "fovea", "reppoints", "retina", "detectors", "backbones", "necks", "ops", "priors", "assigners", "cocoeval")
+MODULES = ("inputs", "heads", "fovea", "reppoints", "retina", "detectors", "backbones", "necks", "ops", "priors", "assigners", "cocoeval")
 
 # A case whose discrete choices lie within rounding noise is drawn again.
 ATTEMPTS = 20

@@ -5,4 +5,5 @@ mod dataset;
 mod fixture;
 mod loader;
 mod look;
+mod parity;
 mod pictures;
