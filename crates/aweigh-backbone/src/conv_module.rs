@@ -150,13 +150,14 @@ impl ConvModuleConfig {
     pub fn layers(&self, name: &str, input: [usize; 2]) -> Vec<LayerInfo> {
         let mut layers = self.conv().layers(&format!("{name}.conv"), input);
         if let Some(norm) = &self.norm {
-            let (name, map) = (format!("{name}.{}", field(norm)), layers[0].output);
+            let (name, map) = (format!("{name}.{}", norm.field()), layers[0].output);
             layers.push(LayerInfo::norm(name, map, norm.affine()));
         }
         layers
     }
 
-    fn conv(&self) -> ConvolutionConfig {
+    /// Its convolution, without the normalisation and the activation.
+    pub fn conv(&self) -> ConvolutionConfig {
         let bias = match self.bias {
             ConvBias::Auto => self.norm.is_none(),
             ConvBias::On => true,
@@ -169,11 +170,13 @@ impl ConvModuleConfig {
     }
 }
 
-/// Name of the field that holds a normalisation.
-fn field(norm: &NormConfig) -> &'static str {
-    match norm {
-        NormConfig::GroupNorm { .. } => "gn",
-        NormConfig::FrozenBn { .. } | NormConfig::BatchNorm => "bn",
+impl NormConfig {
+    /// Name of the field of a [`ConvModule`] that holds the normalisation.
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::GroupNorm { .. } => "gn",
+            Self::FrozenBn { .. } | Self::BatchNorm => "bn",
+        }
     }
 }
 

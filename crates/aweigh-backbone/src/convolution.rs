@@ -43,16 +43,24 @@ pub enum Convolution {
     Modulated(ModulatedDeformConv2dPack),
 }
 
-/// A convolution before it exists.
+/// A convolution before it exists: what a plan of a network is made of.
 #[derive(Debug, Clone)]
-pub(crate) struct ConvolutionConfig {
-    channels: [usize; 2],
-    kernel: [usize; 2],
-    stride: usize,
-    dilation: usize,
-    groups: usize,
-    bias: bool,
-    deformation: Option<Deformation>,
+pub struct ConvolutionConfig {
+    /// Channels in and out.
+    pub channels: [usize; 2],
+    /// Height and width of the kernel.
+    pub kernel: [usize; 2],
+    /// Step of the kernel.
+    pub stride: usize,
+    /// Distance between neighbouring taps, in steps of the map.
+    pub dilation: usize,
+    /// Groups of input and output channels that only see each other.
+    pub groups: usize,
+    /// Whether there is a bias.
+    pub bias: bool,
+    /// How its taps move, if they do.
+    pub deformation: Option<Deformation>,
+    /// Start of the weight.
     initializer: Initializer,
 }
 
@@ -169,7 +177,8 @@ impl ConvolutionConfig {
             .with_initializer(self.initializer.clone())
     }
 
-    fn padding(&self) -> [usize; 2] {
+    /// Zeros above and below, and left and right of the map: `dilation * floor(side / 2)`.
+    pub fn padding(&self) -> [usize; 2] {
         self.kernel.map(|side| self.dilation * (side / 2))
     }
 }

@@ -92,9 +92,12 @@ pub struct Fpn {
 }
 
 /// The convolutions of a pyramid, before any of them exists.
-struct Plan {
-    lateral: Vec<ConvModuleConfig>,
-    outputs: Vec<ConvModuleConfig>,
+#[derive(Debug, Clone)]
+pub struct FpnPlan {
+    /// `lateral_convs`: one for each map that is used, finest first.
+    pub lateral: Vec<ConvModuleConfig>,
+    /// `fpn_convs`: one for each map that is used, then those of the extra levels.
+    pub outputs: Vec<ConvModuleConfig>,
 }
 
 impl FpnConfig {
@@ -165,7 +168,7 @@ impl FpnConfig {
     ///
     /// When [`check`](Self::check) fails.
     pub fn layers(&self, inputs: &[FeatureSpec], sizes: &[[usize; 2]]) -> Vec<LayerInfo> {
-        let Plan { lateral, outputs } = self.plan(inputs);
+        let FpnPlan { lateral, outputs } = self.plan(inputs);
         let used = lateral.len();
         let sizes = self.sizes(sizes);
         let lateral = lateral.iter().zip(&sizes).enumerate();
@@ -197,7 +200,7 @@ impl FpnConfig {
         if let Err(error) = self.check(inputs) {
             panic!("{error}");
         }
-        let Plan { lateral, outputs } = self.plan(inputs);
+        let FpnPlan { lateral, outputs } = self.plan(inputs);
         let build = |convs: &[ConvModuleConfig]| convs.iter().map(|c| c.init(device)).collect();
         Fpn {
             lateral_convs: build(&lateral),
@@ -206,7 +209,12 @@ impl FpnConfig {
         }
     }
 
-    fn plan(&self, inputs: &[FeatureSpec]) -> Plan {
+    /// The convolutions for the maps of a backbone.
+    ///
+    /// # Panics
+    ///
+    /// When [`check`](Self::check) fails.
+    pub fn plan(&self, inputs: &[FeatureSpec]) -> FpnPlan {
         let used = &inputs[self.start_level..self.end(inputs.len())];
         let width = self.out_channels;
         let conv = |input: usize, kernel: usize| {
@@ -234,7 +242,7 @@ impl FpnConfig {
             };
             conv(input, 3).with_stride(2)
         });
-        Plan {
+        FpnPlan {
             lateral: used.iter().map(lateral).collect(),
             outputs: used.iter().map(|_| conv(width, 3)).chain(extra).collect(),
         }

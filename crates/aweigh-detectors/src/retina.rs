@@ -318,7 +318,8 @@ impl RetinaConfig {
         Some((self.fsaf.as_ref()?, Pyramid { maps, levels }))
     }
 
-    fn grid(&self) -> AnchorGrid {
+    /// The anchors of these options.
+    pub fn grid(&self) -> AnchorGrid {
         AnchorGrid {
             base_scale: self.anchors.octave_base_scale,
             scales_per_octave: self.anchors.scales_per_octave,

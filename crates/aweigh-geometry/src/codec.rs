@@ -7,6 +7,6 @@ mod host;
 #[cfg(feature = "tensor")]
 mod tensor;
 
-pub use host::{TblrCodec, decode_delta_host, decode_distance_host};
+pub use host::{MAX_GROWTH, TblrCodec, decode_delta_host, decode_distance_host};
 #[cfg(feature = "tensor")]
 pub use tensor::{encode_delta, encode_distance};

@@ -12,7 +12,7 @@ use crate::{DenseHead, DenseHeadConfig, RawPredictions, Scale, Tower, TowerConfi
 
 /// Largest logarithm of a distance. `exp` of an unbounded prediction overflows to infinity, whose
 /// gradient is not a number; e^18 pixels is beyond every regression range.
-const MAX_LOG_DISTANCE: f32 = 18.0;
+pub const MAX_LOG_DISTANCE: f32 = 18.0;
 
 /// The tower that centre-ness is predicted from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

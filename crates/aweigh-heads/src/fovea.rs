@@ -13,6 +13,8 @@ use crate::init::{WEIGHT_STD, prediction, prior_bias, with_bias};
 use crate::{DenseHead, DenseHeadConfig, RawPredictions, Tower, TowerConfig, tower};
 use align::{FeatureAlign, FeatureAlignConfig};
 
+pub use align::MAX_LOG_DISTANCE;
+
 /// Width of the aligned classification tower over that of the regression tower.
 const WIDENING: usize = 4;
 
@@ -123,9 +125,9 @@ impl FoveaHeadConfig {
         }
     }
 
-    /// The convolutions of the aligned tower. Whether they have a bias depends on the
+    /// The convolutions `cls_convs` of the aligned tower. Whether they have a bias depends on the
     /// normalisation alone, as in the reference.
-    fn wide_convs(&self) -> [ConvModuleConfig; 2] {
+    pub fn wide_convs(&self) -> [ConvModuleConfig; 2] {
         let wide = WIDENING * self.tower.feat_channels;
         let shapes = [
             ([self.tower.in_channels, wide], [3, 3]),

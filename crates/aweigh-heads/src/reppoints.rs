@@ -13,7 +13,11 @@ use crate::{DenseHead, DenseHeadConfig, RawPredictions, Tower, TowerConfig, towe
 
 mod points;
 
-use points::{corners, grid_on, grid_side, points_to_box, regress_box, scale_gradient, taps};
+use points::{
+    corners, grid_on, grid_side, of_one_cell, points_to_box, regress_box, scale_gradient,
+};
+
+pub use points::{MAX_LOG_FACTOR, MIN_SIDE, MIN_VARIANCE, PARTIAL, fractions, square_grid, taps};
 
 /// Where the points of the first stage come from. The second stage moves them.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -246,7 +250,7 @@ impl DenseHead for RepPointsHead {
         for (cls, reg) in cls.into_maps().into_iter().zip(reg.into_maps()) {
             let init = self.init_stage(reg.clone());
             let offset = scale_gradient(init.points.clone(), self.gradient_mul)
-                - taps(self.num_points, &reg.device());
+                - of_one_cell(&taps(self.num_points), &reg.device());
             let cls = relu(self.reppoints_cls_conv.forward(cls, offset.clone(), None));
             let refined = relu(self.reppoints_pts_refine_conv.forward(reg, offset, None));
             let refined = convolve(&self.reppoints_pts_refine_out, refined, Activation::None);
@@ -277,9 +281,9 @@ impl RepPointsHead {
                 laid_on: None,
             },
             PointSource::Grid(side) => {
-                let last = (grid_side(self.num_points) / 2).max(1) as f64;
+                let grid = square_grid(self.num_points, side as f32);
                 Stage {
-                    points: x + taps(self.num_points, &device) / last * (0.5 * side),
+                    points: x + of_one_cell(&grid, &device),
                     laid_on: None,
                 }
             }

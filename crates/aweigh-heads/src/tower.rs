@@ -53,7 +53,8 @@ impl TowerConfig {
             .collect()
     }
 
-    fn convs(&self) -> impl Iterator<Item = ConvModuleConfig> {
+    /// Its convolutions, in order.
+    pub fn convs(&self) -> impl Iterator<Item = ConvModuleConfig> {
         (0..self.stacked_convs).map(|i| {
             let input = match i {
                 0 => self.in_channels,

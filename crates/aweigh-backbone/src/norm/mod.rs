@@ -10,8 +10,8 @@ use burn::tensor::{Device, Tensor, module::batch_norm_train};
 pub use config::{Affine, NormConfig};
 pub use running::RunningStatistic;
 
-/// Added to a variance before its square root.
-const EPSILON: f64 = 1e-5;
+/// Added to a variance before its square root, in batch and group norm.
+pub const EPSILON: f64 = 1e-5;
 /// Share of a new batch in the running statistics.
 const MOMENTUM: f64 = 0.1;
 

@@ -15,6 +15,14 @@ use block::{Block, Start};
 
 pub use config::{Depth, ResNetConfig, Style};
 pub use dcn::DcnConfig;
+pub use plan::BlockPlan;
+
+/// The pooling behind the stem's convolution.
+pub const STEM_POOL: MaxPool = MaxPool {
+    kernel: [3, 3],
+    stride: [2, 2],
+    padding: [1, 1],
+};
 
 /// A ResNet or ResNeXt that returns the maps of its stages, with torchvision's parameter names.
 ///
@@ -81,12 +89,7 @@ impl ResNet {
     ///   [`ResNetConfig::features`] says
     pub(crate) fn forward(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
         let x = conv_norm(&self.conv1, &self.bn1, images, Activation::Relu);
-        let pool = MaxPool {
-            kernel: [3, 3],
-            stride: [2, 2],
-            padding: [1, 1],
-        };
-        let mut x = max_pool2d(x, pool);
+        let mut x = max_pool2d(x, STEM_POOL);
         let mut maps = Vec::with_capacity(self.out_indices.len());
         let stages = [&self.layer1, &self.layer2, &self.layer3, &self.layer4];
         for (i, stage) in stages.into_iter().enumerate() {

@@ -6,9 +6,9 @@ use crate::conv_module::kaiming_fan_out;
 use crate::convolution::{ConvolutionConfig, Deformation};
 use crate::{Affine, FeatureSpec, LayerInfo};
 
-/// One residual block.
+/// One residual block of a ResNet, before it exists.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct BlockPlan {
+pub struct BlockPlan {
     /// Output channels over `width`: 1 for a basic block, 4 for a bottleneck.
     pub(super) expansion: usize,
     pub(super) style: Style,
@@ -26,7 +26,7 @@ pub(super) struct BlockPlan {
 
 impl BlockPlan {
     /// The convolutions of the residual branch, in order.
-    pub(super) fn convs(&self) -> Vec<ConvolutionConfig> {
+    pub fn convs(&self) -> Vec<ConvolutionConfig> {
         let Self {
             input,
             width,
@@ -57,7 +57,7 @@ impl BlockPlan {
     }
 
     /// The projection of the shortcut, where shapes differ.
-    pub(super) fn downsample(&self) -> Option<ConvolutionConfig> {
+    pub fn downsample(&self) -> Option<ConvolutionConfig> {
         let differs = self.stride != 1 || self.input != self.channels();
         differs.then(|| conv([self.input, self.channels()], 1).with_stride(self.stride))
     }
@@ -96,12 +96,16 @@ impl BlockPlan {
 
 impl ResNetConfig {
     /// The 7x7 convolution of stride 2 on the image.
-    pub(super) fn stem(&self) -> ConvolutionConfig {
+    pub fn stem(&self) -> ConvolutionConfig {
         conv([3, self.base_channels], 7).with_stride(2)
     }
 
     /// The blocks of a stage, counted from 0.
-    pub(super) fn stage(&self, stage: usize) -> Vec<BlockPlan> {
+    ///
+    /// # Panics
+    ///
+    /// When [`check`](crate::BackboneConfig::check) fails or there is no such stage.
+    pub fn stage(&self, stage: usize) -> Vec<BlockPlan> {
         let width = self.width(stage);
         let channels = width * self.depth.expansion();
         let before = match stage {

@@ -3,7 +3,7 @@
 use crate::boxes::{ImageSize, clip_host};
 
 /// Largest logarithm of a box's side over its prior's: `ln(1000 / 16)`.
-const MAX_GROWTH: f32 = 4.135_166_6;
+pub const MAX_GROWTH: f32 = 4.135_166_6;
 
 /// The box at a point with distances to its sides, `[x - l, y - t, x + r, y + b]`, clipped to a
 /// `size` (mmdetection 3.x `structures/bbox/transforms.py`, `distance2bbox`).

@@ -18,7 +18,7 @@ const OFFSETS: usize = 2 * 3 * 3;
 
 /// Largest logarithm of a distance. `exp` of an unbounded prediction overflows to infinity, whose
 /// gradient is not a number; e^18 base edges is beyond every image.
-const MAX_LOG_DISTANCE: f32 = 18.0;
+pub const MAX_LOG_DISTANCE: f32 = 18.0;
 
 /// Shape of a [`FeatureAlign`].
 #[derive(Debug, Clone, Copy)]

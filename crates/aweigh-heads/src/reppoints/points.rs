@@ -8,45 +8,55 @@ use burn::tensor::{Device, Tensor};
 use super::BoxTransform;
 
 /// Points that `partial_minmax` makes a box of.
-const PARTIAL: usize = 4;
+pub const PARTIAL: usize = 4;
 
 /// Smallest variance whose root is taken. The root has no derivative at 0, where all points
 /// coincide; below this variance the gradient is 0.
-const MIN_VARIANCE: f64 = 1e-24;
+pub const MIN_VARIANCE: f64 = 1e-24;
 
 /// Smallest side of a box that the next one is regressed from, in strides.
-const MIN_SIDE: f64 = 1e-6;
+pub const MIN_SIDE: f64 = 1e-6;
 
 /// Largest logarithm of a factor of a side. `exp` of an unbounded prediction overflows to infinity,
 /// whose gradient is not a number; a box e^18 times as large is beyond every image.
-const MAX_LOG_FACTOR: f64 = 18.0;
+pub const MAX_LOG_FACTOR: f64 = 18.0;
 
 /// Side of the square of `num_points` points.
 pub(crate) fn grid_side(num_points: usize) -> usize {
     num_points.isqrt()
 }
 
-/// A regular grid of unit distance around 0, `[1, 2 K, 1, 1]`: the taps of a convolution.
-pub(super) fn taps(num_points: usize, device: &Device) -> Tensor<4> {
-    let side = grid_side(num_points);
-    let reach = (side / 2) as f32;
-    let at = |i: usize| i as f32 - reach;
-    let values: Vec<f32> = (0..num_points)
-        .flat_map(|k| [at(k / side), at(k % side)])
-        .collect();
-    Tensor::<1>::from_floats(values.as_slice(), device).reshape([1, 2 * num_points, 1, 1])
+/// A regular grid of unit distance around 0, y before x: the taps of a convolution, 2 K values.
+pub fn taps(num_points: usize) -> Vec<f32> {
+    let reach = (grid_side(num_points) / 2) as f32;
+    grid(num_points, |i| i as f32 - reach)
 }
 
-/// Relative height and width of every point of a grid over a box, `[1, K, 2, 1, 1]`: from 0 at the
-/// upper left to 1 at the lower right.
-fn fractions(num_points: usize, device: &Device) -> Tensor<5> {
+/// A regular grid over a square of this side around 0, in strides, y before x, 2 K values.
+pub fn square_grid(num_points: usize, side: f32) -> Vec<f32> {
+    let reach = grid_side(num_points) / 2;
+    let last = reach.max(1) as f32;
+    let at = |i: usize| (i as f32 - reach as f32) / last * (0.5 * side);
+    grid(num_points, at)
+}
+
+/// Relative height and width of every point of a grid over a box, 2 K values: from 0 at the upper
+/// left to 1 at the lower right.
+pub fn fractions(num_points: usize) -> Vec<f32> {
+    let last = (grid_side(num_points) - 1).max(1) as f32;
+    grid(num_points, |i| i as f32 / last)
+}
+
+/// The coordinates of a square of points, row by row, y before x.
+fn grid(num_points: usize, at: impl Fn(usize) -> f32) -> Vec<f32> {
     let side = grid_side(num_points);
-    let last = (side - 1).max(1) as f32;
-    let at = |i: usize| i as f32 / last;
-    let values: Vec<f32> = (0..num_points)
-        .flat_map(|k| [at(k / side), at(k % side)])
-        .collect();
-    Tensor::<1>::from_floats(values.as_slice(), device).reshape([1, num_points, 2, 1, 1])
+    let point = |k: usize| [at(k / side), at(k % side)];
+    (0..num_points).flat_map(point).collect()
+}
+
+/// Values of the channels of one cell, `[1, channels, 1, 1]`.
+pub(super) fn of_one_cell(values: &[f32], device: &Device) -> Tensor<4> {
+    Tensor::<1>::from_floats(values, device).reshape([1, values.len(), 1, 1])
 }
 
 /// Moves the centre of a box by `regression` in sides of the box and scales its sides by
@@ -79,7 +89,9 @@ pub(super) fn grid_on(bbox: Tensor<4>, num_points: usize) -> Tensor<4> {
             .flip([1])
             .unsqueeze_dim::<5>(1) // [B, 1, 2, H, W]
     };
-    let points = yx(0) + yx(2) * fractions(num_points, &device); // [B, K, 2, H, W]
+    let fractions = of_one_cell(&fractions(num_points), &device);
+    let fractions = fractions.reshape([1, num_points, 2, 1, 1]);
+    let points = yx(0) + yx(2) * fractions; // [B, K, 2, H, W]
     points.reshape([batch, 2 * num_points, height, width])
 }
 
@@ -165,9 +177,9 @@ mod tests {
         let expected = [
             -1, -1, -1, 0, -1, 1, 0, -1, 0, 0, 0, 1, 1, -1, 1, 0, 1, 1_i8,
         ];
-        assert_eq!(values(taps(9, &device())), expected.map(f32::from));
-        assert_eq!(values(taps(1, &device())), [0.0; 2]);
-        assert_eq!(values(taps(25, &device()))[..4], [-2.0, -2.0, -2.0, -1.0]);
+        assert_eq!(taps(9), expected.map(f32::from));
+        assert_eq!(taps(1), [0.0; 2]);
+        assert_eq!(taps(25)[..4], [-2.0, -2.0, -2.0, -1.0]);
     }
 
     #[test]
