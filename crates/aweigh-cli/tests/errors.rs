@@ -280,11 +280,7 @@ fn wrong_weights_are_named() {
     );
     let backbone = ["--set", "train.backbone_weights=a.safetensors"];
     let train = [TRAIN.as_slice(), &backbone].concat();
-    refuse(
-        folder.path(),
-        &train,
-        &["error: a.safetensors: "],
-    );
+    refuse(folder.path(), &train, &["error: a.safetensors: "]);
 }
 
 #[test]

@@ -224,6 +224,12 @@ impl TransformConfig {
         size.map(|side| side.next_multiple_of(self.size_divisor as usize))
     }
 
+    /// Height and width of the network input of a picture with the ratio of `short_edge` to
+    /// `long_edge`, lying.
+    pub fn usual_input(&self) -> [usize; 2] {
+        self.padded_alone([self.short_edge as usize, self.long_edge as usize])
+    }
+
     /// Height and width of a batch whose largest image has this height and this width.
     pub fn padded(&self, size: [usize; 2]) -> [usize; 2] {
         let step = self.size_divisor.max(self.bucket) as usize;

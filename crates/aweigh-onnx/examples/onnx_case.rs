@@ -177,7 +177,10 @@ fn read(path: &Path) -> Result<Tensor<4>, Box<dyn Error>> {
     let file = SafeTensors::deserialize(&bytes)?;
     let images = file.tensor("images")?;
     let (chunks, _) = images.data().as_chunks::<4>();
-    let values: Vec<f32> = chunks.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect();
+    let values: Vec<f32> = chunks
+        .iter()
+        .map(|chunk| f32::from_le_bytes(*chunk))
+        .collect();
     let data = TensorData::new(values, images.shape().to_vec());
     Ok(Tensor::from_data(data, &device()))
 }
@@ -186,7 +189,8 @@ impl File {
     fn add(&mut self, name: &str, shape: &[usize], values: &[f32]) {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes());
         let bytes = bytes.collect();
-        self.0.push((name.to_owned(), Dtype::F32, shape.to_vec(), bytes));
+        self.0
+            .push((name.to_owned(), Dtype::F32, shape.to_vec(), bytes));
     }
 
     fn write(&self, path: &Path) -> Result<(), Box<dyn Error>> {

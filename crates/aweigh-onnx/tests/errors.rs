@@ -9,10 +9,7 @@ use aweigh_testkit::device;
 use crate::recipes;
 
 /// The message for a detector of one configuration that is exported with another.
-fn message(
-    change: impl Fn(&mut DetectorConfig),
-    input: InputSize,
-) -> String {
+fn message(change: impl Fn(&mut DetectorConfig), input: InputSize) -> String {
     let config = recipes::fcos(FcosConfig::default());
     let detector = config.init(&device()).expect("a detector");
     let mut other = config;
@@ -30,13 +27,25 @@ fn check(change: impl Fn(&mut DetectorConfig), input: InputSize, parts: &[&str])
 fn errors_say_what_is_wrong() {
     let any = InputSize::Dynamic;
     let nothing = |_: &mut DetectorConfig| {};
-    check(|c| c.num_classes = None, any, &["detector.num_classes is missing"]);
+    check(
+        |c| c.num_classes = None,
+        any,
+        &["detector.num_classes is missing"],
+    );
     check(|c| c.fcos = None, any, &["exactly one method table"]);
-    check(nothing, InputSize::Fixed([0, 64]), &["0 x 64 pixels", "at least 1 x 1"]);
+    check(
+        nothing,
+        InputSize::Fixed([0, 64]),
+        &["0 x 64 pixels", "at least 1 x 1"],
+    );
     check(
         |c| c.neck.out_channels = 16,
         any,
-        &["`neck.lateral_convs", "has the shape [8, ", "expected [16, "],
+        &[
+            "`neck.lateral_convs",
+            "has the shape [8, ",
+            "expected [16, ",
+        ],
     );
     check(
         |c| {

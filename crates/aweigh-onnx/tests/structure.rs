@@ -113,7 +113,12 @@ fn constants_have_the_bytes_of_their_shapes() {
                 data_type::INT64 => 8,
                 other => panic!("{}: type {other}", tensor.name),
             };
-            assert_eq!(tensor.raw_data.len() as i64, count * size, "{}", tensor.name);
+            assert_eq!(
+                tensor.raw_data.len() as i64,
+                count * size,
+                "{}",
+                tensor.name
+            );
         }
     }
 }
@@ -153,7 +158,11 @@ fn inputs_and_outputs_are_described() {
         outputs: Outputs::Detections,
         ..fixed
     };
-    let found = ["boxes [detections, 4]", "scores [detections]", "labels [detections]"];
+    let found = [
+        "boxes [detections, 4]",
+        "scores [detections]",
+        "labels [detections]",
+    ];
     check_ports(&detections, "images [1, 3, 64, 96]", &found);
 }
 
@@ -178,11 +187,16 @@ fn models_say_what_they_are() {
         ..OnnxOptions::new(InputSize::Dynamic)
     };
     let (exported, model) = exported(&recipes::fcos(Default::default()), &options);
-    assert_eq!((model.ir_version, model.opset_import[0].version), (IR_VERSION, OPSET));
+    assert_eq!(
+        (model.ir_version, model.opset_import[0].version),
+        (IR_VERSION, OPSET)
+    );
     assert_eq!(model.producer_name, "aweigh");
     assert_eq!(graph(&model).name, "FCOS");
     let entries = model.metadata_props.iter();
-    let metadata: BTreeMap<&str, &str> = entries.map(|e| (e.key.as_str(), e.value.as_str())).collect();
+    let metadata: BTreeMap<&str, &str> = entries
+        .map(|e| (e.key.as_str(), e.value.as_str()))
+        .collect();
     assert_eq!(metadata["classes"], "[\"cell\"]");
     assert_eq!(metadata["aweigh.notes"], exported.notes.join("; "));
 }
@@ -199,7 +213,10 @@ fn what_was_changed_is_noted() {
         exported(&config, &options).0.notes.join("\n")
     });
     assert!(plain.contains("20 batch norms are folded"), "{plain}");
-    assert!(plain.contains("5 deformable convolutions are ONNX's"), "{plain}");
+    assert!(
+        plain.contains("5 deformable convolutions are ONNX's"),
+        "{plain}"
+    );
     assert!(decomposed.contains("made of GridSample"), "{decomposed}");
     assert!(plain.contains("borders of the input"), "{plain}");
 }
@@ -230,7 +247,10 @@ fn deformable_convolutions_are_the_operator_or_made_of_others() {
         let (_, model) = exported(&recipes::all()[3], &options);
         let nodes = graph(&model).node.iter();
         let operators: BTreeSet<&str> = nodes.map(|node| node.op_type.as_str()).collect();
-        assert!(expected.iter().all(|name| operators.contains(name)), "{operators:?}");
+        assert!(
+            expected.iter().all(|name| operators.contains(name)),
+            "{operators:?}"
+        );
         assert!(!operators.contains(absent), "{operators:?}");
     };
     check(DeformConv::Standard, &["DeformConv"], "GridSample");

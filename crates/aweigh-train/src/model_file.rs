@@ -145,6 +145,22 @@ pub struct ExportOptions {
 }
 
 impl Trained {
+    /// What is known about the model beside its weights.
+    pub fn metadata(&self, experiment: &Experiment, history: History) -> ModelMetadata {
+        ModelMetadata {
+            metrics: history.metrics,
+            command: history.command,
+            ..to_metadata(&self.complete(experiment), &self.classes)
+        }
+    }
+
+    /// The configuration with the number of classes.
+    pub fn complete(&self, experiment: &Experiment) -> Experiment {
+        let mut experiment = experiment.clone();
+        experiment.detector.num_classes = Some(self.classes.len());
+        experiment
+    }
+
     /// The model as a file, for a user who has nothing else.
     ///
     /// # Errors
@@ -155,8 +171,6 @@ impl Trained {
         experiment: &Experiment,
         options: ExportOptions,
     ) -> Result<ModelFile, TrainError> {
-        let mut experiment = experiment.clone();
-        experiment.detector.num_classes = Some(self.classes.len());
         let tensors = named_tensors(&self.detector).into_iter();
         let tensors = tensors.map(|(name, data)| {
             let tensor = Tensor::new(data.shape().to_vec(), data.iter().collect());
@@ -166,9 +180,7 @@ impl Trained {
             tensors: export_names(tensors.collect(), Part::Detector, options.layout)?,
             metadata: ModelMetadata {
                 layout: options.layout,
-                metrics: options.history.metrics,
-                command: options.history.command,
-                ..to_metadata(&experiment, &self.classes)
+                ..self.metadata(experiment, options.history)
             },
             precision: options.precision,
         })

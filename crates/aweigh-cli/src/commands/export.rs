@@ -1,11 +1,15 @@
 //! `aweigh export`: a model as one file.
 
-use anyhow::Result;
+use std::collections::BTreeMap;
+
+use anyhow::{Result, bail};
+use aweigh_onnx::{DeformConv, InputSize, OnnxOptions, Outputs, RawOutputs};
+use aweigh_train::config::Experiment;
 use aweigh_train::model_file::ExportOptions;
 use aweigh_weights::{FileLayout, Precision};
 use clap::{ArgGroup, Args, ValueEnum};
 
-use crate::options::{Model, ModelOptions};
+use crate::options::{Model, ModelOptions, input_size};
 use crate::output::shell;
 use crate::target::TargetFile;
 
@@ -17,7 +21,11 @@ Examples:
   aweigh export --run runs/cells --out cells.onnx --size 192x256 --with-nms
 
 A model file holds the weights, the configuration, the classes and how pixels are normalised:
-'aweigh predict --model' and 'aweigh eval --model' need nothing else.";
+'aweigh predict --model' and 'aweigh eval --model' need nothing else.
+
+An ONNX model (operator set 21) takes images [B, 3, H, W], normalised and padded as its metadata
+says. It gives boxes [B, N, 4] in pixels of that input and scores [B, N, C] of every point, or, with
+NMS, boxes [n, 4], scores [n] and labels [n] of one image.";
 
 /// Hand on a model as one file: safetensors or ONNX
 #[derive(Debug, Args)]
@@ -33,6 +41,8 @@ pub(crate) struct ExportArgs {
     format: Option<Format>,
     #[command(flatten)]
     safetensors: SafetensorsOptions,
+    #[command(flatten)]
+    onnx: OnnxArgs,
     #[command(flatten)]
     model: ModelOptions,
 }
@@ -75,6 +85,27 @@ enum LayoutName {
     Torchvision,
 }
 
+#[derive(Debug, Args)]
+#[command(next_help_heading = "ONNX")]
+struct OnnxArgs {
+    /// Pixels of the input, such as 512 or 800x1344 [default: what evaluation pads a picture of
+    /// the usual shape to]
+    #[arg(long, value_name = "SIZE", value_parser = input_size)]
+    size: Option<[usize; 2]>,
+    /// Take inputs of any size
+    #[arg(long, conflicts_with = "size")]
+    dynamic: bool,
+    /// Threshold, NMS and limits inside of the model, for one image at a time
+    #[arg(long)]
+    with_nms: bool,
+    /// Give the outputs of the head, too
+    #[arg(long)]
+    with_raw: bool,
+    /// Write deformable convolutions as GridSample, for runtimes without DeformConv
+    #[arg(long)]
+    decompose_deform_conv: bool,
+}
+
 impl From<PrecisionName> for Precision {
     fn from(name: PrecisionName) -> Self {
         match name {
@@ -97,10 +128,29 @@ impl From<LayoutName> for FileLayout {
 impl ExportArgs {
     pub(super) fn run(self) -> Result<()> {
         self.out.check()?;
+        let format = self.format()?;
         let model = self.model.open()?;
-        self.write_safetensors(&model)?;
+        match format {
+            Format::Safetensors => self.write_safetensors(&model)?,
+            Format::Onnx => self.write_onnx(&model)?,
+        }
         tracing::info!("model in {}", shell(self.out.path()));
         Ok(())
+    }
+
+    fn format(&self) -> Result<Format> {
+        if let Some(format) = self.format {
+            return Ok(format);
+        }
+        let end = self.out.path().extension().unwrap_or_default();
+        match end.to_str() {
+            Some("safetensors") => Ok(Format::Safetensors),
+            Some("onnx") => Ok(Format::Onnx),
+            _ => bail!(
+                "{}: expected a name that ends in .safetensors or .onnx, or --format",
+                self.out.path().display()
+            ),
+        }
     }
 
     fn write_safetensors(&self, model: &Model) -> Result<()> {
@@ -111,5 +161,60 @@ impl ExportArgs {
         };
         let file = model.trained.to_model_file(&model.experiment, options)?;
         self.out.write_model(&file)
+    }
+
+    fn write_onnx(&self, model: &Model) -> Result<()> {
+        let Model {
+            experiment,
+            trained,
+            history,
+            ..
+        } = model;
+        let input = self.onnx.input(experiment);
+        let metadata = trained.metadata(experiment, history.clone()).to_map();
+        let config = trained.complete(experiment).detector;
+        let onnx = aweigh_onnx::export(
+            &trained.detector,
+            &config,
+            &self.onnx.options(input, metadata),
+        )?;
+        for note in &onnx.notes {
+            tracing::info!("{note}");
+        }
+        self.out.write_other(self.out.path(), &onnx.to_bytes())
+    }
+}
+
+impl OnnxArgs {
+    /// Pixels of the input.
+    fn input(&self, experiment: &Experiment) -> InputSize {
+        let usual = || experiment.data.transform.usual_input();
+        if self.dynamic {
+            InputSize::Dynamic
+        } else {
+            InputSize::Fixed(self.size.unwrap_or_else(usual))
+        }
+    }
+
+    fn options(&self, input: InputSize, metadata: BTreeMap<String, String>) -> OnnxOptions {
+        OnnxOptions {
+            input,
+            outputs: if self.with_nms {
+                Outputs::Detections
+            } else {
+                Outputs::Decoded
+            },
+            raw: if self.with_raw {
+                RawOutputs::With
+            } else {
+                RawOutputs::Without
+            },
+            deform_conv: if self.decompose_deform_conv {
+                DeformConv::Decomposed
+            } else {
+                DeformConv::Standard
+            },
+            metadata,
+        }
     }
 }

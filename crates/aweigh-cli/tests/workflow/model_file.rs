@@ -9,11 +9,16 @@ use crate::support::{aweigh, contains, json};
 pub(super) fn run(folder: &Path) {
     let export = ["export", "--run", "my run", "--out", "model.safetensors"];
     aweigh(folder, &export).ok();
-    refused(folder, &export, "model.safetensors: is there already; --force");
+    refused(
+        folder,
+        &export,
+        "model.safetensors: is there already; --force",
+    );
     aweigh(folder, &[export.as_slice(), &["--force"]].concat()).ok();
     alone(folder);
     half_precision(folder);
     round_trips(folder);
+    onnx(folder);
     start_from(folder);
 }
 
@@ -32,7 +37,11 @@ fn detections(folder: &Path, model: &[&str], out: &str) -> serde_json::Value {
 fn alone(folder: &Path) {
     let other = tempfile::tempdir().expect("temporary folder");
     let other = other.path();
-    std::fs::copy(folder.join("model.safetensors"), other.join("m.safetensors")).expect("copies");
+    std::fs::copy(
+        folder.join("model.safetensors"),
+        other.join("m.safetensors"),
+    )
+    .expect("copies");
     let shapes = folder.join("shapes");
     let of_shapes = |name: &str| shapes.join(name).display().to_string();
     let (val, annotations) = (
@@ -71,18 +80,51 @@ fn round_trips(folder: &Path) {
     assert!(bytes("again.safetensors") == bytes("model.safetensors"));
     let mmdet = [again.as_slice(), &["mm.safetensors", "--layout", "mmdet"]].concat();
     aweigh(folder, &mmdet).ok();
-    let back = ["export", "--model", "mm.safetensors", "--out", "back.safetensors"];
+    let back = [
+        "export",
+        "--model",
+        "mm.safetensors",
+        "--out",
+        "back.safetensors",
+    ];
     aweigh(folder, &back).ok();
     assert!(bytes("back.safetensors") == bytes("model.safetensors"));
     let import = ["import", "model.safetensors", "--out", "in.safetensors"];
     let report = aweigh(folder, &import).ok();
-    let parts = ["FCOS of 5 classes", "loaded      backbone: ", "classes     5: "];
+    let parts = [
+        "FCOS of 5 classes",
+        "loaded      backbone: ",
+        "classes     5: ",
+    ];
     contains(&report, &parts);
-    let of_import = ["export", "--model", "in.safetensors", "--out", "out.safetensors"];
+    let of_import = [
+        "export",
+        "--model",
+        "in.safetensors",
+        "--out",
+        "out.safetensors",
+    ];
     aweigh(folder, &of_import).ok();
     let torchvision = ["--layout", "torchvision", "--force"];
     let args = [export_to("tv.safetensors").as_slice(), &torchvision].concat();
     refused(folder, &args, "torchvision");
+}
+
+/// The structure of models is tested where they are written; here, that the options arrive.
+fn onnx(folder: &Path) {
+    let size = |name: &str, more: &[&str]| {
+        aweigh(folder, &[export_to(name).as_slice(), more].concat()).ok();
+        std::fs::metadata(folder.join(name)).expect("a file").len()
+    };
+    let plain = size("plain.onnx", &[]);
+    assert!(size("nms.onnx", &["--size", "64x96", "--with-nms"]) > plain);
+    assert!(size("raw", &["--format", "onnx", "--dynamic", "--with-raw"]) > 0);
+    refused(
+        folder,
+        &export_to("plain.onnx"),
+        "plain.onnx: is there already",
+    );
+    refused(folder, &export_to("model.txt"), ".safetensors or .onnx");
 }
 
 fn export_to(file: &str) -> [&str; 5] {
@@ -91,7 +133,13 @@ fn export_to(file: &str) -> [&str; 5] {
 
 /// Training that starts from the file, and from files that are not those of the configuration.
 fn start_from(folder: &Path) {
-    let train = ["train", "--config", "tiny.toml", "--set", "train.iterations=1"];
+    let train = [
+        "train",
+        "--config",
+        "tiny.toml",
+        "--set",
+        "train.iterations=1",
+    ];
     let detector = "model.weights.detector=model.safetensors";
     let start = |run: &'static str, more: &[&str]| {
         let args = [&["--run-dir", run, "--set", detector], more].concat();
@@ -101,7 +149,10 @@ fn start_from(folder: &Path) {
     contains(&done.stderr, &["weights from model.safetensors"]);
     done.ok();
     let other = start("none", &["--set", "model.weights.sha256=00000000"]).failed(1);
-    contains(&other, &["model.safetensors: its SHA-256 is ", "expects 00000000"]);
+    contains(
+        &other,
+        &["model.safetensors: its SHA-256 is ", "expects 00000000"],
+    );
     let bgr = ["--set", "data.transform.channel_order=bgr"];
     let other = start("none", &bgr).failed(1);
     contains(
