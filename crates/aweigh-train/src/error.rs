@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use crate::checkpoint::CheckpointError;
 use crate::config::ConfigError;
+use crate::config::mmdet::MmdetError;
 use crate::device::DeviceError;
 use crate::evaluation::EvalError;
 use crate::run_folder::RunError;
@@ -90,6 +91,9 @@ pub enum TrainError {
         /// Why.
         reason: String,
     },
+    /// A configuration of mmdetection has no place here.
+    #[error(transparent)]
+    Mmdet(#[from] MmdetError),
     /// A layout has no such network.
     #[error(transparent)]
     Export(#[from] ExportError),

@@ -1,6 +1,6 @@
 //! Tests of the training crate as a whole.
 
-#[path = "../../aweigh-detectors/tests/options/mod.rs"]
-mod options;
 mod parity;
 mod run;
+#[path = "../../aweigh-detectors/tests/options/truth.rs"]
+mod truth;

@@ -95,8 +95,8 @@ impl ImportArgs {
         }
         let device = device::select(&DeviceConfig::default(), &ConvConfig::default())?;
         let imported = import(&self.source, &self.options()?, &device)?;
-        let config = match (&self.write_config, &imported.experiment) {
-            (Some(path), Some(experiment)) => Some((path, experiment.to_toml())),
+        let config = match (&self.write_config, imported.config_text()) {
+            (Some(path), Some(text)) => Some((path, text)),
             (Some(_), None) => bail!(
                 "{}: a backbone alone has no configuration to write",
                 self.source.display()

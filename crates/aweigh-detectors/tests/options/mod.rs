@@ -1,4 +1,4 @@
-//! From the options of mmdetection's heads to ours, for the tests of whole detectors too.
+//! From the options of mmdetection's heads to ours.
 //!
 //! What a case's JSON does not name has mmdetection's default; what is not understood panics.
 
@@ -9,9 +9,9 @@ mod fovea;
 mod fsaf;
 mod reppoints;
 mod retina;
+mod truth;
 
 use aweigh_detectors::{FocalLoss, InferenceConfig, RankBy, Score, TowerNorm};
-use aweigh_geometry::HostTruth;
 use aweigh_testkit::options::{choice, number, number_or, size};
 use aweigh_testkit::{Case, understand};
 use serde_json::Value;
@@ -21,21 +21,7 @@ pub(crate) use fovea::fovea;
 pub(crate) use fsaf::fsaf;
 pub(crate) use reppoints::reppoints;
 pub(crate) use retina::retina;
-
-/// The boxes of an image, and the regions that its case wants ignored.
-pub(crate) fn truth(case: &Case, image: usize) -> HostTruth {
-    let prefix = format!("gt/{image}/");
-    let mut truth = HostTruth::default();
-    for name in case.names(&prefix) {
-        match &name[prefix.len()..] {
-            "bboxes" => truth.boxes = case.boxes(&name),
-            "labels" => truth.labels = case.ints(&name).iter().map(|l| *l as usize).collect(),
-            "ignore_bboxes" | "bboxes_ignore" => truth.ignore = case.boxes(&name),
-            _ => panic!("{}: tensor `{name}` is not understood", case.name),
-        }
-    }
-    truth
-}
+pub(crate) use truth::truth;
 
 /// Normalisation of the towers.
 pub(crate) fn norm(case: &Case, norm: &Value) -> TowerNorm {

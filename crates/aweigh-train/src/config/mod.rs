@@ -5,6 +5,7 @@
 
 mod check;
 mod error;
+pub mod mmdet;
 mod model;
 mod optimizer;
 mod overrides;

@@ -226,6 +226,25 @@ fn max_pixels() -> u64 {
 }
 
 impl DataConfig {
+    /// These splits, and every default.
+    pub fn new(train: SplitConfig, val: Option<SplitConfig>) -> Self {
+        Self {
+            train,
+            val,
+            synth: None,
+            workers: two(),
+            prefetch: two(),
+            on_bad_image: OnBadImage::default(),
+            exif: Exif::default(),
+            sixteen_bit: SixteenBit::default(),
+            max_pixels: max_pixels(),
+            filter_empty: yes(),
+            min_size: min_size(),
+            aspect_grouping: yes(),
+            transform: TransformConfig::default(),
+        }
+    }
+
     /// The training split as a dataset.
     pub fn train_set(&self) -> DatasetConfig {
         self.dataset(&self.train)

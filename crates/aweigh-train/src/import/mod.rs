@@ -20,7 +20,7 @@ use burn::tensor::Device;
 
 use crate::TrainError;
 use crate::checkpoint::Class;
-use crate::config::Experiment;
+use crate::config::{Experiment, mmdet};
 use crate::model::{fresh, open_weights};
 use crate::model_file::to_metadata;
 use crate::normalization;
@@ -59,6 +59,15 @@ pub struct Imported {
     pub experiment: Option<Experiment>,
     /// What became of each tensor.
     pub report: ImportReport,
+}
+
+impl Imported {
+    /// The configuration as TOML for people, without what the defaults say; none for a backbone.
+    pub fn config_text(&self) -> Option<String> {
+        let experiment = self.experiment.clone()?;
+        let notes = self.report.notes.clone();
+        Some(mmdet::Imported { experiment, notes }.to_toml())
+    }
 }
 
 /// Reads a file of weights and gives its tensors their places in the network that it belongs to.
@@ -120,6 +129,10 @@ fn configuration(
     if let Some(text) = metadata.and_then(|metadata| metadata.config.as_ref()) {
         let name = format!("{}, its configuration", import.path.display());
         return Ok((Experiment::parse(&name, text, &[])?, Vec::new()));
+    }
+    if let Some(text) = &import.mmdet_config {
+        let converted = mmdet::experiment(text, &import.path)?;
+        return Ok((converted.experiment, converted.notes));
     }
     let unknown = |reason: String| TrainError::NoConfiguration {
         weights: import.path.clone(),

@@ -18,7 +18,7 @@ use burn::tensor::{Tensor, TensorData};
 use serde_json::Value;
 
 use super::mmdet::detector;
-use crate::options;
+use crate::truth;
 
 /// One subtraction and one division of small integers.
 const BATCH: Tolerance = Tolerance::new(1e-6, 1e-6);
@@ -158,7 +158,7 @@ fn single(case: &Case, index: usize, folder: &Path) -> HostBatch {
 
 fn truth(case: &Case) -> Vec<HostTruth> {
     let images = 0..case.names("image/").len();
-    images.map(|image| options::truth(case, image)).collect()
+    images.map(|image| truth::truth(case, image)).collect()
 }
 
 /// Height and width of every image with its own padding.

@@ -4,6 +4,7 @@ mod configs;
 mod determinism;
 mod errors;
 mod learnable;
+mod mmdet_configs;
 mod nothing_lost;
 mod overfit;
 mod support;
