@@ -13,7 +13,9 @@ different detections come out, and is saved as its library saves checkpoints.
 `aweigh import` makes a model file of it, `aweigh predict --model` finds objects on
 one picture of 800 x 1333 pixels, which neither has to resize, and so does the
 original. Prints a table with the largest differences of boxes (pixels) and scores,
-and fails if a detection has no partner.
+and fails if a detection has no partner. `aweigh export --layout` then writes the
+model back under the original's names, and every tensor must be the original's, bit
+for bit.
 
 Needs the packages of scripts/goldens/requirements.txt and a release build of
 `aweigh`.
@@ -24,7 +26,9 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from bench_common import check_packages
 
@@ -39,8 +43,23 @@ COCO_MEAN = (123.675, 116.28, 103.53)
 # --- originals ---------------------------------------------------------------------
 
 
-def spread(model, heads):
-    """Random weights whose activations stay of one size, with class scores far apart."""
+class Case(NamedTuple):
+    model: object
+    # Model and picture to (label, score, corners) of each detection.
+    run: Callable
+    # Writes the checkpoint to a path.
+    save: Callable
+    # Label to COCO's category id.
+    category: Callable
+    # The name of the layout for `aweigh export`.
+    layout: str
+
+
+def spread(model, heads, run):
+    """Random weights with which the layers `heads` have outputs of a mean and a deviation.
+
+    `run` runs the model, on any picture.
+    """
     import torch
 
     generator = torch.Generator().manual_seed(0)
@@ -55,18 +74,30 @@ def spread(model, heads):
             value.normal_(0, (1.6 / fan_in) ** 0.5, generator=generator)
         if name.endswith("bn3.weight"):
             value.mul_(0.3)
-    for name, (scale, bias) in heads.items():
-        state[f"{name}.weight"].mul_(scale)
-        state[f"{name}.bias"].fill_(bias)
+    for name in heads:
+        state[f"{name}.bias"].zero_()
     model.load_state_dict(state)
-    return model.eval()
+    model.eval()
+    outputs = {name: [] for name in heads}
+    hooks = [
+        model.get_submodule(name).register_forward_hook(lambda _, __, y, name=name: outputs[name].append(y.flatten()))
+        for name in heads
+    ]
+    run(model)
+    for hook in hooks:
+        hook.remove()
+    for name, (mean, deviation) in heads.items():
+        layer = model.get_submodule(name)
+        layer.weight.data.mul_(deviation / torch.cat(outputs[name]).std())
+        layer.bias.data.fill_(mean)
+    return model
 
 
 def torchvision_model(name, heads):
     import torchvision
 
     model = getattr(torchvision.models.detection, name)(weights=None, weights_backbone=None)
-    return spread(model, heads)
+    return spread(model, heads, lambda model: run_torchvision(model, noise()))
 
 
 def run_torchvision(model, picture):
@@ -90,7 +121,7 @@ def mmdet_model(config, heads):
 
     register_all_modules()
     config.model.backbone.init_cfg = None
-    return spread(MODELS.build(config.model), heads)
+    return spread(MODELS.build(config.model), heads, lambda model: run_mmdet(model, noise()))
 
 
 def run_mmdet(model, picture):
@@ -121,7 +152,7 @@ def torchvision_case(name, heads):
     import torch
 
     model = torchvision_model(name, heads)
-    return model, run_torchvision, lambda path: torch.save(model.state_dict(), path), lambda label: label
+    return Case(model, run_torchvision, lambda path: torch.save(model.state_dict(), path), lambda label: label, "torchvision")
 
 
 def mmdet_case(path, heads):
@@ -134,31 +165,31 @@ def mmdet_case(path, heads):
     # Ids of COCO's categories have gaps.
     ids = [i for i in range(1, 91) if i not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]
     assert len(ids) == len(CocoDataset.METAINFO["classes"])
-    return model, run_mmdet, lambda file: save_mmdet(model, config, file), lambda label: ids[label]
+    return Case(model, run_mmdet, lambda file: save_mmdet(model, config, file), lambda label: ids[label], "mmdet")
 
 
 CASES = {
     "fcos_tv": lambda: torchvision_case(
         "fcos_resnet50_fpn",
         {
-            "head.classification_head.cls_logits": (3.0, -4.0),
-            "head.regression_head.bbox_reg": (1.0, 2.0),
+            "head.classification_head.cls_logits": (-5.0, 1.5),
+            "head.regression_head.bbox_reg": (2.0, 1.0),
         },
     ),
     "retina_tv": lambda: torchvision_case(
         "retinanet_resnet50_fpn",
         {
-            "head.classification_head.cls_logits": (3.0, -5.0),
-            "head.regression_head.bbox_reg": (0.3, 0.0),
+            "head.classification_head.cls_logits": (-6.0, 1.5),
+            "head.regression_head.bbox_reg": (0.0, 0.3),
         },
     ),
     "fcos_mm": lambda: mmdet_case(
         "fcos/fcos_r50-caffe_fpn_gn-head-center-normbbox-centeronreg-giou_1x_coco.py",
-        {"bbox_head.conv_cls": (3.0, -4.0), "bbox_head.conv_reg": (1.0, 2.0)},
+        {"bbox_head.conv_cls": (-6.0, 1.5), "bbox_head.conv_reg": (2.0, 1.0)},
     ),
     "reppoints_mm": lambda: mmdet_case(
         "reppoints/reppoints-moment_r50_fpn-gn_head-gn_1x_coco.py",
-        {"bbox_head.reppoints_cls_out": (3.0, -4.0)},
+        {"bbox_head.reppoints_cls_out": (-6.0, 1.5)},
     ),
 }
 
@@ -181,6 +212,20 @@ def run_aweigh(binary, folder, checkpoint, picture):
     found = json.loads((out / "detections.json").read_text())["annotations"]
     corners = lambda x, y, w, h: [x, y, x + w, y + h]
     return [(d["category_id"], d["score"], corners(*d["bbox"])) for d in found]
+
+
+def exported_differently(binary, folder, case):
+    """Names of tensors that an export does not have as the original has them."""
+    import torch
+    from safetensors.torch import load_file
+
+    file = folder / "back.safetensors"
+    command = [binary, "-q", "export", "--model", folder / "model.safetensors", "--layout", case.layout]
+    subprocess.run([*command, "--out", file, "--force"], check=True)
+    exported = load_file(file)
+    original = {k: v for k, v in case.model.state_dict().items() if not k.endswith("num_batches_tracked")}
+    same = lambda name: name in exported and name in original and torch.equal(exported[name], original[name])
+    return [name for name in sorted(exported.keys() | original.keys()) if not same(name)]
 
 
 # --- comparison --------------------------------------------------------------------
@@ -207,8 +252,8 @@ def compare(ours, theirs):
     return box_error, score_error, alone + len(left)
 
 
-def noise(path):
-    """A picture with structure at every size."""
+def noise():
+    """A picture with structure at every size, `[H, W, 3]`."""
     import numpy
     from PIL import Image
 
@@ -217,9 +262,7 @@ def noise(path):
     for cells in (4, 16, 64, 256):
         small = random.uniform(0, 255, (cells, cells, 3)).astype("uint8")
         picture += numpy.asarray(Image.fromarray(small).resize((WIDTH, HEIGHT), Image.BICUBIC), dtype=float) / 4
-    picture = picture.clip(0, 255).astype("uint8")
-    Image.fromarray(picture).save(path)
-    return picture
+    return picture.clip(0, 255).astype("uint8")
 
 
 def main():
@@ -228,21 +271,28 @@ def main():
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     options = parser.parse_args()
     check_packages("torch", "torchvision", "mmdet")
+    from PIL import Image
+
     sys.path.insert(0, str(Path(__file__).resolve().parent / "goldens"))
     failed = False
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        picture = noise(folder / "picture.png")
+        picture = noise()
+        Image.fromarray(picture).save(folder / "picture.png")
         for name in options.cases:
-            model, run, save, category = CASES[name]()
+            case = CASES[name]()
             checkpoint = folder / f"{name}.pth"
-            save(checkpoint)
-            theirs = [(category(label), score, box) for label, score, box in run(model, picture)]
-            ours = run_aweigh(options.aweigh.resolve(), folder, checkpoint, folder / "picture.png")
+            case.save(checkpoint)
+            theirs = [(case.category(label), score, box) for label, score, box in case.run(case.model, picture)]
+            binary = options.aweigh.resolve()
+            ours = run_aweigh(binary, folder, checkpoint, folder / "picture.png")
             boxes, scores, alone = compare(ours, theirs)
             rows.append(f"{name:12}  {len(ours):4}  {len(theirs):6}  {alone:5}  {boxes:9.5f}  {scores:9.7f}")
-            failed |= alone > 0 or not ours
+            changed = exported_differently(binary, folder, case)
+            if changed:
+                print(f"{name}: {len(changed)} tensors are not the original's: {', '.join(changed[:5])}")
+            failed |= alone > 0 or not ours or bool(changed)
     print(f"{'case':12}  ours  theirs  alone  boxes, px  scores")
     print("\n".join(rows))
     raise SystemExit(1 if failed else 0)
