@@ -1,4 +1,5 @@
-"""ResNets and ResNeXts: torchvision's full ones with weights from a formula, mmdetection's narrow ones with stored weights."""
+"""ResNets and ResNeXts: torchvision's full ones with weights from a formula, mmdetection's narrow ones with stored weights.
+Narrow MobileNetV2s of both."""
 
 from copy import deepcopy
 
@@ -286,6 +287,45 @@ LARGEST_GRADIENT_NOISE = 5e-6
 # How far batch statistics may carry the rounding of an input, and how many inputs are tried.
 LARGEST_GRADIENT_CHANGE, MOVED_INPUTS = 1e-2, 10
 
+# Channels of 8 to 32; the last convolution never has fewer than 1280, so that most cases end before it.
+MOBILENET_RECIPES = {
+    "narrow_mnv2_tv_train": {
+        "torchvision": {"width_mult": 0.1, "norm_layer": "BatchNorm2d", "taps": [3, 6]},
+        "mode": "train",
+        "input": [2, 3, 48, 48],
+    },
+    "narrow_mnv2_tv_eval": {
+        "torchvision": {"width_mult": 0.1, "norm_layer": "BatchNorm2d", "taps": [3, 6, 13, 18]},
+        "mode": "eval",
+        "input": [1, 3, 33, 47],
+    },
+    "narrow_mnv2_tv_frozen": {
+        "torchvision": {"width_mult": 0.2, "norm_layer": "FrozenBatchNorm2d", "taps": [1, 3, 6], "frozen": 2},
+        "mode": "train",
+        "input": [2, 3, 40, 32],
+    },
+    "narrow_mnv2_mm_train": {
+        "config": {"widen_factor": 0.1, "out_indices": [1, 2, 4]},
+        "mode": "train",
+        "input": [2, 3, 40, 48],
+    },
+    "narrow_mnv2_mm_norm_eval_frozen1": {
+        "config": {"widen_factor": 0.1, "out_indices": [1, 2, 4, 6], "frozen_stages": 1, "norm_eval": True},
+        "mode": "train",
+        "input": [2, 3, 34, 46],
+    },
+    "narrow_mnv2_mm_gn_frozen3": {
+        "config": {
+            "widen_factor": 0.1,
+            "out_indices": [3, 5],
+            "frozen_stages": 3,
+            "norm_cfg": {"type": "GN", "num_groups": 2, "requires_grad": True},
+        },
+        "mode": "train",
+        "input": [2, 3, 48, 32],
+    },
+}
+
 STORED_NOTE = (
     "grad/* are gradients of sum over levels of sum(c_i * upstream/c_i) (train mode only); after/* are running "
     "statistics after the forward pass where they changed (momentum 0.1, unbiased variance); mmdet's defaults hold for "
@@ -294,6 +334,13 @@ STORED_NOTE = (
     "group norms are named gn1, gn2, ... instead of bn1, bn2, ...; dcn makes the 3x3 convolutions of the stages in "
     "stage_with_dcn deformable; its fallback_on_stride true leaves the first of them plain (ResNet) or changes nothing "
     "(ResNeXt)"
+)
+
+
+MOBILENET_NOTE = (
+    "taps are the elements of torchvision's `features` whose outputs are c2, c3, ...; frozen is how many of the first "
+    "ones are not trained; out_indices, frozen_stages and norm_eval are mmdetection's (defaults: (1, 2, 4, 7), -1, "
+    "false); tensors behind the last output are left out; " + STORED_NOTE[: STORED_NOTE.index(";")]
 )
 
 
@@ -308,11 +355,35 @@ def draw_parameter(rng, name, shape):
         fan_in = shape[1] * shape[2] * shape[3]
         return normal(rng, *shape, std=(2 / fan_in) ** 0.5)
     if name.endswith("weight"):
-        return normal(rng, *shape, std=0.1, mean=0.6)
+        # Some activations of a MobileNetV2 are to be beyond 6.
+        mobile = name.startswith("features.") or "_conv." in name
+        return normal(rng, *shape, std=0.1, mean=0.8 if mobile else 0.6)
     return normal(rng, *shape, std=0.2)
 
 
-def build_resnet(meta):
+class Tapped(torch.nn.Module):
+    """A network of torchvision that returns the outputs of some elements of `features`."""
+
+    def __init__(self, width_mult, norm_layer, taps, frozen=0):
+        super().__init__()
+        norms = {"BatchNorm2d": torch.nn.BatchNorm2d, "FrozenBatchNorm2d": torchvision.ops.FrozenBatchNorm2d}
+        whole = torchvision.models.MobileNetV2(width_mult=width_mult, norm_layer=norms[norm_layer])
+        self.features, self.taps = whole.features[: taps[-1] + 1], taps
+        for parameter in self.features[:frozen].parameters():
+            parameter.requires_grad = False
+
+    def forward(self, x):
+        levels = []
+        for i, layer in enumerate(self.features):
+            x = layer(x)
+            if i in self.taps:
+                levels.append(x)
+        return levels
+
+
+def build_network(meta):
+    if "torchvision" in meta:
+        return Tapped(**meta["torchvision"])
     # mmdet takes keys out of the dictionary of `dcn`.
     return MODELS.build({"type": "ResNet", **deepcopy(meta["mmdet_config"])})
 
@@ -326,10 +397,15 @@ def build_stored(name, options, seed):
         "source": f"mmdet.models.backbones.{options['config'].get('type', 'ResNet')}",
         "note": STORED_NOTE,
     }
-    model = build_resnet(meta)
+    return stored_case(name, meta, options, rng)
+
+
+def stored_case(name, meta, options, rng):
+    """The case with an image, weights for all tensors that its outputs depend on, and gradients of its outputs."""
+    model = build_network(meta)
     inputs = {"input": normal(rng, *options.get("input", [2, 3, 48, 64]))}
     for key, value in model.state_dict().items():
-        if not key.endswith("num_batches_tracked"):
+        if not key.endswith("num_batches_tracked") and not behind_last_output(key, meta):
             inputs[f"param/{key}"] = draw_parameter(rng, key, value.shape)
     if options["mode"] == "train":
         with torch.no_grad():
@@ -338,15 +414,40 @@ def build_stored(name, options, seed):
     return Case(name, meta, inputs)
 
 
+def build_mobilenet(name, options, seed):
+    meta = {"seed": seed, "mode": options["mode"], "note": MOBILENET_NOTE}
+    if "torchvision" in options:
+        meta |= {"torchvision": options["torchvision"], "source": "torchvision.models.MobileNetV2"}
+    else:
+        config = {"type": "MobileNetV2", **options["config"]}
+        meta |= {"mmdet_config": config, "source": "mmdet.models.backbones.MobileNetV2"}
+    return stored_case(name, meta, options, generator(seed))
+
+
+def behind_last_output(name, meta):
+    """Whether a tensor of mmdetection's MobileNetV2, which builds all stages, has no part in the outputs."""
+    config = meta.get("mmdet_config", {})
+    if config.get("type") != "MobileNetV2":
+        return False
+    stages = [f"layer{i}." for i in range(1, 8)] + ["conv2."]
+    return name.startswith(tuple(stages[config["out_indices"][-1] + 1 :]))
+
+
 def stored_gradient(name):
     """A sample of the parameters, to keep the file small: every block is represented."""
+    if name.startswith("features.") or "_conv." in name or name.startswith(("conv1.conv.", "conv1.bn.", "conv1.gn.")):
+        # A shift before batch statistics has no gradient but rounding: no shifts of projections.
+        early = name.startswith(("features.0.", "features.1.", "features.2.", "conv1.", "layer1.", "layer2.0."))
+        shift = ("conv.1.1.bias", "depthwise_conv.bn.bias", "depthwise_conv.gn.bias")
+        depthwise = ("conv.1.0.weight", "depthwise_conv.conv.weight", *shift)
+        return (early and name.endswith("weight")) or name.endswith(depthwise)
     first = name.startswith(("conv1.", "bn1.", "gn1.", "layer1.0.", "layer2.0."))
     every_block = (".bn2.weight", ".gn2.weight", ".conv2.conv_offset.weight")
     return first or name.endswith(every_block) or name in ("layer3.1.conv2.weight", "layer4.0.conv1.weight")
 
 
 def run_stored(case, dtype):
-    model = build_resnet(case.meta)
+    model = build_network(case.meta)
     start = under(case.inputs, "param")
     model.load_state_dict(start, strict=False)
     model.to(dtype).train(case.meta["mode"] == "train")
@@ -369,21 +470,32 @@ def run_stored(case, dtype):
 def evaluate_stored(case):
     outputs, frozen = run_stored(case, torch.float32)
     double, _ = run_stored(case, torch.float64)
-    levels = level_noise([outputs[name] for name in LEVELS], [double[name] for name in LEVELS])
+    names = [name for name in LEVELS if name in outputs]
+    levels = level_noise([outputs[name] for name in names], [double[name] for name in names])
     return outputs, {"frozen_parameters": frozen, "noise": levels}
 
 
 def check_stored(case, outputs):
-    config = case.meta["mmdet_config"]
+    config = case.meta.get("mmdet_config", {})
     if "dcn" in config:
         refuse_other_gradients(case, outputs, torch.float64, LARGEST_GRADIENT_NOISE)
-    if not config.get("norm_eval", True):
+    if has_batch_statistics(case):
         # Statistics of few values: a ReLU that changes sides moves gradients by a tenth.
         rng = generator(case.meta["seed"])
         for _ in range(MOVED_INPUTS):
             factor = 1 + 3e-7 * normal(rng, *case.inputs["input"].shape)
             moved = Case(case.name, case.meta, {**case.inputs, "input": case.inputs["input"] * factor})
             refuse_other_gradients(moved, outputs, torch.float32, LARGEST_GRADIENT_CHANGE)
+
+
+def has_batch_statistics(case):
+    if case.meta["mode"] != "train":
+        return False
+    if "torchvision" in case.meta:
+        return case.meta["torchvision"]["norm_layer"] == "BatchNorm2d"
+    config = case.meta["mmdet_config"]
+    by_default = config.get("type") != "MobileNetV2"
+    return not config.get("norm_eval", by_default) and config.get("norm_cfg", {}).get("type", "BN") == "BN"
 
 
 def refuse_other_gradients(case, outputs, dtype, limit):
@@ -408,6 +520,15 @@ GROUPS = [
         kind="resnet_stored",
         recipes=STORED_RECIPES,
         build=build_stored,
+        evaluate=evaluate_stored,
+        inputs=("param/*", "input", "upstream/*"),
+        packages=OPENMMLAB,
+        check=check_stored,
+    ),
+    Group(
+        kind="mobilenet_stored",
+        recipes=MOBILENET_RECIPES,
+        build=build_mobilenet,
         evaluate=evaluate_stored,
         inputs=("param/*", "input", "upstream/*"),
         packages=OPENMMLAB,

@@ -4,16 +4,18 @@
 //! method matches on the network and asks it, so that one more network is one more variant here and
 //! nothing elsewhere.
 
+mod options;
+
 use std::path::Path;
 
 use aweigh_weights::{Wanted, WeightsFile, recognise};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::config::ConfigError;
 use crate::features::FeatureSpec;
 use crate::layer_info::LayerInfo;
+use crate::mobilenet_v2::{MobileNetV2, MobileNetV2Config};
 use crate::resnet::{ResNet, ResNetConfig};
 use crate::weights::{StateDict, WeightsError};
 
@@ -21,30 +23,26 @@ use crate::weights::{StateDict, WeightsError};
 ///
 /// Should be created using [`BackboneConfig`]. Module paths leave the variant out, as those of
 /// reference state dicts do: `layer1.0.conv1.weight`.
+// A detector has one.
+#[allow(clippy::large_enum_variant)]
 #[derive(Module, Debug)]
 pub enum Backbone {
     /// ResNet or ResNeXt.
     ResNet(ResNet),
+    /// MobileNetV2.
+    MobileNetV2(MobileNetV2),
 }
 
 /// Options of a [`Backbone`].
 ///
-/// In a file they are the options of the network, `depth = 50`, without the name of the variant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
+/// In a file they are the options of the network beside its name, `type = "mobilenet_v2"`; without
+/// a name they are those of a ResNet.
+#[derive(Debug, Clone, PartialEq)]
 pub enum BackboneConfig {
-    /// ResNet or ResNeXt.
+    /// ResNet or ResNeXt, `type = "resnet"`.
     ResNet(ResNetConfig),
-}
-
-/// A table that names no network is a ResNet's.
-///
-/// The network's own options are read from the source itself: serde's enums (`untagged`, `tag`)
-/// read a copy, and errors in a copy have lost the line and column of the key.
-impl<'de> Deserialize<'de> for BackboneConfig {
-    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
-        ResNetConfig::deserialize(source).map(Self::ResNet)
-    }
+    /// MobileNetV2, `type = "mobilenet_v2"`.
+    MobileNetV2(MobileNetV2Config),
 }
 
 impl Default for BackboneConfig {
@@ -63,6 +61,7 @@ impl BackboneConfig {
     pub fn check(&self) -> Result<(), ConfigError> {
         match self {
             Self::ResNet(config) => config.check(),
+            Self::MobileNetV2(config) => config.check(),
         }
     }
 
@@ -74,6 +73,7 @@ impl BackboneConfig {
     pub fn features(&self) -> Vec<FeatureSpec> {
         match self {
             Self::ResNet(config) => config.features(),
+            Self::MobileNetV2(config) => config.features(),
         }
     }
 
@@ -85,6 +85,7 @@ impl BackboneConfig {
     pub fn sizes(&self, image: [usize; 2]) -> Vec<[usize; 2]> {
         match self {
             Self::ResNet(config) => config.sizes(image),
+            Self::MobileNetV2(config) => config.sizes(image),
         }
     }
 
@@ -96,14 +97,17 @@ impl BackboneConfig {
     pub fn layers(&self, image: [usize; 2]) -> Vec<LayerInfo> {
         match self {
             Self::ResNet(config) => config.layers(image),
+            Self::MobileNetV2(config) => config.layers(image),
         }
     }
 
     /// Stages that are not trained, beside the stem; none if everything is trained.
     pub fn frozen_stages(&self) -> Option<usize> {
-        match self {
-            Self::ResNet(config) => usize::try_from(config.frozen_stages).ok(),
-        }
+        let frozen = match self {
+            Self::ResNet(config) => config.frozen_stages,
+            Self::MobileNetV2(config) => config.frozen_stages,
+        };
+        usize::try_from(frozen).ok()
     }
 
     /// Builds the network with fresh weights.
@@ -114,6 +118,7 @@ impl BackboneConfig {
     pub fn init(&self, device: &Device) -> Backbone {
         match self {
             Self::ResNet(config) => Backbone::ResNet(config.init(device)),
+            Self::MobileNetV2(config) => Backbone::MobileNetV2(config.init(device)),
         }
     }
 }
@@ -131,12 +136,14 @@ impl Backbone {
     pub fn forward(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
         match self {
             Self::ResNet(net) => net.forward(images),
+            Self::MobileNetV2(net) => net.forward(images),
         }
     }
 
     /// Loads weights from a file of PyTorch or safetensors, of a classifier, a backbone or a whole
-    /// detector in any known layout. The classifier is not used. A file of a network without
-    /// deformable convolutions fits one with them: their offset convolutions then start at 0.
+    /// detector in any known layout. The classifier is not used, and neither is what
+    /// [`left_out`](Self::left_out) names. A file of a network without deformable convolutions fits
+    /// one with them: their offset convolutions then start at 0.
     ///
     /// # Errors
     ///
@@ -152,7 +159,24 @@ impl Backbone {
     ///
     /// When the tensors are not exactly those of this network.
     pub fn load(self, state_dict: StateDict) -> Result<Self, WeightsError> {
-        state_dict.or_fresh_offsets(&self).load_into(self)
+        let used = state_dict.without(|name| self.leaves_out(name));
+        used.or_fresh_offsets(&self).load_into(self)
+    }
+
+    /// Names of the tensors that this network has no use for, though its reference has them: of a
+    /// MobileNetV2 those behind the last map that is returned.
+    pub fn left_out<'a>(&self, state_dict: &'a StateDict) -> Vec<&'a str> {
+        state_dict
+            .names()
+            .filter(|name| self.leaves_out(name))
+            .collect()
+    }
+
+    fn leaves_out(&self, name: &str) -> bool {
+        match self {
+            Self::ResNet(_) => false,
+            Self::MobileNetV2(net) => net.leaves_out(name),
+        }
     }
 }
 
@@ -161,25 +185,6 @@ mod tests {
     use super::*;
     use aweigh_testkit::device;
     use burn::store::ModuleSnapshot;
-
-    #[test]
-    fn a_table_without_a_name_is_a_resnet_and_stays_one() {
-        let text = r#"{"depth":18,"out_indices":[1,2]}"#;
-        let config: BackboneConfig = serde_json::from_str(text).expect("options of a ResNet");
-        let resnet: ResNetConfig = serde_json::from_str(text).expect("options of a ResNet");
-        let written = serde_json::to_string(&config).expect("plain options");
-        assert_eq!(written, serde_json::to_string(&resnet).expect("options"));
-        assert_eq!(config, BackboneConfig::ResNet(resnet));
-    }
-
-    #[test]
-    fn what_no_network_knows_is_refused_at_its_place() {
-        let read = |text: &str| serde_json::from_str::<BackboneConfig>(text).unwrap_err();
-        let unknown = read(r#"{"type": "vgg"}"#).to_string();
-        assert!(unknown.contains("unknown field `type`"), "{unknown}");
-        let depth = read("{\"depth\": 18,\n \"frozen_stages\": \"all\"}");
-        assert_eq!(depth.line(), 2, "{depth}");
-    }
 
     #[test]
     fn the_variant_is_in_no_name() {

@@ -1,9 +1,33 @@
 //! A convolution and the normalisation behind it, as one.
 
 use aweigh_conv::{Activation, Maps};
+use burn::module::Module;
+use burn::tensor::Device;
 
-use crate::convolution::Convolution;
-use crate::norm::{Folded, Norm};
+use crate::convolution::{Convolution, ConvolutionConfig};
+use crate::norm::{Folded, Norm, NormConfig};
+
+/// How the convolutions of a part of a network start, and their normalisations.
+pub(crate) struct Start<'a> {
+    pub(crate) norm: &'a NormConfig,
+    /// Whether the part is not trained.
+    pub(crate) frozen: bool,
+    pub(crate) device: &'a Device,
+}
+
+impl Start<'_> {
+    /// A convolution and its normalisation.
+    pub(crate) fn init(&self, conv: &ConvolutionConfig) -> (Convolution, Norm) {
+        let channels = conv.outputs();
+        let module = conv.init(self.device);
+        if self.frozen {
+            let norm = self.norm.init_frozen(channels, self.device);
+            (module.no_grad(), norm)
+        } else {
+            (module, self.norm.init(channels, self.device))
+        }
+    }
+}
 
 /// `activation(norm(conv(x)))`, with running statistics folded into the convolution.
 ///

@@ -1,4 +1,5 @@
-//! Backbones and necks: ResNet, ResNeXt, feature pyramid network, normalisation, pretrained weights.
+//! Backbones and necks: ResNet, ResNeXt, MobileNetV2, feature pyramid network, normalisation,
+//! pretrained weights.
 //!
 //! A [`Backbone`] turns images `[B, 3, H, W]` into maps of falling resolution, a [`Fpn`] turns those
 //! into a pyramid of equal width, and [`FeatureSpec`] says what each map looks like. Parameter
@@ -13,6 +14,7 @@ mod convolution;
 mod features;
 mod fpn;
 mod layer_info;
+mod mobilenet_v2;
 mod norm;
 mod resnet;
 pub mod weights;
@@ -26,5 +28,6 @@ pub use convolution::{Convolution, ConvolutionConfig, DcnKind, Deformation};
 pub use features::FeatureSpec;
 pub use fpn::{ExtraLevels, Fpn, FpnConfig, FpnPlan, Upsampling};
 pub use layer_info::{LayerInfo, LayerKind};
+pub use mobilenet_v2::{ElementKind, ElementPlan, InvertedResidualPlan, MobileNetV2Config};
 pub use norm::{Affine, EPSILON, Norm, NormConfig, RunningStatistic};
 pub use resnet::{BlockPlan, DcnConfig, Depth, ResNetConfig, STEM_POOL, Style};

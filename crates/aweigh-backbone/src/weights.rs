@@ -166,6 +166,17 @@ impl StateDict {
         }
     }
 
+    /// The names of the tensors.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// The tensors but for those that `leaves_out` names.
+    pub(crate) fn without(mut self, leaves_out: impl Fn(&str) -> bool) -> Self {
+        self.tensors.retain(|name, _| !leaves_out(name));
+        self
+    }
+
     /// Adds the offset convolutions of `module` if the file has none of its own.
     pub(crate) fn or_fresh_offsets<M: Module>(mut self, module: &M) -> Self {
         let moves_taps = |name: &str| name.contains(".conv_offset.");

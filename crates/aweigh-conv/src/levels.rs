@@ -1,14 +1,12 @@
 //! Maps of several sizes that go through the same layers: the levels of a pyramid.
 
-use burn::backend::Dispatch;
 use burn::nn::conv::Conv2d;
 use burn::tensor::Tensor;
 
 use crate::activation::Activation;
 use crate::choice::{Algorithm, algorithm, is_ours};
 use crate::convolution::{Conv2dOptions, conv2d, dispatch, sizes_of};
-use crate::group_norm::{GroupNorm, group_norm};
-use crate::ops::{GroupNormCall, LayerOps};
+use crate::norm::{self, GroupNorm, group_norm};
 
 /// Maps `[B, C, H_l, W_l]` of every level of a pyramid.
 ///
@@ -155,13 +153,8 @@ impl Maps for Levels {
                 return Self(Places::Apart(maps.into_iter().map(norm).collect()));
             }
         };
-        let call = GroupNormCall {
-            options: norm,
-            maps: shapes.clone(),
-        };
-        let (weight, bias) = (weight.into_dispatch(), bias.into_dispatch());
-        let values = Dispatch::group_norm(values.into_dispatch(), weight, bias, call);
-        let values = Tensor::from_dispatch(values);
+        let call = norm.call(shapes.clone());
+        let (values, _) = norm::dispatch(values, weight, bias, call);
         Together { values, shapes }.into_levels()
     }
 }

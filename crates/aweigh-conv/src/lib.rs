@@ -8,7 +8,7 @@
 //! # Layers
 //!
 //! ```text
-//! conv2d, group_norm, add_relu, ..   one file each   tensors in, tensors out; chooses
+//! conv2d, group_norm, add, ..        one file each   tensors in, tensors out; chooses
 //! Levels                             levels.rs       the maps of a pyramid through one operator
 //!   Dispatch: LayerOps               ops.rs          generated: finds the backend of the tensors
 //!     Autodiff<B>                    autodiff/       what is kept for the backward pass, and that pass
@@ -66,11 +66,11 @@ mod convolution;
 mod flex;
 #[cfg(feature = "tensor")]
 mod focal;
-#[cfg(feature = "tensor")]
-mod group_norm;
 mod kernels;
 #[cfg(feature = "tensor")]
 mod levels;
+#[cfg(feature = "tensor")]
+mod norm;
 #[cfg(feature = "tensor")]
 mod ops;
 #[cfg(feature = "tensor")]
@@ -81,7 +81,7 @@ pub mod profile;
 mod simd;
 
 #[cfg(feature = "tensor")]
-pub use activation::{activate, add_relu, relu};
+pub use activation::{activate, add, relu};
 #[cfg(feature = "tensor")]
 pub use choice::is_ours;
 pub use choice::{Algorithm, CONV_VARIABLE, UnknownAlgorithm, algorithm, set_algorithm};
@@ -89,13 +89,13 @@ pub use choice::{Algorithm, CONV_VARIABLE, UnknownAlgorithm, algorithm, set_algo
 pub use convolution::{Conv2dOptions, conv2d};
 #[cfg(feature = "tensor")]
 pub use focal::focal_sum;
-#[cfg(feature = "tensor")]
-pub use group_norm::{GroupNorm, group_norm};
-pub use kernels::{Activation, ConvSizes, Convolution};
+pub use kernels::{Activation, ConvSizes, Convolution, Over};
 #[cfg(feature = "tensor")]
 pub use levels::{Levels, Maps, convolve};
 #[cfg(feature = "tensor")]
-pub use ops::{ConvCall, FocalCall, GroupNormCall, LayerGradients, LayerOps, SavedGroupNorm};
+pub use norm::{BatchNorm, BatchNormalised, GroupNorm, batch_norm, group_norm};
+#[cfg(feature = "tensor")]
+pub use ops::{ConvCall, FocalCall, LayerGradients, LayerOps, NormCall, SavedNorm};
 #[cfg(feature = "tensor")]
 pub use pooling::{MaxPool, max_pool2d, upsample_add};
 pub use simd::{InstructionSet, SIMD_VARIABLE, UnknownInstructionSet};

@@ -7,8 +7,9 @@ use burn::backend::{
 
 use crate::activation::Activation;
 use crate::choice::Algorithm;
+use crate::kernels::Over;
 use crate::profile::Call;
-use crate::{ConvSizes, GroupNorm, MaxPool};
+use crate::{ConvSizes, MaxPool};
 
 /// A convolution: its sizes and how it is computed.
 ///
@@ -26,11 +27,17 @@ pub struct ConvCall {
     pub layer: Option<u64>,
 }
 
-/// A group normalisation, of maps as in a [`ConvCall`].
+/// A normalisation, of maps as in a [`ConvCall`]; of maps of one size where it is over the batch.
 #[derive(Debug, Clone, PartialEq)]
-pub struct GroupNormCall {
-    /// Options.
-    pub options: GroupNorm,
+pub struct NormCall {
+    /// What is normalised together.
+    pub over: Over,
+    /// Added to a variance before its square root.
+    pub epsilon: f64,
+    /// What follows.
+    pub activation: Activation,
+    /// The layer, in the [profile](crate::profile).
+    pub layer: Option<u64>,
     /// `[B, C, H, W]` of each size of maps.
     pub maps: Vec<[usize; 4]>,
 }
@@ -59,16 +66,19 @@ pub trait LayerOps: Backend {
         call: ConvCall,
     ) -> FloatTensor<Self>;
 
-    /// [`group_norm`](crate::group_norm).
-    fn group_norm(
+    /// [`group_norm`](crate::group_norm) or [`batch_norm`](crate::batch_norm): the normalised maps,
+    /// and the mean and biased variance of every set that is normalised together, `[sets, 2]`,
+    /// which are never tracked.
+    fn norm(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
-        call: GroupNormCall,
-    ) -> FloatTensor<Self>;
+        call: NormCall,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
-    /// [`add_relu`](crate::add_relu).
-    fn add_relu(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// [`add`](crate::add()).
+    fn add(a: FloatTensor<Self>, b: FloatTensor<Self>, activation: Activation)
+    -> FloatTensor<Self>;
 
     /// [`max_pool2d`](crate::max_pool2d).
     fn max_pool(x: FloatTensor<Self>, pool: MaxPool) -> FloatTensor<Self>;
@@ -87,16 +97,18 @@ pub trait LayerOps: Backend {
 
 /// What the backward passes of [`LayerOps`] are made of, on a backend without autodiff.
 pub trait LayerGradients: LayerOps {
-    /// The gradient of the input of a ReLU, given that of its output `y`; recorded as `call`.
-    fn relu_gradient(
+    /// The gradient of what an activation was given, from that of what it gave, `y`; recorded as
+    /// `call`.
+    fn activation_gradient(
         grad: FloatTensor<Self>,
         y: FloatTensor<Self>,
+        activation: Activation,
         call: Call,
     ) -> FloatTensor<Self>;
 
     /// Gradients of the sum before the bias, if it is needed, and of the bias `[K]`, given that of
-    /// a convolution's output, and the output itself if a ReLU made it. Without a ReLU the former
-    /// is `grad` itself.
+    /// a convolution's output, and the output itself if an activation made it. Without one the
+    /// former is `grad` itself.
     fn bias_gradients(
         grad: FloatTensor<Self>,
         y: Option<FloatTensor<Self>>,
@@ -118,20 +130,11 @@ pub trait LayerGradients: LayerOps {
         call: &ConvCall,
     ) -> FloatTensor<Self>;
 
-    /// The normalised map, and the mean and inverse deviation of every image and group,
-    /// `[B, G, 2]`.
-    fn group_norm_statistics(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
-        call: GroupNormCall,
-    ) -> [FloatTensor<Self>; 2];
-
     /// Gradients of the map, if it is needed, the weight and the bias.
-    fn group_norm_gradients(
-        saved: SavedGroupNorm<FloatTensor<Self>>,
+    fn norm_gradients(
+        saved: SavedNorm<FloatTensor<Self>>,
         grad: FloatTensor<Self>,
-        call: GroupNormCall,
+        call: NormCall,
         needs_x: bool,
     ) -> [Option<FloatTensor<Self>>; 3];
 
@@ -158,15 +161,15 @@ pub trait LayerGradients: LayerOps {
     ) -> [FloatTensor<Self>; 2];
 }
 
-/// What the backward pass of a group normalisation needs of the forward pass.
+/// What the backward pass of a normalisation needs of the forward pass.
 #[derive(Debug, Clone)]
-pub struct SavedGroupNorm<F> {
+pub struct SavedNorm<F> {
     /// The map.
     pub x: F,
     /// Scale of each channel.
     pub weight: F,
     /// Shift of each channel.
     pub bias: F,
-    /// Mean and inverse deviation of every image and group.
+    /// Mean and variance of every set that is normalised together.
     pub statistics: F,
 }

@@ -6,7 +6,7 @@ use burn::tensor::ops::{InterpolateMode, InterpolateOptions, MaxPoolOptions};
 use burn::tensor::{Tensor, module};
 
 use crate::activation::activate;
-use crate::{Conv2dOptions, GroupNorm, MaxPool};
+use crate::{BatchNorm, BatchNormalised, Conv2dOptions, GroupNorm, MaxPool};
 
 /// [`conv2d`](crate::conv2d).
 pub fn conv2d(
@@ -36,6 +36,21 @@ pub fn group_norm(x: Tensor<4>, weight: Tensor<1>, bias: Tensor<1>, norm: GroupN
         * scale.reshape([batch, channels, 1])
         + bias.reshape([1, channels, 1]); // [B, C, H * W]
     activate(y.reshape([batch, channels, height, width]), norm.activation)
+}
+
+/// [`batch_norm`](crate::batch_norm).
+pub fn batch_norm(
+    x: Tensor<4>,
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    norm: BatchNorm,
+) -> BatchNormalised {
+    let result = module::batch_norm_train(x, weight, bias, norm.epsilon);
+    BatchNormalised {
+        output: activate(result.output, norm.activation),
+        mean: result.mean.without_autodiff(),
+        variance: result.variance.without_autodiff(),
+    }
 }
 
 /// [`max_pool2d`](crate::max_pool2d).

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 pub enum Kind {
     /// Convolution, with the bias and activation in its write-back.
     Convolution,
-    /// Group normalisation, with its activation.
+    /// Group or batch normalisation, with its activation.
     Norm,
     /// Residual sums with their activation, and its gradient.
     Activation,

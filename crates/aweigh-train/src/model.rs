@@ -59,8 +59,13 @@ pub(crate) fn load_pretrained(
         StartsFrom::Backbone(path) => {
             let import = open_checked(path, Wanted::Backbone, experiment)?;
             let summary = import.summary();
-            detector.backbone = detector.backbone.load(StateDict::of_backbone(import))?;
+            let weights = StateDict::of_backbone(import);
+            let left_out = detector.backbone.left_out(&weights).join(", ");
+            detector.backbone = detector.backbone.load(weights)?;
             tracing::info!("backbone weights from {}: {summary}", path.display());
+            if !left_out.is_empty() {
+                tracing::info!("behind the backbone's last output, not used: {left_out}");
+            }
         }
         StartsFrom::Detector(path) => {
             let import = open_checked(path, Wanted::Model, experiment)?;

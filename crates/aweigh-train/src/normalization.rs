@@ -30,7 +30,9 @@ pub fn normalization_of(experiment: &Experiment) -> Normalization {
 
 /// The style of a backbone's blocks; none where there is nothing to choose.
 fn style_of(backbone: &BackboneConfig) -> Option<Style> {
-    let BackboneConfig::ResNet(resnet) = backbone;
+    let BackboneConfig::ResNet(resnet) = backbone else {
+        return None;
+    };
     let bottleneck = usize::from(resnet.depth) >= 50;
     bottleneck.then_some(match resnet.style {
         BlockStyle::Pytorch => Style::Pytorch,

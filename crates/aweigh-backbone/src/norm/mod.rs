@@ -3,9 +3,9 @@
 mod config;
 mod running;
 
-use aweigh_conv::{Activation, GroupNorm, Maps, activate};
+use aweigh_conv::{Activation, BatchNorm, GroupNorm, Maps, activate, batch_norm};
 use burn::module::{Initializer, Module, Param};
-use burn::tensor::{Device, Tensor, module::batch_norm_train};
+use burn::tensor::{Device, Tensor};
 
 pub use config::{Affine, NormConfig};
 pub use running::RunningStatistic;
@@ -116,7 +116,7 @@ impl Norm {
                 };
                 x.group_norm(self.weight.val(), self.bias.val(), norm)
             }
-            Kind::Batch | Kind::FrozenBatch => x.each(|x| activate(self.by_batch(x), activation)),
+            Kind::Batch | Kind::FrozenBatch => x.each(|x| self.by_batch(x, activation)),
         }
     }
 
@@ -136,7 +136,7 @@ impl Norm {
         Some(Folded { scale, shift })
     }
 
-    fn by_batch(&self, x: Tensor<4>) -> Tensor<4> {
+    fn by_batch(&self, x: Tensor<4>, activation: Activation) -> Tensor<4> {
         let [batch, channels, height, width] = x.dims();
         let count = batch * height * width;
         assert!(
@@ -144,11 +144,16 @@ impl Norm {
             "training batch norm needs two values per channel, got [B, C, H, W] = {:?}",
             [batch, channels, height, width]
         );
-        let result = batch_norm_train(x, self.weight.val(), self.bias.val(), EPSILON);
+        let norm = BatchNorm {
+            epsilon: EPSILON,
+            activation,
+            layer: Some(self.weight.id.val()),
+        };
+        let result = batch_norm(x, self.weight.val(), self.bias.val(), norm);
         // PyTorch normalises with the biased variance and keeps the unbiased one.
-        let unbiased = result.variance.inner() * (count as f64 / (count - 1) as f64);
+        let unbiased = result.variance * (count as f64 / (count - 1) as f64);
         let updates = [
-            (&self.running_mean, result.mean.inner()),
+            (&self.running_mean, result.mean),
             (&self.running_var, unbiased),
         ];
         for (statistic, new) in updates {

@@ -1,12 +1,12 @@
 //! Residual blocks.
 
-use aweigh_conv::{Activation, add_relu};
+use aweigh_conv::{Activation, add};
 use burn::module::{Initializer, Module};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 
 use super::plan::BlockPlan;
-use crate::convolution::ConvolutionConfig;
-use crate::{Affine, Convolution, Norm, NormConfig, conv_norm};
+use crate::conv_norm::Start;
+use crate::{Affine, Convolution, Norm, conv_norm};
 
 /// A basic block (two 3x3 convolutions) or a bottleneck (1x1, 3x3, 1x1).
 #[derive(Module, Debug)]
@@ -20,38 +20,16 @@ pub(super) struct Block {
     downsample: Option<(Convolution, Norm)>,
 }
 
-/// How the parts of a stage start.
-pub(super) struct Start<'a> {
-    pub(super) norm: &'a NormConfig,
-    pub(super) frozen: bool,
-    pub(super) zero_residual: bool,
-    pub(super) device: &'a Device,
-}
-
-impl Start<'_> {
-    /// A convolution and its normalisation.
-    pub(super) fn init(&self, conv: &ConvolutionConfig) -> (Convolution, Norm) {
-        let channels = conv.outputs();
-        let module = conv.init(self.device);
-        if self.frozen {
-            let norm = self.norm.init_frozen(channels, self.device);
-            (module.no_grad(), norm)
-        } else {
-            (module, self.norm.init(channels, self.device))
-        }
-    }
-
-    /// A scale that never trains must not be zero: the block would stay the identity for ever.
-    fn starts_at_zero(&self) -> bool {
-        self.zero_residual && !self.frozen && self.norm.affine() == Affine::Trainable
-    }
-}
-
 impl BlockPlan {
+    /// A scale that never trains must not be zero: the block would stay the identity for ever.
+    fn starts_at_zero(&self, start: &Start) -> bool {
+        self.zero_residual && !start.frozen && start.norm.affine() == Affine::Trainable
+    }
+
     pub(super) fn init(&self, start: &Start) -> Block {
         let mut pairs: Vec<(Convolution, Norm)> =
             self.convs().iter().map(|conv| start.init(conv)).collect();
-        if let Some((_, norm)) = pairs.last_mut().filter(|_| start.starts_at_zero()) {
+        if let Some((_, norm)) = pairs.last_mut().filter(|_| self.starts_at_zero(start)) {
             norm.weight = Initializer::Zeros.init(norm.weight.lazy_shape(), start.device);
         }
         let mut pairs = pairs.into_iter();
@@ -85,6 +63,6 @@ impl Block {
             }
             _ => conv_norm(&self.conv2, &self.bn2, y, Activation::None),
         };
-        add_relu(y, shortcut)
+        add(y, shortcut, Activation::Relu)
     }
 }

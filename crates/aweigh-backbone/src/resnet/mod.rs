@@ -10,8 +10,9 @@ use aweigh_conv::{Activation, MaxPool, max_pool2d};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
+use crate::conv_norm::Start;
 use crate::{Convolution, Norm, conv_norm};
-use block::{Block, Start};
+use block::Block;
 
 pub use config::{Depth, ResNetConfig, Style};
 pub use dcn::DcnConfig;
@@ -52,7 +53,6 @@ impl ResNetConfig {
         let start = |part: usize| Start {
             norm: &self.norm,
             frozen: self.is_frozen(part),
-            zero_residual: self.zero_init_residual,
             device,
         };
         let stage = |i: usize| -> Vec<Block> {

@@ -22,6 +22,8 @@ pub struct BlockPlan {
     pub(super) dilation: usize,
     /// How the taps of the 3x3 convolution of a bottleneck move.
     pub(super) deformation: Option<Deformation>,
+    /// Whether a new block is the identity.
+    pub(super) zero_residual: bool,
 }
 
 impl BlockPlan {
@@ -122,6 +124,7 @@ impl ResNetConfig {
             stride: if i == 0 { self.strides[stage] } else { 1 },
             dilation: self.dilations[stage],
             deformation: self.deformation(stage, i),
+            zero_residual: self.zero_init_residual,
         };
         (0..self.depth.blocks()[stage]).map(block).collect()
     }

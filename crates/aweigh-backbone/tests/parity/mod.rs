@@ -12,7 +12,7 @@ use aweigh_backbone::NormConfig;
 use aweigh_backbone::weights::StateDict;
 use aweigh_testkit::module::Named;
 use aweigh_testkit::{Case, Report, Tolerance};
-use aweigh_weights::{Tensor, Wanted, WeightsFile, recognise};
+use aweigh_weights::{Import, Tensor, Wanted, WeightsFile, recognise};
 use burn::module::Module;
 use burn::store::{ModuleSnapshot, bridge};
 use burn::tensor::TensorData;
@@ -50,11 +50,35 @@ fn parameters(case: &Case, rename: impl Fn(&str) -> String) -> StateDict {
 
 /// The backbone in the tensors of the case under `param/`, with the names of its reference.
 fn backbone_parameters(case: &Case) -> StateDict {
-    let tensors = case.names("param/").into_iter().filter_map(|stored| {
+    StateDict::of_backbone(import(case, |_, stored| case.f32s(stored)))
+}
+
+/// The names that the tensors of the case under `param/` have here, by their own.
+fn own_names(case: &Case) -> BTreeMap<String, String> {
+    // Every value of a tensor is the tensor's place in the list.
+    let places = import(case, |place, stored| {
+        vec![place as f32; case.f32s(stored).len()]
+    });
+    let stored = case.names("param/");
+    let own = places
+        .into_backbone()
+        .into_iter()
+        .filter_map(|(own, places)| {
+            let place = *places.floats()?.first()? as usize;
+            Some((stored[place].strip_prefix("param/")?.to_owned(), own))
+        });
+    own.collect()
+}
+
+/// The tensors of the case under `param/` as a file, with the values that `values` gives for the
+/// place and the name of each.
+fn import(case: &Case, values: impl Fn(usize, &str) -> Vec<f32>) -> Import {
+    let stored = case.names("param/").into_iter().enumerate();
+    let tensors = stored.filter_map(|(place, stored)| {
         let name = stored.strip_prefix("param/")?.to_owned();
         let float = !name.ends_with("num_batches_tracked");
         float.then(|| {
-            let tensor = Tensor::new(case.shape(&stored).to_vec(), case.f32s(&stored));
+            let tensor = Tensor::new(case.shape(&stored).to_vec(), values(place, &stored));
             (name, tensor)
         })
     });
@@ -67,8 +91,7 @@ fn backbone_parameters(case: &Case) -> StateDict {
         python: None,
         sha256: String::new(),
     };
-    let import = recognise(file, Wanted::Backbone).unwrap_or_else(|e| panic!("{e}"));
-    StateDict::of_backbone(import)
+    recognise(file, Wanted::Backbone).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// Running statistics of every batch norm.

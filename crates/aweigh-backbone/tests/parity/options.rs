@@ -1,8 +1,8 @@
 //! mmdetection's options as this crate's.
 
 use aweigh_backbone::{
-    Affine, DcnConfig, DcnKind, Depth, ExtraLevels, FpnConfig, NormConfig, ResNetConfig, Style,
-    Upsampling,
+    Affine, DcnConfig, DcnKind, Depth, ExtraLevels, FpnConfig, MobileNetV2Config, NormConfig,
+    ResNetConfig, Style, Upsampling,
 };
 use aweigh_testkit::{Case, understand};
 use serde_json::Value;
@@ -118,6 +118,72 @@ pub(super) fn resnet(case: &Case, mode: Mode) -> (ResNetConfig, Affine) {
         },
         dcn,
         zero_init_residual: true,
+    };
+    (config, affine)
+}
+
+/// mmdetection 3.x `MobileNetV2`, with its defaults.
+pub(super) fn mobilenet(case: &Case, mode: Mode) -> (MobileNetV2Config, Affine) {
+    let given = &case.meta["mmdet_config"];
+    let known = [
+        "type",
+        "widen_factor",
+        "out_indices",
+        "frozen_stages",
+        "norm_cfg",
+        "norm_eval",
+        "with_cp",
+    ];
+    understand(case, given, &known);
+    assert_eq!(given["type"], "MobileNetV2", "{}: type", case.name);
+    let base = MobileNetV2Config::default();
+    let norm_eval = given.get("norm_eval").is_some_and(|v| flag(case, v));
+    let statistics = if norm_eval { Mode::Eval } else { mode };
+    let batch_norm = serde_json::json!({"type": "BN"});
+    let norm_cfg = given.get("norm_cfg").unwrap_or(&batch_norm);
+    let (norm, affine) = norm(case, norm_cfg, statistics);
+    let factor = given.get("widen_factor").map(|v| v.as_f64());
+    let config = MobileNetV2Config {
+        widen_factor: factor.map_or(base.widen_factor, |f| f.expect("a factor")),
+        out_indices: given
+            .get("out_indices")
+            .map_or(base.out_indices, |list| counts(case, list)),
+        frozen_stages: given.get("frozen_stages").map_or(-1, |v| integer(case, v)),
+        norm,
+    };
+    (config, affine)
+}
+
+/// torchvision's `MobileNetV2`, of which some elements of `features` are returned (`taps`), and the
+/// first ones (`frozen`) are not trained.
+pub(super) fn torchvision_mobilenet(case: &Case, given: &Value) -> (MobileNetV2Config, Affine) {
+    /// The last element of each stage, behind the stem.
+    const LAST: [usize; 8] = [1, 3, 6, 10, 13, 16, 17, 18];
+    understand(case, given, &["width_mult", "norm_layer", "taps", "frozen"]);
+    let stage = |element: usize| {
+        let stage = LAST.iter().position(|last| *last == element);
+        stage.unwrap_or_else(|| panic!("{}: no stage ends at {element}", case.name))
+    };
+    let affine = match given["norm_layer"].as_str() {
+        Some("BatchNorm2d") => Affine::Trainable,
+        Some("FrozenBatchNorm2d") => Affine::Frozen,
+        other => panic!("{}: norm_layer {other:?} is not understood", case.name),
+    };
+    let norm = match (affine, mode(case)) {
+        (Affine::Trainable, Mode::Train) => NormConfig::BatchNorm,
+        _ => NormConfig::FrozenBn { affine },
+    };
+    let frozen = given.get("frozen").map_or(0, |v| count(case, v));
+    let taps = counts(case, &given["taps"]).into_iter();
+    let config = MobileNetV2Config {
+        widen_factor: given["width_mult"].as_f64().expect("a factor"),
+        out_indices: taps.map(stage).collect(),
+        frozen_stages: match frozen {
+            0 => -1,
+            1 => 0,
+            elements => stage(elements - 1) as i32 + 1,
+        },
+        norm,
     };
     (config, affine)
 }

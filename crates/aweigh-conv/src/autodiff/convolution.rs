@@ -27,7 +27,7 @@ struct Saved<F> {
     x: Option<NodeId>,
     /// The weight, if the input is tracked.
     weight: Option<NodeId>,
-    /// The output, whose sign is what a ReLU's gradient needs.
+    /// The output, which the gradient of an activation needs.
     output: Option<F>,
     call: ConvCall,
 }
@@ -62,7 +62,7 @@ impl<B: LayerGradients, const N: usize> Backward<B, N> for ConvBackward<N> {
                 layer: call.layer,
                 pass: Pass::Backward,
             };
-            grad = B::relu_gradient(grad, output, recorded);
+            grad = B::activation_gradient(grad, output, call.activation, recorded);
         }
         let of = |x| B::conv_weight_gradient(x, grad.clone(), &call);
         register::<B>(grads, of_weight, x.map(of));
@@ -90,7 +90,7 @@ pub(super) fn recorded<B: LayerGradients, C: CheckpointStrategy, const N: usize>
             let saved = Saved {
                 x,
                 weight,
-                output: (call.activation == Activation::Relu).then(|| output.clone()),
+                output: (call.activation != Activation::None).then(|| output.clone()),
                 call,
             };
             prepared.finish(saved, output)

@@ -13,7 +13,8 @@ use burn::backend::{
 
 use super::{register, tracked};
 use crate::MaxPool;
-use crate::ops::{FocalCall, GroupNormCall, LayerGradients, SavedGroupNorm};
+use crate::activation::Activation;
+use crate::ops::{FocalCall, LayerGradients, NormCall, SavedNorm};
 use crate::profile::{Call, Kind, Pass};
 
 /// Height and width of a map `[B, C, H, W]`.
@@ -23,10 +24,10 @@ fn size(map: &impl TensorMetadata) -> [usize; 2] {
 }
 
 #[derive(Debug)]
-struct GroupNormBackward;
+struct NormBackward;
 
-impl<B: LayerGradients> Backward<B, 3> for GroupNormBackward {
-    type State = (NodeId, SavedParameters<FloatTensor<B>>, GroupNormCall);
+impl<B: LayerGradients> Backward<B, 3> for NormBackward {
+    type State = (NodeId, SavedParameters<FloatTensor<B>>, NormCall);
 
     fn backward(
         self,
@@ -37,20 +38,20 @@ impl<B: LayerGradients> Backward<B, 3> for GroupNormBackward {
         let grad = grads.consume::<B>(&ops.node);
         let parents = tracked(&ops);
         let (x, parameters, call) = ops.state;
-        let saved = SavedGroupNorm {
+        let saved = SavedNorm {
             x: checkpointer.retrieve_node_output(x),
             weight: parameters.weight,
             bias: parameters.bias,
             statistics: parameters.statistics,
         };
-        let found = B::group_norm_gradients(saved, grad, call, parents[0].is_some());
+        let found = B::norm_gradients(saved, grad, call, parents[0].is_some());
         for (parent, gradient) in parents.into_iter().zip(found) {
             register::<B>(grads, parent, gradient);
         }
     }
 }
 
-/// What a group normalisation keeps besides its input.
+/// What a normalisation keeps besides its input.
 #[derive(Debug, Clone)]
 struct SavedParameters<F> {
     weight: F,
@@ -58,38 +59,39 @@ struct SavedParameters<F> {
     statistics: F,
 }
 
-pub(super) fn group_norm<B: LayerGradients, C: CheckpointStrategy>(
+pub(super) fn norm<B: LayerGradients, C: CheckpointStrategy>(
     parents: [FloatTensor<Autodiff<B, C>>; 3],
-    call: GroupNormCall,
-) -> FloatTensor<Autodiff<B, C>> {
+    call: NormCall,
+) -> [FloatTensor<Autodiff<B, C>>; 2] {
     let nodes = parents.each_ref().map(|parent| parent.node());
-    let prepared = Backward::<B, 3>::prepare::<C>(GroupNormBackward, nodes);
-    match prepared.compute_bound().stateful() {
+    let prepared = Backward::<B, 3>::prepare::<C>(NormBackward, nodes);
+    let (output, statistics) = match prepared.compute_bound().stateful() {
         OpsKind::Tracked(mut prepared) => {
             let input = prepared.checkpoint(&parents[0]);
             let [x, weight, bias] = parents.map(|parent| parent.into_primitive());
-            let [y, statistics] =
-                B::group_norm_statistics(x, weight.clone(), bias.clone(), call.clone());
+            let (y, statistics) = B::norm(x, weight.clone(), bias.clone(), call.clone());
             let parameters = SavedParameters {
                 weight,
                 bias,
-                statistics,
+                statistics: statistics.clone(),
             };
-            prepared.finish((input, parameters, call), y)
+            (prepared.finish((input, parameters, call), y), statistics)
         }
         OpsKind::UnTracked(prepared) => {
             let [x, weight, bias] = parents.map(|parent| parent.into_primitive());
-            prepared.finish(B::group_norm(x, weight, bias, call))
+            let (y, statistics) = B::norm(x, weight, bias, call);
+            (prepared.finish(y), statistics)
         }
-    }
+    };
+    [output, <FloatTensor<Autodiff<B, C>>>::new(statistics)]
 }
 
 #[derive(Debug)]
-struct AddReluBackward;
+struct AddBackward;
 
-impl<B: LayerGradients> Backward<B, 2> for AddReluBackward {
-    /// The output, for its sign.
-    type State = FloatTensor<B>;
+impl<B: LayerGradients> Backward<B, 2> for AddBackward {
+    /// The activation and the output, if there is an activation.
+    type State = Option<(Activation, FloatTensor<B>)>;
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let grad = grads.consume::<B>(&ops.node);
@@ -99,22 +101,32 @@ impl<B: LayerGradients> Backward<B, 2> for AddReluBackward {
             layer: None,
             pass: Pass::Backward,
         };
-        let masked = B::relu_gradient(grad, ops.state, recorded);
+        let grad = match ops.state {
+            Some((activation, output)) => {
+                B::activation_gradient(grad, output, activation, recorded)
+            }
+            None => grad,
+        };
         for parent in parents {
-            register::<B>(grads, parent, Some(masked.clone()));
+            register::<B>(grads, parent, Some(grad.clone()));
         }
     }
 }
 
-pub(super) fn add_relu<B: LayerGradients, C: CheckpointStrategy>(
+pub(super) fn add<B: LayerGradients, C: CheckpointStrategy>(
     parents: [FloatTensor<Autodiff<B, C>>; 2],
+    activation: Activation,
 ) -> FloatTensor<Autodiff<B, C>> {
     let nodes = parents.each_ref().map(|parent| parent.node());
-    let prepared = Backward::<B, 2>::prepare::<C>(AddReluBackward, nodes);
+    let prepared = Backward::<B, 2>::prepare::<C>(AddBackward, nodes);
     let [a, b] = parents.map(|parent| parent.into_primitive());
-    let output = B::add_relu(a, b);
+    let output = B::add(a, b, activation);
     match prepared.compute_bound().stateful() {
-        OpsKind::Tracked(prepared) => prepared.finish(output.clone(), output),
+        OpsKind::Tracked(prepared) => {
+            let linear = activation == Activation::None;
+            let kept = (!linear).then(|| (activation, output.clone()));
+            prepared.finish(kept, output)
+        }
         OpsKind::UnTracked(prepared) => prepared.finish(output),
     }
 }

@@ -10,7 +10,8 @@ use burn::backend::{
 };
 
 use crate::MaxPool;
-use crate::ops::{ConvCall, FocalCall, GroupNormCall, LayerGradients, LayerOps};
+use crate::activation::Activation;
+use crate::ops::{ConvCall, FocalCall, LayerGradients, LayerOps, NormCall};
 
 impl<B: LayerGradients, C: CheckpointStrategy> LayerOps for Autodiff<B, C> {
     fn conv(x: FloatTensor<Self>, weight: FloatTensor<Self>, call: ConvCall) -> FloatTensor<Self> {
@@ -30,17 +31,21 @@ impl<B: LayerGradients, C: CheckpointStrategy> LayerOps for Autodiff<B, C> {
         })
     }
 
-    fn group_norm(
+    fn norm(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
-        call: GroupNormCall,
-    ) -> FloatTensor<Self> {
-        layers::group_norm::<B, C>([x, weight, bias], call)
+        call: NormCall,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        layers::norm::<B, C>([x, weight, bias], call).into()
     }
 
-    fn add_relu(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
-        layers::add_relu::<B, C>([a, b])
+    fn add(
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        activation: Activation,
+    ) -> FloatTensor<Self> {
+        layers::add::<B, C>([a, b], activation)
     }
 
     fn max_pool(x: FloatTensor<Self>, pool: MaxPool) -> FloatTensor<Self> {

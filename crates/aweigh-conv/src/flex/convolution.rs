@@ -8,7 +8,8 @@ use burn::tensor::Shape;
 
 use super::tensors::{Contiguous, filled, set, tensor, timed_as, values};
 use crate::ConvSizes;
-use crate::kernels::{Convolution, activation};
+use crate::kernels::Convolution;
+use crate::kernels::activation::{self, Activated};
 use crate::ops::ConvCall;
 use crate::profile::{Call, Kind, Pass, timed};
 
@@ -133,11 +134,14 @@ pub(super) fn bias_gradients(
                     channels,
                     pixels: sizes.pixels_out(),
                 };
-                let y = y.as_ref().map(|y| &y.values()[range.clone()]);
+                let after = y.as_ref().map(|y| Activated {
+                    activation: call.activation,
+                    y: &y.values()[range.clone()],
+                });
                 let out = out.as_mut().map(|out| &mut out[range.clone()]);
                 let grad = &grad.values()[range];
                 let sums = values(channels, |sums| {
-                    activation::bias_relu_backward(set(), &maps, grad, y, out, sums);
+                    activation::bias_backward(set(), &maps, grad, after, out, sums);
                 });
                 bias.iter_mut()
                     .zip(sums)

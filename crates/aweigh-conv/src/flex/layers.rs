@@ -8,7 +8,7 @@ use burn::tensor::DType;
 
 use super::tensors::{Contiguous, filled, map_sizes, set, tensor, timed_as};
 use crate::MaxPool;
-use crate::kernels::activation;
+use crate::kernels::activation::{self, Activated, Activation};
 use crate::kernels::focal::{self, Focal, FocalSizes, Labels, Weights};
 use crate::kernels::pooling::{self, PoolSizes};
 use crate::kernels::upsample_add::{self, UpsampleSizes};
@@ -16,26 +16,33 @@ use crate::ops::FocalCall;
 use crate::profile::{Call, Kind, Pass, timed};
 
 /// Overwrites `a` if nobody else has it.
-pub(super) fn add_relu(a: FlexTensor, b: FlexTensor) -> FlexTensor {
+pub(super) fn add(a: FlexTensor, b: FlexTensor, activation: Activation) -> FlexTensor {
     let [mut a, b] = [a, b].map(Contiguous::new);
     timed_as(Kind::Activation, Pass::Forward, None, || {
         let whole = a.values().len() == a.0.storage::<f32>().len();
         if let Some(sums) = a.0.try_storage_mut::<f32>().filter(|_| whole) {
-            activation::add_relu_in_place(set(), sums, b.values());
+            activation::add_in_place(set(), activation, sums, b.values());
             return a.0;
         }
         filled(a.0.shape(), |out| {
-            activation::add_relu(set(), a.values(), b.values(), out);
+            activation::add(set(), activation, a.values(), b.values(), out);
         })
     })
 }
 
-pub(super) fn relu_gradient(grad: FlexTensor, y: FlexTensor, call: Call) -> FlexTensor {
+pub(super) fn activation_gradient(
+    grad: FlexTensor,
+    y: FlexTensor,
+    activation: Activation,
+    call: Call,
+) -> FlexTensor {
     let shape = grad.shape();
     let [grad, y] = [grad, y].map(Contiguous::new);
     timed(call, 0, || {
         filled(shape, |out| {
-            activation::relu_backward(set(), grad.values(), y.values(), out);
+            let y = y.values();
+            let after = Activated { activation, y };
+            activation::backward(set(), after, grad.values(), out);
         })
     })
 }

@@ -11,7 +11,8 @@ use burn::backend::{
 };
 
 use crate::MaxPool;
-use crate::ops::{ConvCall, FocalCall, GroupNormCall, LayerGradients, LayerOps, SavedGroupNorm};
+use crate::activation::Activation;
+use crate::ops::{ConvCall, FocalCall, LayerGradients, LayerOps, NormCall, SavedNorm};
 use crate::profile::Call;
 
 impl LayerOps for Flex {
@@ -28,18 +29,21 @@ impl LayerOps for Flex {
         convolution::forward(x, weight, Some(bias), &call)
     }
 
-    fn group_norm(
+    fn norm(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
-        call: GroupNormCall,
-    ) -> FloatTensor<Self> {
-        let [y, _] = norm::forward([x, weight, bias], &call);
-        y
+        call: NormCall,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        norm::forward([x, weight, bias], &call)
     }
 
-    fn add_relu(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
-        layers::add_relu(a, b)
+    fn add(
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        activation: Activation,
+    ) -> FloatTensor<Self> {
+        layers::add(a, b, activation)
     }
 
     fn max_pool(x: FloatTensor<Self>, pool: MaxPool) -> FloatTensor<Self> {
@@ -62,12 +66,13 @@ impl LayerOps for Flex {
 }
 
 impl LayerGradients for Flex {
-    fn relu_gradient(
+    fn activation_gradient(
         grad: FloatTensor<Self>,
         y: FloatTensor<Self>,
+        activation: Activation,
         call: Call,
     ) -> FloatTensor<Self> {
-        layers::relu_gradient(grad, y, call)
+        layers::activation_gradient(grad, y, activation, call)
     }
 
     fn bias_gradients(
@@ -95,19 +100,10 @@ impl LayerGradients for Flex {
         convolution::weight_gradient(x, grad, call)
     }
 
-    fn group_norm_statistics(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
-        call: GroupNormCall,
-    ) -> [FloatTensor<Self>; 2] {
-        norm::forward([x, weight, bias], &call)
-    }
-
-    fn group_norm_gradients(
-        saved: SavedGroupNorm<FloatTensor<Self>>,
+    fn norm_gradients(
+        saved: SavedNorm<FloatTensor<Self>>,
         grad: FloatTensor<Self>,
-        call: GroupNormCall,
+        call: NormCall,
         needs_x: bool,
     ) -> [Option<FloatTensor<Self>>; 3] {
         norm::backward(saved, grad, &call, needs_x)

@@ -1,4 +1,4 @@
-//! Group normalisation and its gradients.
+//! Normalisation and its gradients.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -7,86 +7,85 @@ use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 
 use super::tensors::{Contiguous, filled, set, tensor, timed_as, values};
-use crate::kernels::group_norm::{self, Gradients, GroupNorm, NormSizes, Statistics};
-use crate::ops::{GroupNormCall, SavedGroupNorm};
+use crate::kernels::norm::{self, Gradients, Norm, NormSizes, Statistics};
+use crate::ops::{NormCall, SavedNorm};
 use crate::profile::{Kind, Pass};
 
 /// Maps of one size.
 struct Part<'a> {
-    norm: GroupNorm<'a>,
+    norm: Norm<'a>,
     /// Where their values are.
     values: Range<usize>,
-    /// Where their groups are.
-    groups: Range<usize>,
+    /// Where the sets that are normalised together are.
+    sets: Range<usize>,
 }
 
 /// The maps of each size.
-fn parts<'a>(call: &GroupNormCall, weight: &'a [f32], bias: &'a [f32]) -> Vec<Part<'a>> {
-    let (mut at, mut group) = (0, 0);
+fn parts<'a>(call: &NormCall, weight: &'a [f32], bias: &'a [f32]) -> Vec<Part<'a>> {
+    let (mut at, mut set) = (0, 0);
     let part = |&[batch, channels, height, width]: &[usize; 4]| {
-        let groups = call.options.groups;
-        let pixels = height * width;
+        let sizes = NormSizes {
+            batch,
+            channels,
+            pixels: height * width,
+            over: call.over,
+        };
         let part = Part {
-            norm: GroupNorm {
-                sizes: NormSizes {
-                    batch,
-                    channels,
-                    pixels,
-                    groups,
-                },
+            norm: Norm {
+                sizes,
                 gamma: weight,
                 beta: bias,
-                epsilon: call.options.epsilon,
-                activation: call.options.activation,
+                epsilon: call.epsilon,
+                activation: call.activation,
             },
-            values: at..at + batch * channels * pixels,
-            groups: group..group + batch * groups,
+            values: at..at + sizes.len(),
+            sets: set..set + sizes.sets(),
         };
-        (at, group) = (part.values.end, part.groups.end);
+        (at, set) = (part.values.end, part.sets.end);
         part
     };
     call.maps.iter().map(part).collect()
 }
 
-/// Number of groups, once the maps are known to be all of `x`.
+/// Number of sets, once the maps are known to be all of `x`.
 fn expect(parts: &[Part<'_>], x: &Contiguous) -> usize {
     let last = parts.last();
     let values = last.map_or(0, |part| part.values.end);
     assert_eq!(values, x.values().len(), "values of normalised maps");
-    last.map_or(0, |part| part.groups.end)
+    last.map_or(0, |part| part.sets.end)
 }
 
-/// The normalised maps, and mean and inverse deviation of each group, `[groups, 2]`.
-pub(super) fn forward(tensors: [FlexTensor; 3], call: &GroupNormCall) -> [FlexTensor; 2] {
+/// The normalised maps, and mean and variance of each set, `[sets, 2]`.
+pub(super) fn forward(tensors: [FlexTensor; 3], call: &NormCall) -> (FlexTensor, FlexTensor) {
     let [x, weight, bias] = tensors.map(Contiguous::new);
     let parts = parts(call, weight.values(), bias.values());
-    let groups = expect(&parts, &x);
-    timed_as(Kind::Norm, Pass::Forward, call.options.layer, || {
-        let mut statistics = Vec::with_capacity(groups);
+    let sets = expect(&parts, &x);
+    timed_as(Kind::Norm, Pass::Forward, call.layer, || {
+        let mut statistics = Vec::with_capacity(sets);
         let y = filled(x.0.shape(), |out| {
-            let room = &mut statistics.spare_capacity_mut()[..groups];
+            let room = &mut statistics.spare_capacity_mut()[..sets];
             for part in &parts {
                 let (x, out) = (
                     &x.values()[part.values.clone()],
                     &mut out[part.values.clone()],
                 );
-                group_norm::forward(set(), &part.norm, x, out, &mut room[part.groups.clone()]);
+                norm::forward(set(), &part.norm, x, out, &mut room[part.sets.clone()]);
             }
         });
-        // SAFETY: the kernel writes the statistics of each group.
-        unsafe { statistics.set_len(groups) };
+        // SAFETY: the kernel writes the statistics of each set.
+        unsafe { statistics.set_len(sets) };
         let flat = statistics
             .iter()
-            .flat_map(|s: &Statistics| [s.mean, s.rstd]);
-        [y, tensor(flat.collect(), [groups, 2])]
+            .flat_map(|s: &Statistics| [s.mean, s.variance]);
+        (y, tensor(flat.collect(), [sets, 2]))
     })
 }
 
 /// The gradients of the maps, if they are needed, the weight and the bias.
 pub(super) fn backward(
-    saved: SavedGroupNorm<FlexTensor>,
+    saved: SavedNorm<FlexTensor>,
     grad: FlexTensor,
-    call: &GroupNormCall,
+    call: &NormCall,
     needs_x: bool,
 ) -> [Option<FlexTensor>; 3] {
     let [x, weight, bias] = [saved.x, saved.weight, saved.bias].map(Contiguous::new);
@@ -94,21 +93,21 @@ pub(super) fn backward(
     let pairs = saved.statistics.storage::<f32>().chunks_exact(2);
     let statistics = pairs.map(|pair| Statistics {
         mean: pair[0],
-        rstd: pair[1],
+        variance: pair[1],
     });
     let statistics: Vec<_> = statistics.collect();
     let parts = parts(call, weight.values(), bias.values());
-    assert_eq!(expect(&parts, &x), statistics.len(), "groups");
+    assert_eq!(expect(&parts, &x), statistics.len(), "sets of a norm");
     assert_eq!(grad.values().len(), x.values().len(), "gradient of a norm");
     let channels = weight.values().len();
-    timed_as(Kind::Norm, Pass::Backward, call.options.layer, || {
+    timed_as(Kind::Norm, Pass::Backward, call.layer, || {
         let mut sums = [vec![0.0f32; channels], vec![0.0f32; channels]];
         let mut all = |mut of_x: Option<&mut [MaybeUninit<f32>]>| {
             for part in &parts {
                 let of_x = of_x.as_mut().map(|x| &mut x[part.values.clone()]);
                 let (x, grad) = (x.values(), grad.values());
                 let (x, grad) = (&x[part.values.clone()], &grad[part.values.clone()]);
-                let statistics = &statistics[part.groups.clone()];
+                let statistics = &statistics[part.sets.clone()];
                 let mut of_bias = Vec::new();
                 let of_weight = values(channels, |gamma| {
                     of_bias = values(channels, |beta| {
@@ -117,7 +116,7 @@ pub(super) fn backward(
                             gamma,
                             beta,
                         };
-                        group_norm::backward(set(), &part.norm, x, statistics, grad, to);
+                        norm::backward(set(), &part.norm, x, statistics, grad, to);
                     });
                 });
                 for (sums, found) in sums.iter_mut().zip([of_weight, of_bias]) {

@@ -1,6 +1,7 @@
-//! ReLU with what stands before it: a sum of two maps, or a bias.
+//! Activations with what stands before them: a sum of two maps, or a bias.
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::ptr;
 
 use super::planes::{SUM_VALUES, for_planes, for_values, total, vectors};
@@ -13,9 +14,14 @@ pub enum Activation {
     /// `max(x, 0)`.
     #[default]
     Relu,
+    /// `min(max(x, 0), 6)` (Sandler et al., 2018).
+    Relu6,
     /// Nothing.
     None,
 }
+
+/// The largest value of a ReLU6.
+pub(crate) const SIX: f32 = 6.0;
 
 impl Activation {
     /// That of 16 values.
@@ -25,13 +31,60 @@ impl Activation {
     /// The machine has the instructions of `S`.
     #[inline(always)]
     pub(super) unsafe fn of<S: Simd>(self, v: S::V) -> S::V {
-        match self {
-            // SAFETY: by this function's own condition.
-            Self::Relu => unsafe { S::relu(v) },
-            Self::None => v,
+        // SAFETY: by this function's own condition.
+        unsafe {
+            match self {
+                Self::Relu => S::relu(v),
+                Self::Relu6 => S::min(S::splat(SIX), S::relu(v)),
+                Self::None => v,
+            }
+        }
+    }
+
+    /// The gradient of 16 values, from `grad`, that of what the activation made of them, and `y`,
+    /// which is either: 0 where the activation is constant, and at its corners.
+    ///
+    /// # Safety
+    ///
+    /// As [`of`](Self::of).
+    #[inline(always)]
+    pub(super) unsafe fn gradient<S: Simd>(self, y: S::V, grad: S::V) -> S::V {
+        // SAFETY: by this function's own condition.
+        unsafe {
+            match self {
+                Self::Relu => S::where_positive(y, grad),
+                // Not even close to 6 does the difference round to 0.
+                Self::Relu6 => {
+                    let below = S::where_positive(S::sub(S::splat(SIX), y), grad);
+                    S::where_positive(y, below)
+                }
+                Self::None => grad,
+            }
         }
     }
 }
+
+/// Runs an expression with `$activation` as a constant of each branch, so that the compiler makes
+/// a loop of its own for each activation.
+macro_rules! for_each_activation {
+    ($activation:expr, |$constant:ident| $run:expr) => {
+        match $activation {
+            $crate::kernels::Activation::Relu => {
+                let $constant = $crate::kernels::Activation::Relu;
+                $run
+            }
+            $crate::kernels::Activation::Relu6 => {
+                let $constant = $crate::kernels::Activation::Relu6;
+                $run
+            }
+            $crate::kernels::Activation::None => {
+                let $constant = $crate::kernels::Activation::None;
+                $run
+            }
+        }
+    };
+}
+pub(crate) use for_each_activation;
 
 /// Sizes of `[B, K, P]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,16 +104,23 @@ impl MapSizes {
     }
 }
 
-/// `out = relu(a + b)`.
+/// `out = activation(a + b)`.
 ///
 /// # Panics
 ///
 /// When the lengths differ.
-pub(crate) fn add_relu(set: InstructionSet, a: &[f32], b: &[f32], out: &mut [MaybeUninit<f32>]) {
+pub(crate) fn add(
+    set: InstructionSet,
+    activation: Activation,
+    a: &[f32],
+    b: &[f32],
+    out: &mut [MaybeUninit<f32>],
+) {
     assert!(a.len() == out.len() && b.len() == out.len());
     let to = Shared::new(out);
     for_values(a.len(), |range| {
-        let kernel = AddRelu {
+        let kernel = Add {
+            activation,
             a: a[range.clone()].as_ptr(),
             b: b[range.clone()].as_ptr(),
             // SAFETY: a place of the output, which is as long as `a`.
@@ -72,18 +132,19 @@ pub(crate) fn add_relu(set: InstructionSet, a: &[f32], b: &[f32], out: &mut [May
     });
 }
 
-/// `a = relu(a + b)`.
+/// `a = activation(a + b)`.
 ///
 /// # Panics
 ///
 /// When the lengths differ.
-pub(crate) fn add_relu_in_place(set: InstructionSet, a: &mut [f32], b: &[f32]) {
+pub(crate) fn add_in_place(set: InstructionSet, activation: Activation, a: &mut [f32], b: &[f32]) {
     assert_eq!(a.len(), b.len());
     let (count, to) = (a.len(), Shared::new(a));
     for_values(count, |range| {
         // SAFETY: a place of `a`.
         let a = unsafe { to.get().add(range.start) };
-        let kernel = AddRelu {
+        let kernel = Add {
+            activation,
             a,
             b: b[range.clone()].as_ptr(),
             out: a,
@@ -94,50 +155,76 @@ pub(crate) fn add_relu_in_place(set: InstructionSet, a: &mut [f32], b: &[f32]) {
     });
 }
 
-/// `out = relu(a + b)`, where `out` may be `a`.
-struct AddRelu {
+/// `out = activation(a + b)`, where `out` may be `a`.
+struct Add {
+    activation: Activation,
     a: *const f32,
     b: *const f32,
     out: *mut f32,
     count: usize,
 }
 
-impl Kernel for AddRelu {
+impl Kernel for Add {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         // SAFETY: the pointers are valid for `count` values.
+        unsafe { for_each_activation!(self.activation, |activation| self.pass::<S>(activation)) }
+    }
+}
+
+impl Add {
+    #[inline(always)]
+    unsafe fn pass<S: Simd>(&self, activation: Activation) {
+        // SAFETY: as `run`'s.
         unsafe {
             vectors!(self.count, |i, n| {
                 let (a, b) = (
                     S::load_first(self.a.add(i), n),
                     S::load_first(self.b.add(i), n),
                 );
-                S::store_first(self.out.add(i), S::relu(S::add(a, b)), n);
+                S::store_first(self.out.add(i), activation.of::<S>(S::add(a, b)), n);
             });
         }
     }
 }
 
-/// Gradient of a ReLU, `grad` where its output `y` is above 0, else 0; also that of both operands
-/// of [`add_relu`].
+/// An activation and what it gave.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Activated<'a> {
+    pub(crate) activation: Activation,
+    /// As long as the gradient.
+    pub(crate) y: &'a [f32],
+}
+
+impl Activated<'_> {
+    /// Some of the values.
+    fn part(self, range: Range<usize>) -> (Activation, *const f32) {
+        (self.activation, self.y[range].as_ptr())
+    }
+}
+
+/// Gradient of what an activation was given, from `grad`, that of what it gave; also that of both
+/// operands of [`add`].
 ///
 /// # Panics
 ///
 /// When the lengths differ.
-pub(crate) fn relu_backward(
+pub(crate) fn backward(
     set: InstructionSet,
+    after: Activated<'_>,
     grad: &[f32],
-    y: &[f32],
     out: &mut [MaybeUninit<f32>],
 ) {
-    assert!(y.len() == grad.len() && out.len() == grad.len());
+    assert!(after.y.len() == grad.len() && out.len() == grad.len());
     let to = Shared::new(out);
     for_values(grad.len(), |range| {
+        let (activation, y) = after.part(range.clone());
         let masked = Masked {
+            activation,
             grad: grad[range.clone()].as_ptr(),
-            y: y[range.clone()].as_ptr(),
+            y,
             // SAFETY: a place of the output, which is as long as `grad`.
             out: unsafe { to.get().add(range.start).cast() },
             count: range.len(),
@@ -147,23 +234,23 @@ pub(crate) fn relu_backward(
     });
 }
 
-/// Gradients of `y = relu(x + bias)`, or of `y = x + bias` where no `y` is given: that of `x` goes
-/// to `out`, that of the bias, the sum over images and pixels, to `sums`, `[K]`.
+/// Gradients of `y = activation(x + bias)`, or of `y = x + bias` where `after` is not given: that of
+/// `x` goes to `out`, that of the bias, the sum over images and pixels, to `sums`, `[K]`.
 ///
 /// # Panics
 ///
 /// When a length does not fit the sizes.
-pub(crate) fn bias_relu_backward(
+pub(crate) fn bias_backward(
     set: InstructionSet,
     sizes: &MapSizes,
     grad: &[f32],
-    y: Option<&[f32]>,
+    after: Option<Activated<'_>>,
     out: Option<&mut [MaybeUninit<f32>]>,
     sums: &mut [MaybeUninit<f32>],
 ) {
     let (planes, pixels) = (sizes.batch * sizes.channels, sizes.pixels);
     assert_eq!(grad.len(), sizes.len());
-    assert!(y.is_none_or(|y| y.len() == grad.len()));
+    assert!(after.is_none_or(|after| after.y.len() == grad.len()));
     assert!(out.as_ref().is_none_or(|out| out.len() == grad.len()));
     assert_eq!(sums.len(), sizes.channels);
     let mut of_planes = vec![0.0f64; planes];
@@ -175,9 +262,14 @@ pub(crate) fn bias_relu_backward(
         |(), range| {
             for plane in range {
                 let values = plane * pixels..(plane + 1) * pixels;
+                let (activation, y) = match after {
+                    Some(after) => after.part(values.clone()),
+                    None => (Activation::None, ptr::null()),
+                };
                 let masked = Masked {
+                    activation,
                     grad: grad[values.clone()].as_ptr(),
-                    y: y.map_or(ptr::null(), |y| y[values.clone()].as_ptr()),
+                    y,
                     // SAFETY: a place of the output, which is as long as `grad`.
                     out: to.map_or(ptr::null_mut(), |to| unsafe {
                         to.get().add(values.start).cast()
@@ -195,10 +287,11 @@ pub(crate) fn bias_relu_backward(
     }
 }
 
-/// Stores a gradient where `y` is above 0, and sums what is stored.
+/// Stores the gradient of what an activation was given, and sums what is stored.
 struct Masked {
+    activation: Activation,
     grad: *const f32,
-    /// Null: nothing is masked.
+    /// What the activation gave; not read where there is none.
     y: *const f32,
     /// Null: nothing is stored.
     out: *mut f32,
@@ -212,19 +305,20 @@ impl Kernel for Masked {
     unsafe fn run<S: Simd>(self) -> f64 {
         // SAFETY: the pointers are valid for `count` values, or null as they may be.
         unsafe {
-            match (self.y.is_null(), self.out.is_null()) {
-                (false, false) => self.pass::<S, true, true>(),
-                (false, true) => self.pass::<S, true, false>(),
-                (true, false) => self.pass::<S, false, true>(),
-                (true, true) => self.pass::<S, false, false>(),
-            }
+            for_each_activation!(self.activation, |activation| {
+                if self.out.is_null() {
+                    self.pass::<S, false>(activation)
+                } else {
+                    self.pass::<S, true>(activation)
+                }
+            })
         }
     }
 }
 
 impl Masked {
     #[inline(always)]
-    unsafe fn pass<S: Simd, const MASK: bool, const STORE: bool>(&self) -> f64 {
+    unsafe fn pass<S: Simd, const STORE: bool>(&self, activation: Activation) -> f64 {
         let mut sum = 0.0;
         for block in (0..self.count).step_by(SUM_VALUES) {
             // SAFETY: as `run`'s.
@@ -233,8 +327,9 @@ impl Masked {
                 vectors!((self.count - block).min(SUM_VALUES), |i, n, turn| {
                     let at = block + i;
                     let mut grad = S::load_first(self.grad.add(at), n);
-                    if MASK {
-                        grad = S::where_positive(S::load_first(self.y.add(at), n), grad);
+                    if activation != Activation::None {
+                        let y = S::load_first(self.y.add(at), n);
+                        grad = activation.gradient::<S>(y, grad);
                     }
                     if STORE {
                         S::store_first(self.out.add(at), grad, n);
@@ -249,123 +344,4 @@ impl Masked {
 }
 
 #[cfg(test)]
-mod tests {
-    use rand::SeedableRng;
-    use rand_chacha::ChaCha8Rng;
-
-    use super::*;
-    use crate::kernels::reference::{normal, output, same_on_any_threads, written};
-
-    const SIZES: [[usize; 3]; 8] = [
-        [1, 1, 1],
-        [2, 3, 17],
-        [3, 5, 64],
-        [1, 2, 4097],
-        [2, 3, 10_001],
-        [5, 70, 49],
-        [0, 3, 5],
-        [2, 3, 0],
-    ];
-
-    fn cases() -> impl Iterator<Item = (InstructionSet, MapSizes, [Vec<f32>; 2])> {
-        let mut random = ChaCha8Rng::seed_from_u64(7);
-        let cases: Vec<_> = SIZES
-            .into_iter()
-            .map(|[batch, channels, pixels]| {
-                let sizes = MapSizes {
-                    batch,
-                    channels,
-                    pixels,
-                };
-                (sizes, [(); 2].map(|()| normal(sizes.len(), &mut random)))
-            })
-            .collect();
-        let sets = InstructionSet::available().into_iter();
-        sets.flat_map(move |set| cases.clone().into_iter().map(move |(s, v)| (set, s, v)))
-    }
-
-    #[test]
-    fn a_sum_of_maps_and_its_gradient() {
-        for (set, sizes, [a, b]) in cases() {
-            let expected: Vec<f32> = a.iter().zip(&b).map(|(a, b)| (a + b).max(0.0)).collect();
-            let mut out = output(sizes.len());
-            add_relu(set, &a, &b, &mut out);
-            assert_eq!(written(out), expected, "{set} {sizes:?}");
-            let mut sum = a.clone();
-            add_relu_in_place(set, &mut sum, &b);
-            assert_eq!(sum, expected, "{set} {sizes:?}, in place");
-            let mut out = output(sizes.len());
-            relu_backward(set, &a, &b, &mut out);
-            let masked = |(a, b): (&f32, &f32)| if *b > 0.0 { *a } else { 0.0 };
-            let expected: Vec<f32> = a.iter().zip(&b).map(masked).collect();
-            assert_eq!(written(out), expected, "{set} {sizes:?}, backward");
-        }
-    }
-
-    #[test]
-    fn gradients_of_a_bias_and_a_relu() {
-        for (set, sizes, [grad, y]) in cases() {
-            for (relu, stored) in [(false, false), (false, true), (true, false), (true, true)] {
-                let mut out = stored.then(|| output(sizes.len()));
-                let mut sums = output(sizes.channels);
-                let y = relu.then_some(&y[..]);
-                bias_relu_backward(set, &sizes, &grad, y, out.as_deref_mut(), &mut sums);
-                let kept = |i: usize| y.is_none_or(|y| y[i] > 0.0);
-                let masked: Vec<f32> = (0..sizes.len())
-                    .map(|i| if kept(i) { grad[i] } else { 0.0 })
-                    .collect();
-                if let Some(out) = out {
-                    assert_eq!(written(out), masked, "{set} {sizes:?}");
-                }
-                let (mut expected, mut size) = (vec![0.0; sizes.channels], 1e-30);
-                for (i, value) in masked.into_iter().enumerate() {
-                    expected[i / sizes.pixels % sizes.channels] += f64::from(value);
-                    size += f64::from(value).abs() / sizes.channels as f64;
-                }
-                for (found, expected) in written(sums).into_iter().zip(expected) {
-                    // Sums of 64 values in `f32`, then one rounding: far below 1e-6 of what is
-                    // summed.
-                    let error = (f64::from(found) - expected).abs();
-                    assert!(error <= 2e-7 * size, "{set} {sizes:?}: {error} of {size}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn bits_do_not_depend_on_threads() {
-        let mut random = ChaCha8Rng::seed_from_u64(8);
-        let sizes = MapSizes {
-            batch: 3,
-            channels: 7,
-            pixels: 9001,
-        };
-        let [grad, y] = [(); 2].map(|()| normal(sizes.len(), &mut random));
-        for set in InstructionSet::available() {
-            same_on_any_threads(set, || {
-                let (mut out, mut sums) = (output(sizes.len()), output(sizes.channels));
-                bias_relu_backward(set, &sizes, &grad, Some(&y), Some(&mut out), &mut sums);
-                [written(out), written(sums)].concat()
-            });
-        }
-    }
-
-    #[test]
-    fn values_that_are_not_finite_show() {
-        for set in InstructionSet::available() {
-            for place in [0, 20, 32] {
-                let mut a = vec![1.0; 33];
-                a[place] = f32::NAN;
-                let mut out = output(33);
-                add_relu(set, &a, &[1.0; 33], &mut out);
-                assert!(written(out)[place].is_nan(), "{set}");
-                let mut out = output(33);
-                relu_backward(set, &[2.0; 33], &a, &mut out);
-                assert_eq!(written(out), [2.0; 33], "{set}: a ReLU that gave NaN");
-                let mut out = output(33);
-                relu_backward(set, &a, &[1.0; 33], &mut out);
-                assert!(written(out)[place].is_nan(), "{set}");
-            }
-        }
-    }
-}
+mod tests;

@@ -15,8 +15,8 @@ mod convolution;
 pub(crate) mod depthwise;
 pub(crate) mod focal;
 mod gemm;
-pub(crate) mod group_norm;
 pub(crate) mod math;
+pub(crate) mod norm;
 pub(crate) mod planes;
 pub(crate) mod pointwise;
 pub(crate) mod pooling;
@@ -33,4 +33,5 @@ pub(crate) mod winograd;
 
 pub use activation::Activation;
 pub use convolution::Convolution;
+pub use norm::Over;
 pub use sizes::ConvSizes;

@@ -274,7 +274,7 @@ mod tests {
         blocked: bool,
         /// At given places, if not blocked.
         places: bool,
-        finished: bool,
+        finished: Option<Activation>,
     }
 
     fn left(row: usize, step: usize) -> f32 {
@@ -315,9 +315,9 @@ mod tests {
             out: out.as_mut_ptr(),
             out_step: OUT_STEP,
             accumulate: options.blocked,
-            finish: options.finished.then_some(Finish {
+            finish: options.finished.map(|activation| Finish {
                 shift: Some(shift.as_ptr()),
-                activation: Activation::Relu,
+                activation,
             }),
         };
         // SAFETY: all slices are as long as the sizes say.
@@ -335,8 +335,10 @@ mod tests {
                 let sum = (0..DEPTH).map(product).sum::<f32>();
                 let sum = if options.blocked { before + sum } else { sum };
                 match options.finished {
-                    true => (sum + whole(row)).max(0.0),
-                    false => sum,
+                    Some(Activation::Relu) => (sum + whole(row)).max(0.0),
+                    Some(Activation::Relu6) => (sum + whole(row)).clamp(0.0, 6.0),
+                    Some(Activation::None) => sum + whole(row),
+                    None => sum,
                 }
             } else {
                 before
@@ -359,7 +361,7 @@ mod tests {
                     .filter(|c| *c <= columns)
                 {
                     for [blocked, places] in [[false, false], [false, true], [true, false]] {
-                        for finished in [false, true] {
+                        for finished in [None, Some(Activation::Relu), Some(Activation::Relu6)] {
                             let options = Options {
                                 blocked,
                                 places,

@@ -161,6 +161,12 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V {
+        // The minimum gives its second argument if one of them is NaN.
+        unsafe { [_mm256_min_ps(a[0], b[0]), _mm256_min_ps(a[1], b[1])] }
+    }
+
+    #[inline(always)]
     unsafe fn scale_exp2(v: Self::V, k: Self::V) -> Self::V {
         let mut scaled = v;
         for i in 0..2 {

@@ -93,6 +93,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn min(a: __m512, b: __m512) -> __m512 {
+        // The minimum gives its second argument if one of them is NaN.
+        unsafe { _mm512_min_ps(a, b) }
+    }
+
+    #[inline(always)]
     unsafe fn scale_exp2(v: __m512, k: __m512) -> __m512 {
         unsafe { _mm512_scalef_ps(v, k) }
     }

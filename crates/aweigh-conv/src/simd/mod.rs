@@ -93,6 +93,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
     /// The larger of both; NaN if `b` is, anything if `a` is.
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    /// The smaller of both; NaN if `b` is, anything if `a` is.
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
     /// `v * 2^k` of whole `k` in `-252..=252`; anything for others.
     unsafe fn scale_exp2(v: Self::V, k: Self::V) -> Self::V;
     /// `a * b + c`.

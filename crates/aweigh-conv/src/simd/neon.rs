@@ -128,6 +128,12 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V {
+        // NaN if one of the arguments is.
+        each!(vminq_f32(a, b))
+    }
+
+    #[inline(always)]
     unsafe fn scale_exp2(v: Self::V, k: Self::V) -> Self::V {
         let mut scaled = v;
         for i in 0..4 {

@@ -89,6 +89,11 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V {
+        array::from_fn(|i| if a[i] < b[i] { a[i] } else { b[i] })
+    }
+
+    #[inline(always)]
     unsafe fn scale_exp2(v: Self::V, k: Self::V) -> Self::V {
         let exp2 = |k: i32| f32::from_bits((k.wrapping_add(127) << 23) as u32);
         // Two factors, since 2^k may be less than the smallest number with a full mantissa.

@@ -31,6 +31,7 @@ impl Kernel for Everything {
             keep("mul", &[S::mul(a, b)]);
             keep("div", &[S::div(a, S::splat(0.5))]);
             keep("max", &[S::max(a, b)]);
+            keep("min", &[S::min(a, b)]);
             keep("scale_exp2", &[S::scale_exp2(b, S::mul(a, S::splat(96.0)))]);
             keep("mul_add", &[S::mul_add(a, b, c)]);
             keep("neg_mul_add", &[S::neg_mul_add(a, b, c)]);
@@ -72,6 +73,7 @@ fn expected(a: &[f32; 32], b: &[f32; 32]) -> Results {
         ("mul", map(&|i| a[i] * b[i])),
         ("div", map(&|i| a[i] * 2.0)),
         ("max", map(&|i| a[i].max(b[i]))),
+        ("min", map(&|i| a[i].min(b[i]))),
         (
             "scale_exp2",
             map(&|i| (f64::from(b[i]) * (96.0 * f64::from(a[i])).exp2()) as f32),
@@ -134,10 +136,10 @@ fn every_set_computes_what_plain_rust_does() {
 fn a_value_that_is_not_a_number_is_passed_on() {
     struct Pass;
     impl Kernel for Pass {
-        type Output = [f32; 6];
+        type Output = [f32; 7];
 
         #[inline(always)]
-        unsafe fn run<S: Simd>(self) -> [f32; 6] {
+        unsafe fn run<S: Simd>(self) -> [f32; 7] {
             // SAFETY: the machine has the set.
             unsafe {
                 let (nan, one) = (S::splat(f32::NAN), S::splat(1.0));
@@ -146,6 +148,7 @@ fn a_value_that_is_not_a_number_is_passed_on() {
                 [
                     S::sum(S::relu(nan)),
                     S::sum(S::max(one, nan)),
+                    S::sum(S::min(one, nan)),
                     S::sum(larger),
                     S::sum(kept),
                     S::sum(S::where_positive(nan, nan)),

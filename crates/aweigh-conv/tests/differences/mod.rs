@@ -1,14 +1,14 @@
 //! The hand-written gradients against central differences of the same function in `f64`, which
 //! Burn's own operators compute.
 
-use aweigh_conv::{Activation, Conv2dOptions, GroupNorm, plain};
+use aweigh_conv::{Activation, BatchNorm, Conv2dOptions, GroupNorm, plain};
 use aweigh_testkit::{device, finite_difference};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::support::{Outcome, close, noise, run};
 
-/// The functions are smooth but for the kinks of a ReLU, which no value is this close to.
+/// The functions are smooth but for the corners of activations, which no value is this close to.
 const STEP: f64 = 1e-5;
 /// Roundings of the gradients in `f32`.
 const TOLERANCE: f32 = 2e-6;
@@ -49,20 +49,31 @@ fn check(shapes: &[[usize; 4]], found: &Outcome, f: impl Fn(Vec<Tensor<4>>) -> T
     }
 }
 
+/// A ReLU6 gets values that reach beyond its upper corner.
+fn factor(activation: Activation) -> f64 {
+    match activation {
+        Activation::Relu6 => 8.0,
+        _ => 1.0,
+    }
+}
+
 fn check_conv(x: [usize; 4], weight: [usize; 4], conv: ConvOptions<2>) {
-    let options = || Conv2dOptions {
-        conv: conv.clone(),
-        activation: Activation::Relu,
-        layer: None,
-    };
-    let shapes = [x, weight, [1, weight[0], 1, 1]];
-    let bias = |inputs: &[Tensor<4>]| Some(inputs[2].clone().reshape([-1]));
-    let found = run(&shapes, |i| {
-        aweigh_conv::conv2d(i[0].clone(), i[1].clone(), bias(&i), options())
-    });
-    check(&shapes, &found, |i| {
-        plain::conv2d(i[0].clone(), i[1].clone(), bias(&i), options())
-    });
+    for activation in [Activation::Relu, Activation::Relu6] {
+        let options = || Conv2dOptions {
+            conv: conv.clone(),
+            activation,
+            layer: None,
+        };
+        let shapes = [x, weight, [1, weight[0], 1, 1]];
+        let bias = |inputs: &[Tensor<4>]| Some(inputs[2].clone().reshape([-1]));
+        let input = |inputs: &[Tensor<4>]| inputs[0].clone() * factor(activation);
+        let found = run(&shapes, |i| {
+            aweigh_conv::conv2d(input(&i), i[1].clone(), bias(&i), options())
+        });
+        check(&shapes, &found, |i| {
+            plain::conv2d(input(&i), i[1].clone(), bias(&i), options())
+        });
+    }
 }
 
 #[test]
@@ -79,17 +90,54 @@ fn of_convolutions() {
 #[test]
 fn of_group_normalisation() {
     let shapes = [[2, 6, 3, 4], [1, 6, 1, 1], [1, 6, 1, 1]];
-    let norm = GroupNorm {
-        groups: 3,
-        epsilon: 1e-5,
-        activation: Activation::Relu,
-        layer: None,
-    };
     let vector = |x: &Tensor<4>| x.clone().reshape([-1]);
-    let found = run(&shapes, |i| {
-        aweigh_conv::group_norm(i[0].clone(), vector(&i[1]), vector(&i[2]), norm)
-    });
-    check(&shapes, &found, |i| {
-        plain::group_norm(i[0].clone(), vector(&i[1]), vector(&i[2]), norm)
-    });
+    for activation in [Activation::Relu, Activation::Relu6] {
+        let norm = GroupNorm {
+            groups: 3,
+            epsilon: 1e-5,
+            activation,
+            layer: None,
+        };
+        let weight = |i: &[Tensor<4>]| vector(&i[1]) * factor(activation);
+        let found = run(&shapes, |i| {
+            aweigh_conv::group_norm(i[0].clone(), weight(&i), vector(&i[2]), norm)
+        });
+        check(&shapes, &found, |i| {
+            plain::group_norm(i[0].clone(), weight(&i), vector(&i[2]), norm)
+        });
+    }
+}
+
+#[test]
+fn of_batch_normalisation() {
+    let shapes = [[3, 4, 3, 4], [1, 4, 1, 1], [1, 4, 1, 1]];
+    let vector = |x: &Tensor<4>| x.clone().reshape([-1]);
+    for activation in [Activation::None, Activation::Relu, Activation::Relu6] {
+        let norm = BatchNorm {
+            epsilon: 1e-5,
+            activation,
+            layer: None,
+        };
+        let weight = |i: &[Tensor<4>]| vector(&i[1]) * factor(activation);
+        let found = run(&shapes, |i| {
+            aweigh_conv::batch_norm(i[0].clone(), weight(&i), vector(&i[2]), norm).output
+        });
+        check(&shapes, &found, |i| {
+            plain::batch_norm(i[0].clone(), weight(&i), vector(&i[2]), norm).output
+        });
+    }
+}
+
+#[test]
+fn of_residual_sums() {
+    let shapes = [[2, 3, 4, 5]; 2];
+    for activation in [Activation::None, Activation::Relu, Activation::Relu6] {
+        let input = |i: &[Tensor<4>]| i[0].clone() * factor(activation);
+        let found = run(&shapes, |i| {
+            aweigh_conv::add(input(&i), i[1].clone(), activation)
+        });
+        check(&shapes, &found, |i| {
+            aweigh_conv::activate(input(&i) + i[1].clone(), activation)
+        });
+    }
 }

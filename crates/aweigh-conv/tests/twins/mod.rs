@@ -1,19 +1,19 @@
 //! Every operator equals its twin of plain tensors, forward and backward.
 
 use aweigh_conv::{
-    Activation, Conv2dOptions, GroupNorm, Levels, Maps, MaxPool, add_relu, conv2d, group_norm,
-    max_pool2d, plain, upsample_add,
+    Activation, BatchNorm, BatchNormalised, Conv2dOptions, GroupNorm, Levels, Maps, MaxPool,
+    activate, add, batch_norm, conv2d, group_norm, max_pool2d, plain, upsample_add,
 };
 use burn::tensor::Tensor;
 use burn::tensor::ops::ConvOptions;
 
-use crate::support::{equal, run};
+use crate::support::{close, equal, run};
 
 /// Sums of up to a thousand products in another order, and Winograd's transforms: 20 roundings of
 /// `f32` of the largest value.
 const TOLERANCE: f32 = 2e-6;
 
-const ACTIVATIONS: [Activation; 2] = [Activation::None, Activation::Relu];
+const ACTIVATIONS: [Activation; 3] = [Activation::None, Activation::Relu, Activation::Relu6];
 
 /// A vector from a tensor `[1, C, 1, 1]`.
 fn vector(values: &Tensor<4>) -> Tensor<1> {
@@ -38,7 +38,12 @@ fn check_conv(x: [usize; 4], weight: [usize; 4], conv: ConvOptions<2>) {
                 })
             };
             let name = format!("{x:?} {weight:?} {conv:?} {activation:?}");
-            equal(&name, &with(conv2d), &with(plain::conv2d), TOLERANCE);
+            // What a ReLU6 cuts off are sums of up to four times 6, whose roundings are as large.
+            let tolerance = match activation {
+                Activation::Relu6 => 4.0 * TOLERANCE,
+                _ => TOLERANCE,
+            };
+            equal(&name, &with(conv2d), &with(plain::conv2d), tolerance);
         }
     }
 }
@@ -98,13 +103,51 @@ fn group_normalisation() {
 }
 
 #[test]
+fn batch_normalisation() {
+    for shape in [[2, 12, 5, 7], [1, 32, 16, 16], [4, 8, 1, 1]] {
+        for activation in ACTIVATIONS {
+            let norm = BatchNorm {
+                epsilon: 1e-5,
+                activation,
+                layer: None,
+            };
+            let shapes = [shape, [1, shape[1], 1, 1], [1, shape[1], 1, 1]];
+            type Norm = fn(Tensor<4>, Tensor<1>, Tensor<1>, BatchNorm) -> BatchNormalised;
+            let with = |f: Norm| {
+                let mut statistics = Vec::new();
+                let outcome = run(&shapes, |inputs| {
+                    // Beyond the upper corner of a ReLU6 too.
+                    let weight = vector(&inputs[1]) * 8.0;
+                    let found = f(inputs[0].clone(), weight, vector(&inputs[2]), norm);
+                    statistics = [found.mean, found.variance]
+                        .map(|t| t.try_into_vec_as::<f32>().expect("values"))
+                        .concat();
+                    found.output
+                });
+                (outcome, statistics)
+            };
+            let (found, statistics) = with(batch_norm);
+            let (expected, expected_statistics) = with(plain::batch_norm);
+            let name = format!("{shape:?} {norm:?}");
+            // The twin subtracts means and sums squares in `f32`.
+            equal(&name, &found, &expected, 5e-6);
+            close(&name, &statistics, &expected_statistics, 1e-6);
+        }
+    }
+}
+
+#[test]
 fn residual_sums() {
     for shape in [[2, 3, 5, 7], [1, 1, 1, 1], [2, 16, 32, 32]] {
-        let with = |f: fn(Tensor<4>, Tensor<4>) -> Tensor<4>| {
-            run(&[shape, shape], |x| f(x[0].clone(), x[1].clone()))
-        };
-        let twin = with(|a, b| aweigh_conv::relu(a + b));
-        equal(&format!("{shape:?}"), &with(add_relu), &twin, 0.0);
+        for activation in ACTIVATIONS {
+            // Beyond the upper corner of a ReLU6 too.
+            let with = |f: &dyn Fn(Tensor<4>, Tensor<4>) -> Tensor<4>| {
+                run(&[shape, shape], |x| f(x[0].clone() * 8.0, x[1].clone()))
+            };
+            let found = with(&|a, b| add(a, b, activation));
+            let twin = with(&|a, b| activate(a + b, activation));
+            equal(&format!("{shape:?} {activation:?}"), &found, &twin, 0.0);
+        }
     }
 }
 
@@ -153,6 +196,7 @@ fn levels_together_are_levels_apart() {
         ([16, 12, 3, 3], Activation::None),
         ([3, 12, 3, 3], Activation::None),
         ([20, 12, 1, 1], Activation::Relu),
+        ([20, 12, 1, 1], Activation::Relu6),
     ] {
         let padding = weight[2] / 2;
         let options = Conv2dOptions {

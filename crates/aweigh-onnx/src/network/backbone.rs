@@ -1,7 +1,8 @@
 //! The feature extractor.
 
 use aweigh_backbone::{
-    Activation, BackboneConfig, BlockPlan, ConvolutionConfig, NormConfig, ResNetConfig, STEM_POOL,
+    Activation, BackboneConfig, BlockPlan, ConvolutionConfig, ElementKind, InvertedResidualPlan,
+    MobileNetV2Config, NormConfig, ResNetConfig, STEM_POOL,
 };
 
 use super::{Layer, Network};
@@ -20,7 +21,61 @@ impl Network {
     ) -> Result<Vec<Value>, OnnxError> {
         match config {
             BackboneConfig::ResNet(config) => self.resnet(config, images),
+            BackboneConfig::MobileNetV2(config) => self.mobilenet_v2(config, images),
         }
+    }
+
+    fn mobilenet_v2(
+        &mut self,
+        config: &MobileNetV2Config,
+        images: &Value,
+    ) -> Result<Vec<Value>, OnnxError> {
+        let (norm, outputs) = (&config.norm, config.outputs());
+        let mut x = images.clone();
+        let mut maps = Vec::new();
+        for (i, element) in config.elements().iter().enumerate() {
+            let name = format!("features.{i}");
+            self.graph.enter(format!("{PATH}.{name}"));
+            x = match &element.kind {
+                ElementKind::Conv(conv) => {
+                    let names = [0, 1].map(|module| format!("{name}.{module}"));
+                    let names = [names[0].as_str(), &names[1]];
+                    self.layer(&x, &layer(conv, norm, names, Activation::Relu6))?
+                }
+                ElementKind::Block(block) => self.inverted_residual(&x, block, norm, &name)?,
+            };
+            if outputs.contains(&i) {
+                maps.push(x.clone());
+            }
+        }
+        Ok(maps)
+    }
+
+    /// The convolutions of a block, plus `x` if there is a shortcut.
+    fn inverted_residual(
+        &mut self,
+        x: &Value,
+        plan: &InvertedResidualPlan,
+        norm: &NormConfig,
+        name: &str,
+    ) -> Result<Value, OnnxError> {
+        let convs = plan.convs();
+        let mut y = x.clone();
+        for (i, (names, conv)) in (1..).zip(&convs) {
+            let names = names.each_ref().map(|part| format!("{name}.{part}"));
+            let names = [names[0].as_str(), &names[1]];
+            let activation = if i == convs.len() {
+                Activation::None
+            } else {
+                Activation::Relu6
+            };
+            y = self.layer(&y, &layer(conv, norm, names, activation))?;
+        }
+        Ok(if plan.has_shortcut() {
+            self.graph.add(&y, x)
+        } else {
+            y
+        })
     }
 
     fn resnet(&mut self, config: &ResNetConfig, images: &Value) -> Result<Vec<Value>, OnnxError> {

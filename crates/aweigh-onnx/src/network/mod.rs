@@ -79,6 +79,7 @@ impl Network {
     fn activate(&mut self, x: Value, activation: Activation) -> Value {
         match activation {
             Activation::Relu => self.relu(&x),
+            Activation::Relu6 => self.graph.clip(&x, Some(0.0), Some(6.0)),
             Activation::None => x,
         }
     }

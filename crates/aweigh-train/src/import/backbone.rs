@@ -1,6 +1,6 @@
 //! Weights of a backbone alone.
 
-use aweigh_backbone::{BackboneConfig, Depth, NormConfig, ResNetConfig};
+use aweigh_backbone::{BackboneConfig, Depth, MobileNetV2Config, NormConfig, ResNetConfig};
 use aweigh_weights::{
     BackboneKind, FileLayout, Import, ModelMetadata, NormKind, Normalization, Part,
 };
@@ -94,6 +94,14 @@ fn shown(import: &Import) -> Result<BackboneConfig, TrainError> {
             },
             ..ResNetConfig::default()
         })),
-        BackboneKind::MobileNetV2 { .. } => Err(unknown("MobileNetV2".to_owned())),
+        BackboneKind::MobileNetV2 { channels } => {
+            // The channels of the last block show the factor: a multiple of 8 out of 320.
+            let last = channels.get(17).copied();
+            let last = last.ok_or_else(|| unknown(format!("{kind} without its last block")))?;
+            Ok(BackboneConfig::MobileNetV2(MobileNetV2Config {
+                widen_factor: last as f64 / 320.0,
+                ..MobileNetV2Config::default()
+            }))
+        }
     }
 }

@@ -52,9 +52,9 @@ pub(crate) const MOBILENET_BLOCKS: [usize; 7] = [1, 2, 3, 4, 3, 3, 1];
 /// torchvision's name, which is ours, of a tensor of mmdetection's MobileNetV2.
 fn mobilenet(name: &str) -> Option<String> {
     let parts: Vec<&str> = name.split('.').collect();
-    let module = |conv_or_bn: &str| match conv_or_bn {
+    let module = |conv_or_norm: &str| match conv_or_norm {
         "conv" => Some(0),
-        "bn" => Some(1),
+        "bn" | "gn" => Some(1),
         _ => None,
     };
     match parts.as_slice() {

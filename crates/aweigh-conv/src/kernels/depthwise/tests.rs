@@ -4,33 +4,24 @@ use rand_chacha::ChaCha8Rng;
 use super::*;
 use crate::kernels::reference::{Case, check, normal, output, same_on_any_threads, written};
 
-/// Output with bias and ReLU, and both gradients.
-fn found(set: InstructionSet, case: &Case, bias: &[f32]) -> [Vec<f32>; 4] {
+/// Output, output with bias and ReLU or ReLU6, and both gradients.
+fn found(set: InstructionSet, case: &Case, bias: &[f32]) -> [Vec<f32>; 5] {
     let s = &case.sizes;
-    let [mut plain, mut y] = [(); 2].map(|()| output(s.output_len()));
-    forward(
-        set,
-        s,
-        &case.x,
-        &case.weight,
-        None,
-        Activation::None,
-        &mut plain,
-    );
-    forward(
-        set,
-        s,
-        &case.x,
-        &case.weight,
-        Some(bias),
-        Activation::Relu,
-        &mut y,
-    );
+    let [plain, relu, relu6] = [
+        (None, Activation::None),
+        (Some(bias), Activation::Relu),
+        (Some(bias), Activation::Relu6),
+    ]
+    .map(|(bias, activation)| {
+        let mut y = output(s.output_len());
+        forward(set, s, &case.x, &case.weight, bias, activation, &mut y);
+        y
+    });
     let mut dx = output(s.input_len());
     input_gradient(set, s, &case.grad, &case.weight, &mut dx);
     let mut dw = output(s.weight_len());
     weight_gradient(set, s, &case.x, &case.grad, &mut dw);
-    [plain, y, dx, dw].map(written)
+    [plain, relu, relu6, dx, dw].map(written)
 }
 
 fn sizes(
@@ -113,13 +104,15 @@ fn sizes_of_every_kind() {
         let shifted = |(i, y): (usize, &f64)| {
             (y + f64::from(bias[i / sizes.pixels_out() % sizes.channels_out])).max(0.0)
         };
-        let y: Vec<f64> = out.iter().enumerate().map(shifted).collect();
+        let relu: Vec<f64> = out.iter().enumerate().map(shifted).collect();
+        let relu6: Vec<f64> = relu.iter().map(|y| y.min(6.0)).collect();
         for set in InstructionSet::available() {
-            let [found, found_y, found_dx, found_dw] = found(set, &case, &bias);
+            let [found, found_relu, found_relu6, found_dx, found_dw] = found(set, &case, &bias);
             // At most 25 roundings of each sum, and for the weight those of a strip's lanes, in
             // sums that may cancel.
             check("output", &sizes, &found, &out, 5e-7);
-            check("output with a ReLU", &sizes, &found_y, &y, 5e-7);
+            check("output with a ReLU", &sizes, &found_relu, &relu, 5e-7);
+            check("output with a ReLU6", &sizes, &found_relu6, &relu6, 5e-7);
             check("gradient of the input", &sizes, &found_dx, &dx, 5e-7);
             check("gradient of the weight", &sizes, &found_dw, &dw, 2e-6);
         }
@@ -148,10 +141,11 @@ fn values_that_are_not_finite_show_where_they_belong() {
             for place in [0, 49, 1000, 1999] {
                 let mut case = Case::new(sizes, 6);
                 case.x[place] = f32::NAN;
-                let [_, y, _, dw] = found(set, &case, &[0.0; 2]);
+                let [_, relu, relu6, _, dw] = found(set, &case, &[0.0; 2]);
                 let expected = case.forward();
-                for (y, expected) in y.iter().zip(expected) {
-                    assert_eq!(y.is_nan(), expected.is_nan(), "{set} {stride} {place}");
+                for ((relu, relu6), expected) in relu.iter().zip(relu6).zip(expected) {
+                    let seen = [relu.is_nan(), relu6.is_nan()];
+                    assert_eq!(seen, [expected.is_nan(); 2], "{set} {stride} {place}");
                 }
                 let expected = case.weight_gradient();
                 for (dw, expected) in dw.iter().zip(expected) {
@@ -160,7 +154,7 @@ fn values_that_are_not_finite_show_where_they_belong() {
             }
             let mut case = Case::new(sizes, 7);
             case.grad[17] = f32::INFINITY;
-            let [_, _, dx, dw] = found(set, &case, &[0.0; 2]);
+            let [_, _, _, dx, dw] = found(set, &case, &[0.0; 2]);
             let expected = case.input_gradient();
             for (dx, expected) in dx.iter().zip(expected) {
                 assert_eq!(dx.is_finite(), expected.is_finite(), "{set} {stride}");

@@ -69,7 +69,7 @@ impl Algorithm {
             case.input_gradient(),
             case.weight_gradient(),
         ];
-        let bias = normal(sizes.channels_out, &mut ChaCha8Rng::seed_from_u64(seed + 1));
+        let biases = normal(sizes.channels_out, &mut ChaCha8Rng::seed_from_u64(seed + 1));
         for set in InstructionSet::available() {
             let names = ["output", "gradient by the input", "gradient by the weight"];
             for ((name, found), expected) in
@@ -78,23 +78,26 @@ impl Algorithm {
                 check(&format!("{set}: {name}"), &sizes, &found, expected, BOUND);
             }
             let pixels = sizes.pixels_out();
-            let finished = |(i, sum): (usize, &f64)| {
-                (sum + f64::from(bias[i / pixels % sizes.channels_out])).max(0.0)
-            };
-            let finished: Vec<f64> = expected[0].iter().enumerate().map(finished).collect();
-            let found = filled(sizes.output_len(), |out| {
-                (self.forward)(
-                    set,
-                    &sizes,
-                    &case.x,
-                    &case.weight,
-                    Some(&bias),
-                    Activation::Relu,
-                    out,
-                )
-            });
-            let name = format!("{set}: output with bias and ReLU");
-            check(&name, &sizes, &found, &finished, BOUND);
+            let bias = |i: usize| f64::from(biases[i / pixels % sizes.channels_out]);
+            let shifted = expected[0].iter().enumerate().map(|(i, sum)| sum + bias(i));
+            let shifted: Vec<f64> = shifted.collect();
+            for (activation, most) in [(Activation::Relu, f64::INFINITY), (Activation::Relu6, 6.0)]
+            {
+                let finished: Vec<f64> = shifted.iter().map(|v| v.clamp(0.0, most)).collect();
+                let found = filled(sizes.output_len(), |out| {
+                    (self.forward)(
+                        set,
+                        &sizes,
+                        &case.x,
+                        &case.weight,
+                        Some(&biases),
+                        activation,
+                        out,
+                    )
+                });
+                let name = format!("{set}: output with bias and {activation:?}");
+                check(&name, &sizes, &found, &finished, BOUND);
+            }
         }
     }
 

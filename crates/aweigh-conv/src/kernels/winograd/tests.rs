@@ -123,7 +123,7 @@ fn results_are_the_same_for_any_number_of_threads() {
 }
 
 #[test]
-fn bias_and_relu_come_after_the_convolution() {
+fn bias_and_activation_come_after_the_convolution() {
     let case = Case::new(sizes(2, [5, 37], [9, 14], [1, 1]), 3);
     let Case {
         sizes, x, weight, ..
@@ -133,9 +133,13 @@ fn bias_and_relu_come_after_the_convolution() {
     let sums = case.forward().into_iter().enumerate();
     let shifted: Vec<f64> = sums.map(|(i, sum)| sum + channel(i)).collect();
     let positive: Vec<f64> = shifted.iter().map(|value| value.max(0.0)).collect();
+    let bounded: Vec<f64> = shifted.iter().map(|value| value.clamp(0.0, 6.0)).collect();
     for set in InstructionSet::available() {
-        for (activation, expected) in [(Activation::None, &shifted), (Activation::Relu, &positive)]
-        {
+        for (activation, expected) in [
+            (Activation::None, &shifted),
+            (Activation::Relu, &positive),
+            (Activation::Relu6, &bounded),
+        ] {
             let found = filled(sizes.output_len(), |out| {
                 forward(set, &[*sizes], x, weight, Some(&bias), activation, out);
             });
@@ -172,20 +176,16 @@ fn a_value_that_is_not_finite_shows_wherever_it_counts() {
                 {
                     check_not_finite(format!("{name}, {set}, {bad}"), &found, expected);
                 }
-                // A ReLU lets it through too.
-                let found = filled(case.sizes.output_len(), |out| {
-                    forward(
-                        set,
-                        &[case.sizes],
-                        &case.x,
-                        &case.weight,
-                        None,
-                        Activation::Relu,
-                        out,
-                    );
-                });
-                let seen = |(found, expected): (&f32, &f64)| !expected.is_nan() || found.is_nan();
-                assert!(found.iter().zip(&expected[0]).all(seen), "{set}, {bad}");
+                // An activation lets it through too.
+                for activation in [Activation::Relu, Activation::Relu6] {
+                    let found = filled(case.sizes.output_len(), |out| {
+                        let (x, weight) = (&case.x, &case.weight);
+                        forward(set, &[case.sizes], x, weight, None, activation, out);
+                    });
+                    let seen =
+                        |(found, expected): (&f32, &f64)| !expected.is_nan() || found.is_nan();
+                    assert!(found.iter().zip(&expected[0]).all(seen), "{set}, {bad}");
+                }
             }
         }
     }

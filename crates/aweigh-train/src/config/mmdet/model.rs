@@ -1,8 +1,8 @@
 //! `model`: the detector.
 
 use aweigh_backbone::{
-    Affine, BackboneConfig, DcnConfig, DcnKind, Depth, ExtraLevels, FpnConfig, NormConfig,
-    ResNetConfig, Style,
+    Affine, BackboneConfig, DcnConfig, DcnKind, Depth, ExtraLevels, FpnConfig, MobileNetV2Config,
+    NormConfig, ResNetConfig, Style,
 };
 use aweigh_detectors::DetectorConfig;
 use serde_json::Value;
@@ -42,8 +42,11 @@ pub(super) fn detector(
 }
 
 fn backbone(options: Options<'_>) -> Result<BackboneConfig, Refusal> {
-    options.expect_class(&["ResNet", "ResNeXt"])?;
+    options.expect_class(&["ResNet", "ResNeXt", "MobileNetV2"])?;
     options.ignore(&["init_cfg", "pretrained", "with_cp"]);
+    if options.class()? == "MobileNetV2" {
+        return mobilenet_v2(options);
+    }
     options.expect("in_channels", 3)?;
     options.expect("deep_stem", false)?;
     options.expect("avg_down", false)?;
@@ -63,8 +66,8 @@ fn backbone(options: Options<'_>) -> Result<BackboneConfig, Refusal> {
         strides: options.sizes("strides")?.unwrap_or(default.strides),
         dilations: options.sizes("dilations")?.unwrap_or(default.dilations),
         out_indices: options.sizes("out_indices")?.unwrap_or(default.out_indices),
-        frozen_stages: frozen_stages(&options)?,
-        norm: backbone_norm(&options)?,
+        frozen_stages: frozen_stages(&options, 4)?,
+        norm: backbone_norm(&options, Statistics::Running)?,
         groups: options.size_or("groups", 1)?,
         base_width: options.size_or("base_width", 4)?,
         dcn: options.table("dcn")?.map(dcn).transpose()?,
@@ -75,18 +78,37 @@ fn backbone(options: Options<'_>) -> Result<BackboneConfig, Refusal> {
     Ok(BackboneConfig::ResNet(config))
 }
 
+fn mobilenet_v2(options: Options<'_>) -> Result<BackboneConfig, Refusal> {
+    options.expect_none("conv_cfg")?;
+    if let Some(activation) = options.table("act_cfg")? {
+        activation.expect_class(&["ReLU6"])?;
+        activation.ignore(&["inplace"]);
+        activation.finish()?;
+    }
+    let default = MobileNetV2Config::default();
+    let config = MobileNetV2Config {
+        widen_factor: options.number_or("widen_factor", default.widen_factor)?,
+        out_indices: options.sizes("out_indices")?.unwrap_or(default.out_indices),
+        frozen_stages: frozen_stages(&options, 7)?,
+        norm: backbone_norm(&options, Statistics::Batch)?,
+    };
+    options.finish()?;
+    Ok(BackboneConfig::MobileNetV2(config))
+}
+
 fn depth(options: &Options<'_>) -> Result<Depth, Refusal> {
     let depth = options.needed_size("depth")?;
     Depth::try_from(depth).map_err(|_| options.refuse("depth", "known: 18, 34, 50, 101, 152"))
 }
 
-fn frozen_stages(options: &Options<'_>) -> Result<i32, Refusal> {
+/// How many stages are frozen, of at most `most`.
+fn frozen_stages(options: &Options<'_>, most: i32) -> Result<i32, Refusal> {
     let stages = options.number_or("frozen_stages", -1.0)?;
-    let known = [-1.0, 0.0, 1.0, 2.0, 3.0, 4.0];
-    if known.contains(&stages) {
+    if stages.fract() == 0.0 && (-1.0..=f64::from(most)).contains(&stages) {
         return Ok(stages as i32);
     }
-    Err(options.refuse("frozen_stages", "expected a whole number from -1 to 4"))
+    let expected = format!("expected a whole number from -1 to {most}");
+    Err(options.refuse("frozen_stages", expected))
 }
 
 fn stage_with_dcn(options: &Options<'_>) -> Result<Option<Vec<bool>>, Refusal> {
@@ -122,14 +144,17 @@ enum Statistics {
     Batch,
 }
 
-fn backbone_norm(options: &Options<'_>) -> Result<NormConfig, Refusal> {
-    let statistics = match options.flag_or("norm_eval", true)? {
+/// The norm of a backbone that takes these statistics unless `norm_eval` says otherwise.
+fn backbone_norm(options: &Options<'_>, default: Statistics) -> Result<NormConfig, Refusal> {
+    let running = matches!(default, Statistics::Running);
+    let statistics = match options.flag_or("norm_eval", running)? {
         true => Statistics::Running,
         false => Statistics::Batch,
     };
-    match options.table("norm_cfg")? {
-        Some(options) => norm(options, statistics),
-        None => Ok(frozen_bn(Affine::Trainable)),
+    match (options.table("norm_cfg")?, statistics) {
+        (Some(options), _) => norm(options, statistics),
+        (None, Statistics::Running) => Ok(frozen_bn(Affine::Trainable)),
+        (None, Statistics::Batch) => Ok(NormConfig::BatchNorm),
     }
 }
 
