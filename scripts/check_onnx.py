@@ -85,6 +85,9 @@ CASES = {
         resnet(norm="batch_norm"),
         {"add_extra_convs": "on_input", "upsampling": "bilinear"},
     ),
+    "fcos_torchvision": small(
+        "fcos", {"points": "torchvision", "norm_on_bbox": True, "test": {"rank_by": "score", "score": "sqrt"}}
+    ),
     "fcos_dcn": small("fcos", {"dcn_on_last_conv": True, "conv_bias": True}, resnet(**DCN, dcn={"kind": "v2", "deform_groups": 2})),
     "fsaf": small("fsaf", {"norm": "none"}, resnet(groups=2, base_width=4, depth=50)),
     "fovea": small("fovea", {"norm": "none"}, resnet(**DCN, dcn={"kind": "v1"})),
@@ -104,6 +107,7 @@ CASES = {
         "reppoints", {"point_feat_channels": 16, "use_grid_points": True, "transform_method": "minmax"}
     ),
     "retina": small("retina", {}, neck={"add_extra_convs": "none"}),
+    "retina_torchvision": small("retina", {"anchors": {"style": "torchvision"}}),
     "retina_fsaf": small("retina", {"fsaf": {}}),
     # No score passes, so that nothing is left for NMS.
     "fcos_nothing": small("fcos", {"test": {"score_threshold": 0.999999}}),
@@ -230,6 +234,8 @@ def detections(outputs, detector, image):
     kept, start = [], 0
     for name in ("cls_score", "fsaf_cls_score"):
         for ranks in class_scores(outputs, name, classes, image):
+            if test.get("rank_by") == "score":
+                ranks = outputs["scores"][image][start : start + len(ranks)]
             order = np.argsort(-ranks.ravel(), kind="stable")[: test["nms_pre"]]
             order = order[ranks.ravel()[order] > test["score_threshold"]]
             kept += [(start + pair // classes, pair % classes) for pair in order]

@@ -69,7 +69,8 @@ pub enum Points {
 }
 
 impl Points {
-    const fn origin(self) -> PointOrigin {
+    /// Where in its cell a point lies.
+    pub const fn origin(self) -> PointOrigin {
         match self {
             Self::Center => PointOrigin::Center,
             Self::Torchvision => PointOrigin::Corner,

@@ -105,11 +105,14 @@ fn pyramid(
         sizes: sizes.as_deref(),
     };
     let features = network.fpn(&pyramid, &maps)?;
+    let spacing = config.method()?.spacing();
     let level = |(index, (features, spec)): (usize, (Value, &FeatureSpec))| Level {
         index,
         stride: spec.stride,
         features,
         shape: shapes.as_ref().map(|shapes| shapes[index]),
+        spacing,
+        images: images.clone(),
     };
     let specs = config.levels()?;
     let levels = features.into_iter().zip(&specs).enumerate();
@@ -246,7 +249,14 @@ fn notes(network: &Network, options: &OnnxOptions, inference: &InferenceConfig) 
 
 fn model(graph: GraphProto, options: &OnnxOptions, notes: &[String]) -> ModelProto {
     let mut metadata = options.metadata.clone();
-    let own = [("aweigh.notes", notes.join("; "))];
+    let size = match options.input {
+        InputSize::Fixed([height, width]) => format!("{height}x{width}"),
+        InputSize::Dynamic => format!("multiples of {SIDE_MULTIPLE}"),
+    };
+    let own = [
+        ("aweigh.input_size", size),
+        ("aweigh.notes", notes.join("; ")),
+    ];
     for (key, value) in own {
         metadata.entry(key.to_owned()).or_insert(value);
     }

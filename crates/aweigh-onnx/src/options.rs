@@ -35,11 +35,11 @@ pub enum RawOutputs {
 /// How deformable convolutions are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DeformConv {
-    /// The operator `DeformConv` of ONNX.
+    /// The operator `DeformConv` of ONNX, which ONNX Runtime has on the CPU from version 1.25 on.
     #[default]
     Standard,
     /// `GridSample` at the taps, then a convolution of one pixel: the same values by operators that
-    /// more runtimes have.
+    /// other runtimes and older versions have, for the memory of the samples.
     Decomposed,
 }
 
@@ -54,7 +54,8 @@ pub struct OnnxOptions {
     pub raw: RawOutputs,
     /// How deformable convolutions are written.
     pub deform_conv: DeformConv,
-    /// Texts for `metadata_props`: class names, normalisation, configuration.
+    /// Texts for `metadata_props`: class names, normalisation, configuration. `aweigh.input_size`
+    /// (`HEIGHTxWIDTH`) and `aweigh.notes` are added where they are not there.
     pub metadata: BTreeMap<String, String>,
 }
 

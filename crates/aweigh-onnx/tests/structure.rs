@@ -10,6 +10,7 @@ use aweigh_onnx::{
     DeformConv, IR_VERSION, InputSize, OPSET, OnnxModel, OnnxOptions, Outputs, RawOutputs, export,
 };
 use aweigh_testkit::device;
+use burn::store::{ModuleSnapshot, bridge};
 use prost::Message;
 
 use crate::recipes;
@@ -219,6 +220,37 @@ fn what_was_changed_is_noted() {
     );
     assert!(decomposed.contains("made of GridSample"), "{decomposed}");
     assert!(plain.contains("borders of the input"), "{plain}");
+}
+
+/// Values of a constant.
+fn values(graph: &GraphProto, name: &str) -> Vec<f32> {
+    let mut constants = graph.initializer.iter();
+    let found = constants.find(|tensor| tensor.name == name).expect(name);
+    let (chunks, _) = found.raw_data.as_chunks::<4>();
+    chunks
+        .iter()
+        .map(|chunk| f32::from_le_bytes(*chunk))
+        .collect()
+}
+
+#[test]
+fn batch_norm_is_folded_into_the_weights_before_it() {
+    let config = recipes::fcos(Default::default());
+    let detector = detector(&config);
+    let model = export(&detector, &config, &OnnxOptions::new(InputSize::Dynamic));
+    let model = ModelProto::decode(model.expect("a model").to_bytes().as_slice());
+    let model = model.expect("a whole file");
+    let tensors = detector.collect(None, None, true).into_iter();
+    let mut tensors = tensors.filter(|tensor| tensor.name == "backbone.conv1.weight");
+    let own = bridge::to_data(&tensors.next().expect("a stem")).expect("a tensor in memory");
+    // A new norm has scale 1, shift 0, mean 0 and variance 1.
+    let scale = 1.0 / (1.0_f32 + 1e-5).sqrt();
+    let expected: Vec<f32> = own.iter::<f32>().map(|weight| weight * scale).collect();
+    assert_eq!(values(graph(&model), "backbone.conv1.weight"), expected);
+    assert_eq!(values(graph(&model), "backbone.conv1.bias"), [0.0; 4]);
+    let names = graph(&model).initializer.iter().map(|tensor| &tensor.name);
+    let norms: Vec<&String> = names.filter(|name| name.contains("bn1")).collect();
+    assert!(norms.is_empty(), "{norms:?}");
 }
 
 #[test]

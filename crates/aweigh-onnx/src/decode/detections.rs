@@ -1,6 +1,6 @@
 //! Detections of one image: what `aweigh_detectors` does on the host, as a graph.
 
-use aweigh_detectors::InferenceConfig;
+use aweigh_detectors::{InferenceConfig, RankBy};
 
 use super::{Scored, combine};
 use crate::graph::{Graph, Order, Value};
@@ -56,7 +56,11 @@ fn best_of_level(
     classes: usize,
     config: &InferenceConfig,
 ) -> Candidates {
-    let pairs = graph.reshape(&level.class, &[-1]); // [P C]
+    let ranks = match config.rank_by {
+        RankBy::Class => level.class.clone(),
+        RankBy::Score => combine(graph, &level.class, level.quality.as_ref(), config.score),
+    };
+    let pairs = graph.reshape(&ranks, &[-1]); // [P C]
     let count = graph.unary("Size", &pairs);
     let count = graph.reshape(&count, &[1]);
     let limit = graph.ints(&[config.nms_pre as i64]);
@@ -64,16 +68,32 @@ fn best_of_level(
     let [ranks, pairs] = graph.top_k(&pairs, &count, Order::Falling);
     let classes = graph.int(classes as i64);
     let points = graph.div(&pairs, &classes);
-    let quality = level.quality.as_ref().map(|quality| {
-        let quality = graph.reshape(quality, &[-1]);
-        graph.gather(&quality, &points, 0)
-    });
+    let scores = detection_scores(graph, level, [&ranks, &points], config);
     let boxes = graph.reshape(&level.boxes, &[-1, 4]);
     Candidates {
         boxes: graph.gather(&boxes, &points, 0),
-        scores: combine(graph, &ranks, quality.as_ref(), config.score),
+        scores,
         ranks,
         labels: graph.node("Mod", &[&pairs, &classes], vec![]),
+    }
+}
+
+/// The scores of detections of candidates, by what they were compared by and their points.
+fn detection_scores(
+    graph: &mut Graph,
+    level: &Scored,
+    [ranks, points]: [&Value; 2],
+    config: &InferenceConfig,
+) -> Value {
+    match config.rank_by {
+        RankBy::Class => {
+            let quality = level.quality.as_ref().map(|quality| {
+                let quality = graph.reshape(quality, &[-1]);
+                graph.gather(&quality, points, 0)
+            });
+            combine(graph, ranks, quality.as_ref(), config.score)
+        }
+        RankBy::Score => ranks.clone(),
     }
 }
 

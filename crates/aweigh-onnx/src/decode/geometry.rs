@@ -1,7 +1,7 @@
 //! Points, anchors and the borders of the input.
 
 use aweigh_backbone::FeatureSpec;
-use aweigh_geometry::{LevelShape, PointOrigin, anchors::AnchorGrid};
+use aweigh_geometry::{LevelShape, PointOrigin, PointSpacing, anchors::AnchorGrid};
 
 use crate::graph::{Axis, Element, Graph, Value};
 
@@ -14,8 +14,12 @@ pub(crate) struct Level {
     pub(crate) stride: usize,
     /// Its features, `[B, channels, H_l, W_l]`.
     pub(crate) features: Value,
-    /// Its size, where the input's is known.
+    /// Its size and the distance of its points, where the input's size is known.
     pub(crate) shape: Option<LevelShape>,
+    /// How far apart its points lie.
+    pub(crate) spacing: PointSpacing,
+    /// The input of the graph, `[B, 3, H, W]`.
+    pub(crate) images: Value,
 }
 
 /// The levels of the pyramid and the input that they are of.
@@ -41,19 +45,17 @@ impl Level {
         graph.tensor(&name, &[points.len(), 2], points.as_flattened())
     }
 
-    /// `(i + offset) * stride` of every row and column of the features.
+    /// `(i + offset) * step` of every row and column of the features.
     fn computed_points(&self, graph: &mut Graph, origin: PointOrigin) -> Value {
         let size = graph.shape(&self.features, 2, 4);
         let [rows, columns] = [0, 1].map(|axis| {
             let count = graph.slice(&size, 0, [axis, axis + 1], 1);
             let index = graph.count_up(&count);
             let index = graph.cast(&index, Element::Float);
-            let (offset, stride) = (
-                graph.float(origin.offset()),
-                graph.float(self.stride as f32),
-            );
+            let offset = graph.float(origin.offset());
             let place = graph.add(&index, &offset);
-            graph.mul(&place, &stride)
+            let step = self.step(graph, axis, &count);
+            graph.mul(&place, &step)
         });
         let rows = graph.reshape(&rows, &[-1, 1]);
         let axes = [columns, rows].map(|axis| {
@@ -61,6 +63,18 @@ impl Level {
             graph.reshape(&spread, &[-1, 1])
         });
         graph.concat(&axes, 1)
+    }
+
+    /// Pixels between neighbouring points along an axis of `count` (`[1]`) cells.
+    fn step(&self, graph: &mut Graph, axis: i64, count: &Value) -> Value {
+        match self.spacing {
+            PointSpacing::Stride => graph.float(self.stride as f32),
+            PointSpacing::Input => {
+                let side = graph.shape(&self.images, 2 + axis, 3 + axis);
+                let step = graph.div(&side, count);
+                graph.cast(&step, Element::Float)
+            }
+        }
     }
 
     /// The point of every cell twice, `[P, 4]`: what distances to the sides of a box start from.

@@ -250,3 +250,60 @@ impl Port {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(graph: &GraphProto) -> Vec<&str> {
+        graph.node.iter().map(|node| node.name.as_str()).collect()
+    }
+
+    #[test]
+    fn nodes_are_named_after_their_part() {
+        let mut graph = Graph::default();
+        let x = graph.float(1.0);
+        graph.enter("neck");
+        let y = graph.unary("Relu", &x);
+        graph.enter("bbox_head.level0");
+        let [_, _]: [Value; 2] = graph.nodes("TopK", &[&y, &x], vec![]);
+        let graph = graph.finish("test");
+        assert_eq!(names(&graph), ["neck/Relu_0", "bbox_head.level0/TopK_1"]);
+        let outputs = ["bbox_head.level0/TopK_1:0", "bbox_head.level0/TopK_1:1"];
+        assert_eq!(graph.node[1].output, outputs);
+        assert_eq!(graph.node[1].input, ["neck/Relu_0", "f32 1.0"]);
+    }
+
+    #[test]
+    fn equal_constants_are_one() {
+        let mut graph = Graph::default();
+        let first = graph.ints(&[1, -1]);
+        assert_eq!(graph.ints(&[1, -1]), first);
+        assert_ne!(graph.ints(&[1, 0]), first);
+        assert_ne!(graph.int(1), graph.ints(&[1]));
+        // A zero's sign matters to what divides by it.
+        assert_ne!(graph.float(0.0), graph.float(-0.0));
+        let constants = graph.finish("test").initializer;
+        assert_eq!(constants.len(), 6);
+        let bytes: Vec<u8> = [1_i64, -1].iter().flat_map(|v| v.to_le_bytes()).collect();
+        assert_eq!(
+            (&constants[0].dims, &constants[0].raw_data),
+            (&vec![2], &bytes)
+        );
+    }
+
+    #[test]
+    fn options_that_are_0_are_written() {
+        let mut graph = Graph::default();
+        let x = graph.float(1.0);
+        graph.node("Cast", &[&x], vec![("to", Attribute::Int(0))]);
+        let graph = graph.finish("test");
+        assert_eq!(graph.node[0].attribute[0].i, Some(0));
+    }
+
+    #[test]
+    #[should_panic(expected = "`w` of shape [2, 2]")]
+    fn constants_have_their_shape() {
+        Graph::default().tensor("w", &[2, 2], &[0.0; 3]);
+    }
+}

@@ -117,7 +117,7 @@ impl Graph {
 
     /// 0, 1, .. up to a count `[1]`, i64.
     pub(crate) fn count_up(&mut self, count: &Value) -> Value {
-        let scalar = self.reshape(count, &[]);
+        let scalar = self.squeeze(count, 0);
         let (first, step) = (self.int(0), self.int(1));
         self.node("Range", &[&first, &scalar, &step], vec![])
     }

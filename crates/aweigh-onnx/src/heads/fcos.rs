@@ -1,13 +1,12 @@
 //! FCOS.
 
 use aweigh_detectors::fcos::FcosConfig;
-use aweigh_geometry::PointOrigin;
 use aweigh_heads::fcos::{CenternessBranch, DistanceActivation, FcosHeadConfig, MAX_LOG_DISTANCE};
 
 use super::{ExportMethod, HeadOutputs, path};
 use crate::OnnxError;
 use crate::decode::{Level, Levels, Predicted, rows};
-use crate::graph::Value;
+use crate::graph::{Graph, Value};
 use crate::network::Network;
 
 /// What turns distances to left, top, right and bottom side into shifts of corners.
@@ -40,12 +39,12 @@ impl ExportMethod for FcosConfig {
             } else {
                 1.0
             };
-            let predicted = Predicted {
+            let corners = level.corners(graph, self.points.origin());
+            outputs.predicted.push(Predicted {
                 logits: rows(graph, &maps.class, head.num_classes),
-                boxes: boxes_of_distances(network, level, &maps.distances, unit),
-                quality: Some(rows(&mut network.graph, &maps.centerness, 1)),
-            };
-            outputs.predicted.push(predicted);
+                boxes: boxes_of_distances(graph, &corners, &maps.distances, unit),
+                quality: Some(rows(graph, &maps.centerness, 1)),
+            });
         }
         Ok(outputs)
     }
@@ -81,18 +80,16 @@ fn maps(network: &mut Network, head: &FcosHeadConfig, level: &Level) -> Result<M
     })
 }
 
-/// Boxes `[B, P, 4]` around points in the middle of cells, of distances `[B, 4, H, W]` to left, top,
-/// right and bottom side in units of `unit` pixels.
+/// Boxes `[B, P, 4]` around points (`corners` `[P, 4]`, each twice) of distances `[B, 4, H, W]` to
+/// left, top, right and bottom side in units of `unit` pixels.
 pub(super) fn boxes_of_distances(
-    network: &mut Network,
-    level: &Level,
+    graph: &mut Graph,
+    corners: &Value,
     distances: &Value,
     unit: f32,
 ) -> Value {
-    let graph = &mut network.graph;
     let distances = rows(graph, distances, 4);
     let directions = graph.floats(&DIRECTIONS.map(|direction| direction * unit));
     let shifts = graph.mul(&distances, &directions);
-    let corners = level.corners(graph, PointOrigin::Center);
-    graph.add(&corners, &shifts)
+    graph.add(corners, &shifts)
 }

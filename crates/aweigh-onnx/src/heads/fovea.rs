@@ -1,6 +1,7 @@
 //! FoveaBox.
 
 use aweigh_detectors::fovea::FoveaConfig;
+use aweigh_geometry::PointOrigin;
 use aweigh_heads::fovea::{ClassTower, FoveaHeadConfig, MAX_LOG_DISTANCE};
 
 use super::fcos::boxes_of_distances;
@@ -36,8 +37,9 @@ impl ExportMethod for FoveaConfig {
             outputs.push("bbox_pred", 4, &bbox);
             let distances = network.graph.unary("Exp", &bbox);
             let edge = self.base_edge_list[level.index];
-            let boxes = boxes_of_distances(network, level, &distances, edge);
             let graph = &mut network.graph;
+            let corners = level.corners(graph, PointOrigin::Center);
+            let boxes = boxes_of_distances(graph, &corners, &distances, edge);
             outputs.predicted.push(Predicted {
                 logits: rows(graph, &class, head.num_classes),
                 boxes: levels.clip(graph, &boxes, LAST_PIXEL),

@@ -4,6 +4,7 @@ use aweigh_detectors::fsaf::{FsafBranch, FsafConfig};
 use aweigh_geometry::PointOrigin;
 use aweigh_heads::fsaf::FsafHeadConfig;
 
+use super::fcos::boxes_of_distances;
 use super::{ExportMethod, HeadOutputs, path};
 use crate::OnnxError;
 use crate::decode::{Level, Levels, Predicted, rows};
@@ -48,15 +49,12 @@ pub(super) fn predicted(
     ([class, bbox], classes): ([&Value; 2], usize),
 ) -> Predicted {
     let bbox = graph.pick(bbox, &ORDER, 1);
-    let distances = rows(graph, &bbox, 4);
     let side = branch.prior_scale * level.stride as f32;
     let unit = side * branch.normalizer as f32;
-    let units = graph.floats(&[-unit, -unit, unit, unit]);
-    let shifts = graph.mul(&distances, &units);
     let corners = level.corners(graph, PointOrigin::Corner);
     Predicted {
         logits: rows(graph, class, classes),
-        boxes: graph.add(&corners, &shifts),
+        boxes: boxes_of_distances(graph, &corners, &bbox, unit),
         quality: None,
     }
 }
