@@ -113,9 +113,9 @@ impl Network {
         config: &TowerConfig,
         path: &str,
     ) -> Result<Value, OnnxError> {
-        let convs = config.convs().enumerate();
-        convs.fold(Ok(x.clone()), |x, (i, conv)| {
-            self.conv_module(&x?, &conv, &format!("{path}.{i}"))
+        let mut convs = config.convs().enumerate();
+        convs.try_fold(x.clone(), |x, (i, conv)| {
+            self.conv_module(&x, &conv, &format!("{path}.{i}"))
         })
     }
 
