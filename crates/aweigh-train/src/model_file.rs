@@ -76,11 +76,7 @@ impl OpenedModel {
     /// How the model came to be.
     pub fn history(&self) -> History {
         let metadata = self.import.metadata.as_ref();
-        let history = metadata.map(|metadata| History {
-            metrics: metadata.metrics.clone(),
-            command: metadata.command.clone(),
-        });
-        history.unwrap_or_default()
+        metadata.map(History::from).unwrap_or_default()
     }
 
     /// The model.
@@ -116,6 +112,8 @@ pub struct History {
     pub metrics: Option<Value>,
     /// The commands that trained it, one per line.
     pub command: Option<String>,
+    /// The file that it was imported from.
+    pub source: Option<String>,
 }
 
 impl History {
@@ -129,7 +127,18 @@ impl History {
         Ok(Self {
             metrics: run.figures(state.iteration)?,
             command: run.commands()?,
+            source: None,
         })
+    }
+}
+
+impl From<&ModelMetadata> for History {
+    fn from(metadata: &ModelMetadata) -> Self {
+        Self {
+            metrics: metadata.metrics.clone(),
+            command: metadata.command.clone(),
+            source: metadata.source.clone(),
+        }
     }
 }
 
@@ -150,6 +159,7 @@ impl Trained {
         ModelMetadata {
             metrics: history.metrics,
             command: history.command,
+            source: history.source,
             ..to_metadata(&self.complete(experiment), &self.classes)
         }
     }

@@ -105,6 +105,9 @@ fn round_trips(folder: &Path) {
         "out.safetensors",
     ];
     aweigh(folder, &of_import).ok();
+    for file in ["in.safetensors", "out.safetensors"] {
+        assert!(bytes(file) == bytes("model.safetensors"), "{file}");
+    }
     let torchvision = ["--layout", "torchvision", "--force"];
     let args = [export_to("tv.safetensors").as_slice(), &torchvision].concat();
     refused(folder, &args, "torchvision");

@@ -56,15 +56,15 @@ fn weights_are_named_once() {
 
     let both = "[model.weights]\nbackbone = \"w.pth\"\ndetector = \"w.pth\"\n";
     let one_of_two = "`model.weights.backbone`; give one of the two";
-    refuse(both, &[], "x.toml:6:12: ", &[one_of_two]);
+    refuse(both, &[], "x.toml:6:1: ", &[one_of_two]);
     let old = "[train]\nweights = \"w.pth\"\n";
     let argument = "model.weights.detector=\"v.pth\"";
     let place = format!("--set {argument}: ");
     refuse(old, &[argument], &place, &["`train.weights`"]);
     let short = "[model.weights]\nbackbone = \"w.pth\"\nsha256 = \"0123\"\n";
-    refuse(short, &[], "x.toml:6:10: ", &["8 to 64", "\"0123\""]);
+    refuse(short, &[], "x.toml:6:1: ", &["8 to 64", "\"0123\""]);
     let alone = "[model.weights]\nsha256 = \"01234567\"\n";
-    refuse(alone, &[], "x.toml:5:10: ", &["without the file"]);
+    refuse(alone, &[], "x.toml:5:1: ", &["without the file"]);
 }
 
 #[test]

@@ -22,7 +22,7 @@ use crate::TrainError;
 use crate::checkpoint::Class;
 use crate::config::{Experiment, mmdet};
 use crate::model::{fresh, open_weights};
-use crate::model_file::to_metadata;
+use crate::model_file::{History, to_metadata};
 use crate::normalization;
 use crate::parameters::named_tensors;
 
@@ -106,8 +106,19 @@ fn detector(
         &device.clone().inner(),
     )?;
     let fitted = fit(&import, &network, options.partial)?;
-    let mut metadata = to_metadata(&experiment, &classes);
-    metadata.source = Some(origin(&import));
+    let history = match &import.metadata {
+        Some(known) => History::from(known),
+        None => History {
+            source: Some(origin(&import)),
+            ..History::default()
+        },
+    };
+    let metadata = ModelMetadata {
+        metrics: history.metrics,
+        command: history.command,
+        source: history.source,
+        ..to_metadata(&experiment, &classes)
+    };
     let mut report = ImportReport::new(&import, &fitted, &metadata);
     report.notes.extend(notes);
     Ok(Imported {

@@ -308,9 +308,9 @@ fn scales_are_vectors_of_one() {
 #[test]
 fn pixels_are_normalised_as_the_layout_does() {
     let check = |tensors, expected: Option<(f32, ChannelOrder, Option<Style>)>| {
-        let found = import(tensors)
-            .normalization
-            .map(|n| (n.mean[0], n.order, n.style));
+        let import = import(tensors);
+        let found = import.normalization.or(import.usual_normalization);
+        let found = found.map(|n| (n.mean[0], n.order, n.style));
         assert_eq!(found, expected);
     };
     let (rgb, bgr) = (ChannelOrder::Rgb, ChannelOrder::Bgr);

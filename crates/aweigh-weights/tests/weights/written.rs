@@ -63,7 +63,7 @@ fn files_in_other_layouts_keep_what_is_known() {
     let path = dir.path().join("m.safetensors");
     let fcos = import(listed("tv_fcos_resnet50_fpn"));
     let mut metadata = ModelMetadata::new(Part::Detector, FileLayout::Mmdet);
-    metadata.normalization = fcos.normalization.clone();
+    metadata.normalization = fcos.usual_normalization.clone();
     metadata.method = Some("fcos".to_owned());
     let tensors = export_names(fcos.tensors.clone(), Part::Detector, FileLayout::Mmdet);
     let model = ModelFile {
@@ -76,7 +76,7 @@ fn files_in_other_layouts_keep_what_is_known() {
     let back = recognise(file, Wanted::Model).expect("mmdetection's");
     assert_eq!(back.layout, Layout::Mmdet);
     assert_eq!(back.tensors, fcos.tensors);
-    assert_eq!(back.normalization, fcos.normalization);
+    assert_eq!(back.normalization, fcos.usual_normalization);
     assert_eq!(back.metadata, Some(model.metadata));
 }
 
