@@ -143,7 +143,21 @@ pub(crate) struct Model {
     pub(crate) device: Device,
     /// The run that it comes from, and which of its checkpoints.
     pub(crate) run: Option<(RunFolder, CheckpointName)>,
-    pub(crate) history: History,
+    /// What a model file says about how it came to be.
+    history: History,
+}
+
+impl Model {
+    /// How the model came to be: by its run, or as its file says.
+    ///
+    /// # Errors
+    /// When files of the run cannot be read.
+    pub(crate) fn history(&self) -> Result<History> {
+        match &self.run {
+            Some((run, checkpoint)) => Ok(History::of_run(run, (*checkpoint).into())?),
+            None => Ok(self.history.clone()),
+        }
+    }
 }
 
 /// A configuration on its device, before any weights are read.
@@ -286,7 +300,7 @@ impl ModelSource {
             experiment,
             trained,
             device,
-            history: History::of_run(&run, which)?,
+            history: History::default(),
             run: Some((run, self.checkpoint)),
         })
     }

@@ -39,8 +39,9 @@ configuration has for it: images of training and validation may share their name
 
 With --config alone weights are random. That changes nothing where geometry alone assigns points
 to boxes (FCOS, FoveaBox, RetinaNet, the init stage of RepPoints). The refine stage of RepPoints
-and the levels of FSAF depend on predictions: there --run or --model shows what the model does, random weights
-show how training began. Weights that have no classes are taken to be for those of FILE.";
+and the levels of FSAF depend on predictions: there --run or --model shows what the model does,
+random weights show how training began. Weights that have no classes are taken to be for those
+of FILE.";
 
 /// Draw which points of which level each box of an image trains
 ///

@@ -157,7 +157,7 @@ impl ExportArgs {
         let options = ExportOptions {
             layout: self.safetensors.layout.into(),
             precision: self.safetensors.precision.into(),
-            history: model.history.clone(),
+            history: model.history()?,
         };
         let file = model.trained.to_model_file(&model.experiment, options)?;
         self.out.write_model(&file)
@@ -167,11 +167,10 @@ impl ExportArgs {
         let Model {
             experiment,
             trained,
-            history,
             ..
         } = model;
         let input = self.onnx.input(experiment);
-        let metadata = trained.metadata(experiment, history.clone()).to_map();
+        let metadata = trained.metadata(experiment, model.history()?).to_map();
         let config = trained.complete(experiment).detector;
         let onnx = aweigh_onnx::export(
             &trained.detector,
