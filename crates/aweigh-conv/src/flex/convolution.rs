@@ -1,7 +1,5 @@
 //! Convolution and its gradients.
 
-use std::mem::MaybeUninit;
-
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Shape;
@@ -9,7 +7,7 @@ use burn::tensor::Shape;
 use super::tensors::{Contiguous, filled, set, tensor, timed_as, values};
 use crate::ConvSizes;
 use crate::kernels::Convolution;
-use crate::kernels::activation::{self, Activated};
+use crate::kernels::activation::{self, Activated, BiasGradient};
 use crate::ops::ConvCall;
 use crate::profile::{Call, Kind, Pass, timed};
 
@@ -43,6 +41,32 @@ impl ConvCall {
             4 => Shape::from(of(&self.sizes[0])),
             _ => Shape::from([self.sizes.iter().map(len).sum::<usize>()]),
         }
+    }
+
+    /// The gradient of the bias, from that of the output and what an activation made of it.
+    fn bias_gradient(&self, y: Option<&[f32]>, mut grad: BiasGradient<'_>) -> FlexTensor {
+        let channels = self.sizes[0].channels_out;
+        let mut bias = vec![0.0f32; channels];
+        let mut at = 0;
+        for sizes in &self.sizes {
+            let range = at..at + sizes.output_len();
+            at = range.end;
+            let maps = activation::MapSizes {
+                batch: sizes.batch,
+                channels,
+                pixels: sizes.pixels_out(),
+            };
+            let after = y.map(|y| Activated {
+                activation: self.activation,
+                y: &y[range.clone()],
+            });
+            let sums = values(channels, |sums| {
+                activation::bias_backward(set(), &maps, grad.part(range), after, sums);
+            });
+            let pairs = bias.iter_mut().zip(sums);
+            pairs.for_each(|(bias, sum)| *bias += sum);
+        }
+        tensor(bias, [channels])
     }
 
     fn output_shape(&self, rank: usize) -> Shape {
@@ -109,50 +133,34 @@ pub(super) fn weight_gradient(x: FlexTensor, grad: FlexTensor, call: &ConvCall) 
     })
 }
 
-/// The gradient of the sum before the bias, and that of the bias.
+/// The gradient of the sum before the bias, and that of the bias. Overwrites `grad` if nobody else
+/// has it.
 pub(super) fn bias_gradients(
     grad: FlexTensor,
     y: Option<FlexTensor>,
     needs_sum: bool,
     call: &ConvCall,
 ) -> [FlexTensor; 2] {
-    let shape = grad.shape();
-    let grad = Contiguous::new(grad);
+    let mut grad = Contiguous::new(grad);
     let y = y.map(Contiguous::new);
-    let channels = call.sizes[0].channels_out;
+    let y = y.as_ref().map(Contiguous::values);
     let len = call.sizes.iter().map(ConvSizes::output_len).sum::<usize>();
     assert_eq!(grad.values().len(), len, "gradient of a convolution");
     timed_as(Kind::Convolution, Pass::Backward, call.layer, || {
-        let mut bias = vec![0.0f32; channels];
-        let mut sum_up = |mut out: Option<&mut [MaybeUninit<f32>]>| {
-            let mut at = 0;
-            for sizes in &call.sizes {
-                let range = at..at + sizes.output_len();
-                at = range.end;
-                let maps = activation::MapSizes {
-                    batch: sizes.batch,
-                    channels,
-                    pixels: sizes.pixels_out(),
-                };
-                let after = y.as_ref().map(|y| Activated {
-                    activation: call.activation,
-                    y: &y.values()[range.clone()],
-                });
-                let out = out.as_mut().map(|out| &mut out[range.clone()]);
-                let grad = &grad.values()[range];
-                let sums = values(channels, |sums| {
-                    activation::bias_backward(set(), &maps, grad, after, out, sums);
-                });
-                bias.iter_mut()
-                    .zip(sums)
-                    .for_each(|(bias, sum)| *bias += sum);
-            }
-        };
         if y.is_none() || !needs_sum {
-            sum_up(None);
-            return [grad.0, tensor(bias, [channels])];
+            let bias = call.bias_gradient(y, BiasGradient::Summed(grad.values()));
+            return [grad.0, bias];
         }
-        let masked = filled(shape, |out| sum_up(Some(out)));
-        [masked, tensor(bias, [channels])]
+        let whole = len == grad.0.storage::<f32>().len();
+        if let Some(values) = grad.0.try_storage_mut::<f32>().filter(|_| whole) {
+            let bias = call.bias_gradient(y, BiasGradient::InPlace(values));
+            return [grad.0, bias];
+        }
+        let mut bias = None;
+        let masked = filled(grad.0.shape(), |out| {
+            let into = BiasGradient::Into(grad.values(), out);
+            bias = Some(call.bias_gradient(y, into));
+        });
+        [masked, bias.expect("the gradient of the bias")]
     })
 }

@@ -234,8 +234,51 @@ pub(crate) fn backward(
     });
 }
 
+/// The gradient of a layer's output, and where that of the sum before the bias goes.
+pub(crate) enum BiasGradient<'a> {
+    /// Nowhere: only the bias is trained.
+    Summed(&'a [f32]),
+    /// To another place.
+    Into(&'a [f32], &'a mut [MaybeUninit<f32>]),
+    /// In its place.
+    InPlace(&'a mut [f32]),
+}
+
+impl BiasGradient<'_> {
+    /// Those of some of the values.
+    pub(crate) fn part(&mut self, range: Range<usize>) -> BiasGradient<'_> {
+        match self {
+            Self::Summed(grad) => BiasGradient::Summed(&grad[range]),
+            Self::Into(grad, out) => BiasGradient::Into(&grad[range.clone()], &mut out[range]),
+            Self::InPlace(grad) => BiasGradient::InPlace(&mut grad[range]),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Summed(grad) | Self::Into(grad, _) => grad.len(),
+            Self::InPlace(grad) => grad.len(),
+        }
+    }
+
+    /// What is read, and what is written, if anything is; checks that both are as long.
+    fn pointers(self) -> (Shared<f32>, Option<Shared<f32>>) {
+        match self {
+            Self::Summed(grad) => (Shared::read(grad), None),
+            Self::Into(grad, out) => {
+                assert_eq!(grad.len(), out.len());
+                (Shared::read(grad), Some(Shared::new(out).cast()))
+            }
+            Self::InPlace(grad) => {
+                let grad = Shared::new(grad);
+                (grad, Some(grad))
+            }
+        }
+    }
+}
+
 /// Gradients of `y = activation(x + bias)`, or of `y = x + bias` where `after` is not given: that of
-/// `x` goes to `out`, that of the bias, the sum over images and pixels, to `sums`, `[K]`.
+/// `x` goes where `grad` says, that of the bias, the sum over images and pixels, to `sums`, `[K]`.
 ///
 /// # Panics
 ///
@@ -243,18 +286,17 @@ pub(crate) fn backward(
 pub(crate) fn bias_backward(
     set: InstructionSet,
     sizes: &MapSizes,
-    grad: &[f32],
+    grad: BiasGradient<'_>,
     after: Option<Activated<'_>>,
-    out: Option<&mut [MaybeUninit<f32>]>,
     sums: &mut [MaybeUninit<f32>],
 ) {
     let (planes, pixels) = (sizes.batch * sizes.channels, sizes.pixels);
     assert_eq!(grad.len(), sizes.len());
     assert!(after.is_none_or(|after| after.y.len() == grad.len()));
-    assert!(out.as_ref().is_none_or(|out| out.len() == grad.len()));
     assert_eq!(sums.len(), sizes.channels);
+    let (grad, to) = grad.pointers();
     let mut of_planes = vec![0.0f64; planes];
-    let (to_sums, to) = (Shared::new(&mut of_planes), out.map(Shared::new));
+    let to_sums = Shared::new(&mut of_planes);
     for_planes(
         planes,
         pixels,
@@ -266,17 +308,19 @@ pub(crate) fn bias_backward(
                     Some(after) => after.part(values.clone()),
                     None => (Activation::None, ptr::null()),
                 };
+                // SAFETY: places of the gradient and of the output, which is as long.
+                let (grad, out) = unsafe {
+                    let out = to.map_or(ptr::null_mut(), |to| to.get().add(values.start));
+                    (grad.get().add(values.start), out)
+                };
                 let masked = Masked {
                     activation,
-                    grad: grad[values.clone()].as_ptr(),
+                    grad,
                     y,
-                    // SAFETY: a place of the output, which is as long as `grad`.
-                    out: to.map_or(ptr::null_mut(), |to| unsafe {
-                        to.get().add(values.start).cast()
-                    }),
+                    out,
                     count: pixels,
                 };
-                // SAFETY: as long as a plane; each job writes to planes and sums of its own.
+                // SAFETY: as long as a plane; each job reads and writes planes and sums of its own.
                 unsafe { *to_sums.get().add(plane) = set.run(masked) };
             }
         },
@@ -293,7 +337,7 @@ struct Masked {
     grad: *const f32,
     /// What the activation gave; not read where there is none.
     y: *const f32,
-    /// Null: nothing is stored.
+    /// Null: nothing is stored. May be `grad`.
     out: *mut f32,
     count: usize,
 }

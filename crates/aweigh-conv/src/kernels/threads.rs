@@ -19,9 +19,21 @@ impl<T> Shared<T> {
         Self(values.as_mut_ptr())
     }
 
+    /// Shares a slice that is read, not written.
+    pub(crate) fn read(values: &[T]) -> Self {
+        Self(values.as_ptr().cast_mut())
+    }
+
     /// The pointer.
     pub(crate) fn get(self) -> *mut T {
         self.0
+    }
+}
+
+impl<T> Shared<std::mem::MaybeUninit<T>> {
+    /// The place of the values, whether they are there already or not.
+    pub(crate) fn cast(self) -> Shared<T> {
+        Shared(self.0.cast())
     }
 }
 

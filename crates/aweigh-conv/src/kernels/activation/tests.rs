@@ -87,20 +87,38 @@ fn a_sum_of_maps_and_its_gradient() {
     }
 }
 
+/// Where the gradient before a bias goes.
+#[derive(Clone, Copy)]
+enum Stored {
+    No,
+    Apart,
+    InPlace,
+}
+
 /// Gradients of a bias, with or without that of the sum, against sums in `f64`.
 fn check_bias(
     set: InstructionSet,
     sizes: &MapSizes,
     grad: &[f32],
     after: Option<Activated<'_>>,
-    stored: bool,
+    stored: Stored,
 ) {
-    let mut out = stored.then(|| output(sizes.len()));
     let mut sums = output(sizes.channels);
-    bias_backward(set, sizes, grad, after, out.as_deref_mut(), &mut sums);
     let masked = after.map_or_else(|| grad.to_vec(), |a| masked(a.activation, grad, a.y));
-    if let Some(out) = out {
-        assert_eq!(written(out), masked, "{set} {sizes:?}");
+    match stored {
+        Stored::No => bias_backward(set, sizes, BiasGradient::Summed(grad), after, &mut sums),
+        Stored::Apart => {
+            let mut out = output(sizes.len());
+            let grad = BiasGradient::Into(grad, &mut out);
+            bias_backward(set, sizes, grad, after, &mut sums);
+            assert_eq!(written(out), masked, "{set} {sizes:?}");
+        }
+        Stored::InPlace => {
+            let mut grad = grad.to_vec();
+            let in_place = BiasGradient::InPlace(&mut grad);
+            bias_backward(set, sizes, in_place, after, &mut sums);
+            assert_eq!(grad, masked, "{set} {sizes:?}, in place");
+        }
     }
     let (mut expected, mut size) = (vec![0.0; sizes.channels], 1e-30);
     for (i, value) in masked.into_iter().enumerate() {
@@ -117,7 +135,7 @@ fn check_bias(
 #[test]
 fn gradients_of_a_bias_and_an_activation() {
     for (set, sizes, [grad, y]) in cases() {
-        for stored in [false, true] {
+        for stored in [Stored::No, Stored::Apart, Stored::InPlace] {
             check_bias(set, &sizes, &grad, None, stored);
             for activation in ACTIVATIONS {
                 let after = Activated { activation, y: &y };
@@ -141,7 +159,8 @@ fn bits_do_not_depend_on_threads() {
             let (mut out, mut sums) = (output(sizes.len()), output(sizes.channels));
             let activation = Activation::Relu;
             let after = Some(Activated { activation, y: &y });
-            bias_backward(set, &sizes, &grad, after, Some(&mut out), &mut sums);
+            let grad = BiasGradient::Into(&grad, &mut out);
+            bias_backward(set, &sizes, grad, after, &mut sums);
             [written(out), written(sums)].concat()
         });
     }

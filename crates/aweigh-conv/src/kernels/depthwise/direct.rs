@@ -98,9 +98,17 @@ pub(super) unsafe fn tap<S: Simd, const STRIDE: usize, const EDGE: bool>(
     }
 }
 
-/// 16 values of a row from place `at` on, as [`tap`].
+/// 16 values of a row of `width` from place `at` on, as [`tap`].
+///
+/// # Safety
+///
+/// As [`tap`]'s.
 #[inline(always)]
-unsafe fn load<S: Simd, const EDGE: bool>(row: *const f32, width: usize, at: isize) -> S::V {
+pub(super) unsafe fn load<S: Simd, const EDGE: bool>(
+    row: *const f32,
+    width: usize,
+    at: isize,
+) -> S::V {
     let from = row.wrapping_offset(at);
     // SAFETY: as `tap`'s.
     unsafe {

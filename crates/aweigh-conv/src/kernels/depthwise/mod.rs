@@ -3,6 +3,7 @@
 
 mod correlate;
 mod direct;
+mod spread;
 mod strip;
 #[cfg(test)]
 mod tests;
@@ -70,6 +71,9 @@ pub(crate) fn input_gradient(
     out: &mut [MaybeUninit<f32>],
 ) {
     check(sizes, out.len(), weight.len(), grad.len());
+    if spread::fits(sizes) {
+        return spread::input_gradient(set, sizes, grad, weight, out);
+    }
     let padding =
         |i: usize| (sizes.dilation[i] * (sizes.kernel[i] - 1)) as isize - sizes.padding[i] as isize;
     let correlation = Correlation {
