@@ -16,6 +16,7 @@ use crate::config::ConfigError;
 use crate::features::FeatureSpec;
 use crate::layer_info::LayerInfo;
 use crate::mobilenet_v2::{MobileNetV2, MobileNetV2Config};
+use crate::norm::NormConfig;
 use crate::resnet::{ResNet, ResNetConfig};
 use crate::weights::{StateDict, WeightsError};
 
@@ -98,6 +99,14 @@ impl BackboneConfig {
         match self {
             Self::ResNet(config) => config.layers(image),
             Self::MobileNetV2(config) => config.layers(image),
+        }
+    }
+
+    /// How the network is normalised.
+    pub fn norm(&self) -> &NormConfig {
+        match self {
+            Self::ResNet(config) => &config.norm,
+            Self::MobileNetV2(config) => &config.norm,
         }
     }
 

@@ -76,6 +76,27 @@ impl HostBatch {
         collate(0, vec![prepared], transform)
     }
 
+    /// The batch in parts of up to `size` images, in order, each as high and wide as the batch.
+    ///
+    /// # Panics
+    /// If `size` is 0.
+    pub fn split(self, size: usize) -> Vec<Self> {
+        let [images, channels, height, width] = self.shape;
+        if size >= images {
+            return vec![self];
+        }
+        let of_images = self.images.chunks(size * channels * height * width);
+        let of_truth = self.truth.chunks(size).zip(self.meta.chunks(size));
+        let part = |(images, (truth, meta)): (&[f32], (&[HostTruth], &[ImageMeta]))| Self {
+            index: self.index,
+            images: images.to_vec(),
+            shape: [truth.len(), channels, height, width],
+            truth: truth.to_vec(),
+            meta: meta.to_vec(),
+        };
+        of_images.zip(of_truth).map(part).collect()
+    }
+
     /// Decodes and transforms one image of a dataset as evaluation does, with its ground truth.
     /// Warns of what is doubtful about its pixels.
     ///

@@ -1,6 +1,7 @@
 //! The model: images in, raw predictions out.
 
 use aweigh_backbone::{Backbone, Fpn, weights::ClassLayer};
+use aweigh_geometry::{GroundTruth, LevelShape};
 use burn::module::Module;
 use burn::tensor::Tensor;
 
@@ -71,5 +72,15 @@ impl Detector {
     /// When there is not one map for every level.
     pub fn predict(&self, features: Pyramid<Vec<Tensor<4>>>) -> Box<dyn Predictions> {
         self.bbox_head.any().predict(features)
+    }
+
+    /// What the losses of a batch on `levels` are divided by, `[N]`, where that is known without
+    /// predictions; see [`Assigned::normalisers`](crate::Assigned::normalisers).
+    pub fn geometric_normalisers(
+        &self,
+        levels: &[LevelShape],
+        truth: &GroundTruth,
+    ) -> Option<Tensor<1>> {
+        self.bbox_head.any().geometric_normalisers(levels, truth)
     }
 }

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checks::Table;
 use crate::explain::{Learns, StageRoles};
-use crate::losses::focal_class_loss;
+use crate::losses::{focal_class_loss, normaliser};
 use crate::method::{Cause, SizeLimits};
 use crate::pyramid::{cell_points, flatten};
 use crate::{
@@ -245,21 +245,38 @@ impl Method for FcosConfig {
         self.assigner().assign(&predictions.levels, truth)
     }
 
+    fn geometric_targets(&self, levels: &[LevelShape], truth: &GroundTruth) -> Option<FcosTargets> {
+        Some(self.assigner().assign(levels, truth))
+    }
+
+    /// The number of positives, and the sum of their centre-ness targets.
+    fn normalisers(&self, targets: &FcosTargets) -> Tensor<1> {
+        let positives = targets.matches.positive.clone().float().sum();
+        // Zero on negatives.
+        Tensor::cat(vec![positives, targets.centerness.clone().sum()], 0)
+    }
+
     /// - classes: focal loss of every point outside of ignore regions, over the number of positives;
     /// - box: the chosen loss of every positive, weighted by its centre-ness target;
     /// - centre-ness: binary cross-entropy of every positive, over the number of positives.
-    fn losses(&self, predictions: Pyramid<FcosPredictions>, targets: FcosTargets) -> Losses {
+    fn losses(
+        &self,
+        predictions: Pyramid<FcosPredictions>,
+        targets: FcosTargets,
+        normalisers: &Tensor<1>,
+    ) -> Losses {
         let predictions = predictions.maps;
         let positive = targets.matches.positive.clone().float(); // [B, P]
         let positives = positive.clone().sum(); // [1]
-        let normaliser = positives.clone().clamp_min(1.0);
+        let of_points = normaliser(normalisers, 0).clamp_min(1.0);
+        let of_boxes = normaliser(normalisers, 1).clamp_min(MIN_CENTERNESS_SUM);
 
         let logits = flatten(&predictions.cls_score); // [B, C, P]
-        let cls = focal_class_loss(logits, &targets.matches, &self.focal, normaliser.clone());
-        let bbox = self.box_loss(flatten(&predictions.bbox_pred), &targets);
+        let cls = focal_class_loss(logits, &targets.matches, &self.focal, of_points.clone());
+        let bbox = self.box_loss(flatten(&predictions.bbox_pred), &targets, of_boxes);
         let centerness = flatten(&predictions.centerness).squeeze_dim::<2>(1); // [B, P]
         let centerness = bce_with_logits(centerness, targets.centerness);
-        let centerness = weighted_mean(centerness, Some(positive), normaliser);
+        let centerness = weighted_mean(centerness, Some(positive), of_points);
         Losses::new(
             vec![
                 ("loss_cls", cls),
@@ -318,7 +335,12 @@ impl FcosConfig {
         }
     }
 
-    fn box_loss(&self, distances: Tensor<3>, targets: &FcosTargets) -> Tensor<1> {
+    fn box_loss(
+        &self,
+        distances: Tensor<3>,
+        targets: &FcosTargets,
+        normaliser: Tensor<1>,
+    ) -> Tensor<1> {
         // Predicted and target box of a point share the point, so the overlap is that of the boxes
         // around the origin: exact, where adding pixel coordinates would round.
         let direction = Tensor::<1>::from_floats(DIRECTIONS, &targets.distances.device());
@@ -344,7 +366,6 @@ impl FcosConfig {
             BoxLossKind::Diou => diou_loss(predicted, target, IOU_EPS),
         }; // [B, P]
         let weight = targets.centerness.clone(); // zero on negatives
-        let normaliser = weight.clone().sum().clamp_min(MIN_CENTERNESS_SUM);
         weighted_mean(loss, Some(weight), normaliser)
     }
 }

@@ -14,12 +14,13 @@ use aweigh_heads::{
     fovea::{ClassTower, FoveaHead, FoveaHeadConfig, FoveaPredictions},
 };
 use aweigh_losses::{FocalLoss, smooth_l1, weighted_mean};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::checks::Table;
 use crate::decode::HalfOverlap;
 use crate::explain::{Learns, StageRoles};
-use crate::losses::focal_class_loss;
+use crate::losses::{focal_class_loss, normaliser};
 use crate::method::{Cause, SizeLimits};
 use crate::pyramid::{cell_points, flatten};
 use crate::{
@@ -206,24 +207,44 @@ impl Method for FoveaConfig {
         self.assigner().assign(&predictions.levels, truth)
     }
 
+    fn geometric_targets(
+        &self,
+        levels: &[LevelShape],
+        truth: &GroundTruth,
+    ) -> Option<FoveaTargets> {
+        Some(self.assigner().assign(levels, truth))
+    }
+
+    /// The number of positives, and that of positives and images.
+    fn normalisers(&self, targets: &FoveaTargets) -> Tensor<1> {
+        let [images, _] = targets.matches.positive.dims();
+        let positives = targets.matches.positive.clone().float().sum(); // [1]
+        Tensor::cat(vec![positives.clone(), positives + images as f64], 0)
+    }
+
     /// - classes: focal loss of every point outside of ignore regions, over the number of positives
     ///   and images;
     /// - box: smooth L1 loss of every positive's four logarithms of distances, over the number of
     ///   positives.
-    fn losses(&self, predictions: Pyramid<FoveaPredictions>, targets: FoveaTargets) -> Losses {
+    fn losses(
+        &self,
+        predictions: Pyramid<FoveaPredictions>,
+        targets: FoveaTargets,
+        normalisers: &Tensor<1>,
+    ) -> Losses {
         let predictions = predictions.maps;
         let positive = targets.matches.positive.clone().float(); // [B, P]
         let positives = positive.clone().sum(); // [1]
-        let [images, _] = positive.dims();
+        let of_boxes = normaliser(normalisers, 0).clamp_min(1.0);
+        let of_points = normaliser(normalisers, 1);
 
-        let normaliser = positives.clone() + images as f64;
         let logits = flatten(&predictions.cls_score); // [B, C, P]
-        let cls = focal_class_loss(logits, &targets.matches, &self.focal, normaliser);
+        let cls = focal_class_loss(logits, &targets.matches, &self.focal, of_points);
 
         let distances = flatten(&predictions.bbox_pred).swap_dims(1, 2); // [B, P, 4]
         let bbox = smooth_l1(distances, targets.distances, self.smooth_l1_beta);
         let bbox = bbox.sum_dim(2).squeeze_dim::<2>(2); // [B, P]
-        let bbox = weighted_mean(bbox, Some(positive), positives.clone().clamp_min(1.0));
+        let bbox = weighted_mean(bbox, Some(positive), of_boxes);
         Losses::new(
             vec![("loss_cls", cls), ("loss_bbox", bbox * self.box_weight)],
             positives,

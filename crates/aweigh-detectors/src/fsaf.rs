@@ -11,6 +11,7 @@ use aweigh_assign::fsaf::FsafTargets;
 use aweigh_backbone::FeatureSpec;
 use aweigh_geometry::{GroundTruth, LevelShape};
 use aweigh_heads::fsaf::{FsafHead, FsafHeadConfig, FsafPredictions};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::checks::Table;
@@ -106,12 +107,21 @@ impl Method for FsafConfig {
         self.branch.targets(predictions, truth)
     }
 
+    fn normalisers(&self, targets: &FsafTargets) -> Tensor<1> {
+        self.branch.normalisers(targets)
+    }
+
     /// Each over the number of positives (without any, over that of background points):
     ///
     /// - classes: focal loss of every point and class that is not left out;
     /// - box: IoU loss of every positive.
-    fn losses(&self, predictions: Pyramid<FsafPredictions>, targets: FsafTargets) -> Losses {
-        let losses = self.branch.losses(&predictions, &targets);
+    fn losses(
+        &self,
+        predictions: Pyramid<FsafPredictions>,
+        targets: FsafTargets,
+        normalisers: &Tensor<1>,
+    ) -> Losses {
+        let losses = self.branch.losses(&predictions, &targets, normalisers);
         Losses::new(
             vec![("loss_cls", losses.cls), ("loss_bbox", losses.bbox)],
             losses.positives,

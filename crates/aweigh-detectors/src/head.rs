@@ -37,9 +37,11 @@ pub trait Predictions: Debug + Send {
     /// Finds out what every point should predict. Nothing is read back from the device.
     fn assign(self: Box<Self>, truth: &GroundTruth) -> Box<dyn Assigned>;
 
-    /// The losses: [`assign`](Self::assign), then [`Assigned::losses`].
+    /// The losses of a whole batch: [`assign`](Self::assign), then [`Assigned::losses`].
     fn losses(self: Box<Self>, truth: &GroundTruth) -> Losses {
-        self.assign(truth).losses()
+        let assigned = self.assign(truth);
+        let normalisers = assigned.normalisers();
+        assigned.losses(&normalisers)
     }
 
     /// The detections of each image, in original pixels, best first. Waits for the device twice.
@@ -56,8 +58,13 @@ pub trait Predictions: Debug + Send {
 
 /// Raw predictions of a batch, and what they should be.
 pub trait Assigned: Debug + Send {
-    /// How far the predictions are from their targets. Nothing is read back from the device.
-    fn losses(self: Box<Self>) -> Losses;
+    /// What the losses of a batch of these are divided by, `[N]`. Those of the parts of a batch add
+    /// up to those of the batch.
+    fn normalisers(&self) -> Tensor<1>;
+
+    /// How far the predictions are from their targets, over the [`normalisers`](Self::normalisers)
+    /// of the batch that these are, or are a part of. Nothing is read back from the device.
+    fn losses(self: Box<Self>, normalisers: &Tensor<1>) -> Losses;
 }
 
 /// [`Predictions`] of a method.
@@ -79,6 +86,11 @@ pub(crate) trait AnyHead {
     fn method(&self) -> &dyn MethodConfig;
     fn class_layers(&self) -> Vec<ClassLayer>;
     fn predict(&self, features: Pyramid<Vec<Tensor<4>>>) -> Box<dyn Predictions>;
+    fn geometric_normalisers(
+        &self,
+        levels: &[LevelShape],
+        truth: &GroundTruth,
+    ) -> Option<Tensor<1>>;
 }
 
 impl<M: Method> MethodHead<M> {
@@ -112,6 +124,15 @@ impl<M: Method> AnyHead for MethodHead<M> {
             raw: features.map(|maps| self.head.forward(maps)),
         })
     }
+
+    fn geometric_normalisers(
+        &self,
+        levels: &[LevelShape],
+        truth: &GroundTruth,
+    ) -> Option<Tensor<1>> {
+        let targets = self.method.geometric_targets(levels, truth)?;
+        Some(self.method.normalisers(&targets))
+    }
 }
 
 impl<M: Method> Predictions for Predicted<M> {
@@ -143,9 +164,13 @@ impl<M: Method> Predictions for Predicted<M> {
 }
 
 impl<M: Method> Assigned for WithTargets<M> {
-    fn losses(self: Box<Self>) -> Losses {
+    fn normalisers(&self) -> Tensor<1> {
+        self.predicted.method.normalisers(&self.targets)
+    }
+
+    fn losses(self: Box<Self>, normalisers: &Tensor<1>) -> Losses {
         let Predicted { method, raw } = self.predicted;
-        method.losses(raw, self.targets)
+        method.losses(raw, self.targets, normalisers)
     }
 }
 

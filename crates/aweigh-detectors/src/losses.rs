@@ -31,6 +31,11 @@ impl Losses {
     }
 }
 
+/// One of the normalisers `[N]` of a batch, `[1]`.
+pub(crate) fn normaliser(normalisers: &Tensor<1>, index: usize) -> Tensor<1> {
+    normalisers.clone().narrow(0, index, 1)
+}
+
 /// Focal loss of every point that is not ignored, summed over points and classes, over
 /// `normaliser`; its weight included.
 ///

@@ -6,6 +6,7 @@ use aweigh_assign::Matches;
 use aweigh_backbone::FeatureSpec;
 use aweigh_geometry::{Detection, GroundTruth, ImageFrame, LevelShape, PointSpacing};
 use aweigh_heads::{DenseHead, RawPredictions};
+use burn::tensor::Tensor;
 
 use crate::decode::{self, Branch};
 use crate::explain::StageRoles;
@@ -109,8 +110,29 @@ pub trait Method: MethodConfig + Clone + Send + Sync + 'static {
         truth: &GroundTruth,
     ) -> Self::Targets;
 
+    /// The targets of a batch by geometry alone; none where they depend on predictions.
+    fn geometric_targets(
+        &self,
+        _levels: &[LevelShape],
+        _truth: &GroundTruth,
+    ) -> Option<Self::Targets> {
+        None
+    }
+
+    /// What the losses of a batch are divided by, `[N]`: counts and sums, of which those of the
+    /// parts of a batch add up to those of the batch.
+    fn normalisers(&self, targets: &Self::Targets) -> Tensor<1>;
+
     /// The losses of a batch's predictions. Nothing is read back from the device.
-    fn losses(&self, predictions: Pyramid<Self::Predictions>, targets: Self::Targets) -> Losses;
+    ///
+    /// `normalisers` are those of the batch, or of the larger one that it is a part of: then the
+    /// losses of all parts add up to those of the larger one.
+    fn losses(
+        &self,
+        predictions: Pyramid<Self::Predictions>,
+        targets: Self::Targets,
+        normalisers: &Tensor<1>,
+    ) -> Losses;
 
     /// Where detections come from: class logits, and the box of a point or an anchor.
     fn branches(&self, predictions: &Pyramid<Self::Predictions>) -> Vec<Branch<'_>>;

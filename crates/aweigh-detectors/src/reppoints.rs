@@ -24,7 +24,7 @@ pub use aweigh_assign::reppoints::{InitAssigner, PointAssigner, ShortLevel};
 use crate::checks::Table;
 use crate::decode::HalfOverlap;
 use crate::explain::{Learns, StageRoles};
-use crate::losses::focal_class_loss;
+use crate::losses::{focal_class_loss, normaliser};
 use crate::method::{Cause, SizeLimits};
 use crate::pyramid::{cell_points, flatten};
 use crate::{
@@ -273,6 +273,13 @@ impl Method for RepPointsConfig {
         self.assigner().assign(levels, boxes, truth)
     }
 
+    /// The numbers of positives of both stages.
+    fn normalisers(&self, targets: &RepPointsTargets) -> Tensor<1> {
+        let stages = [&targets.init, &targets.refine];
+        let counts = stages.map(|stage| positives(&stage.matches.positive));
+        Tensor::cat(counts.to_vec(), 0)
+    }
+
     /// - classes: focal loss of every point that is positive or background in the second stage;
     /// - boxes of either stage: smooth L1 loss of every positive, in units of
     ///   `point_base_scale * stride`.
@@ -282,21 +289,29 @@ impl Method for RepPointsConfig {
         &self,
         predictions: Pyramid<RepPointsPredictions>,
         targets: RepPointsTargets,
+        normalisers: &Tensor<1>,
     ) -> Losses {
         let Pyramid {
             maps: predictions,
             levels,
         } = predictions;
         let RepPointsTargets { init, refine } = targets;
-        let normaliser = normaliser(&refine.matches.positive);
+        let [of_init, of_refine] = [0, 1].map(|index| normaliser(normalisers, index));
         let logits = flatten(&predictions.cls_score); // [B, C, P]
-        let cls = focal_class_loss(logits, &refine.matches, &self.focal, normaliser);
+        let cls = focal_class_loss(logits, &refine.matches, &self.focal, of_refine.clone());
         let cells = Cells::new(&levels, &init.boxes.device());
-        let boxes = |boxes: &[Tensor<4>], stage: &StageTargets, loss: &PointLoss| {
-            self.box_loss(flatten(boxes), stage, &cells, loss) * loss.weight
+        let boxes = |boxes: &[Tensor<4>], stage: &StageTargets, loss: &PointLoss, over| {
+            let differences = self.box_differences(flatten(boxes), stage, &cells, loss.beta);
+            let positive = stage.matches.positive.clone().float(); // [B, P]
+            weighted_mean(differences, Some(positive), over) * loss.weight
         };
-        let pts_init = boxes(&predictions.bbox_init, &init, &self.init_loss);
-        let pts_refine = boxes(&predictions.bbox_refine, &refine, &self.refine_loss);
+        let pts_init = boxes(&predictions.bbox_init, &init, &self.init_loss, of_init);
+        let pts_refine = boxes(
+            &predictions.bbox_refine,
+            &refine,
+            &self.refine_loss,
+            of_refine,
+        );
         Losses::new(
             vec![
                 ("loss_cls", cls),
@@ -356,23 +371,22 @@ impl RepPointsConfig {
         self.norm.validate(TABLE, self.feat_channels)
     }
 
-    /// Predicted boxes `[B, 4, P]` are displacements from the points, in strides.
-    fn box_loss(
+    /// Smooth L1 losses of every point `[B, P]`, meaningless on negatives. Predicted boxes
+    /// `[B, 4, P]` are displacements from the points, in strides.
+    fn box_differences(
         &self,
         boxes: Tensor<3>,
         stage: &StageTargets,
         cells: &Cells,
-        loss: &PointLoss,
-    ) -> Tensor<1> {
+        beta: f64,
+    ) -> Tensor<2> {
         // Targets move to the predictions' origin: that rounds less than the way to pixels would.
         let target = (stage.boxes.clone() - cells.corners.clone()) / cells.strides.clone();
         let target = target / self.point_base_scale; // [B, P, 4]
         let predicted = boxes.swap_dims(1, 2) / self.point_base_scale;
-        let positive = stage.matches.positive.clone();
-        let difference = smooth_l1(predicted, target, loss.beta);
-        let difference = difference.sum_dim(2).squeeze_dim::<2>(2); // [B, P]
-        let normaliser = normaliser(&positive);
-        weighted_mean(difference, Some(positive.float()), normaliser)
+        smooth_l1(predicted, target, beta)
+            .sum_dim(2)
+            .squeeze_dim::<2>(2)
     }
 }
 
@@ -395,6 +409,6 @@ impl Cells {
 }
 
 /// Number of positives `[1]`; an image without any counts one.
-fn normaliser(positive: &Tensor<2, Bool>) -> Tensor<1> {
+fn positives(positive: &Tensor<2, Bool>) -> Tensor<1> {
     positive.clone().float().sum_dim(1).clamp_min(1.0).sum()
 }

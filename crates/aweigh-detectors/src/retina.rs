@@ -27,7 +27,7 @@ use crate::checks::Table;
 use crate::decode::HalfOverlap;
 use crate::explain::{Learns, StageRoles};
 use crate::fsaf::FsafBranch;
-use crate::losses::focal_class_loss;
+use crate::losses::{focal_class_loss, normaliser};
 use crate::method::{Cause, SizeLimits};
 use crate::pyramid::flatten_anchors;
 use crate::{
@@ -258,16 +258,46 @@ impl Method for RetinaConfig {
         }
     }
 
+    fn geometric_targets(
+        &self,
+        levels: &[LevelShape],
+        truth: &GroundTruth,
+    ) -> Option<JointTargets> {
+        let alone = self.fsaf.is_none();
+        alone.then(|| JointTargets {
+            anchors: self.assigner().assign(levels, truth),
+            anchor_free: None,
+        })
+    }
+
+    /// The number of positive anchors, of which every image counts at least one, and what that of
+    /// FSAF gives.
+    fn normalisers(&self, targets: &JointTargets) -> Tensor<1> {
+        let positive = targets.anchors.matches.positive.clone().float(); // [B, P]
+        let mut all = vec![positive.sum_dim(1).clamp_min(1.0).sum()];
+        let free = self.fsaf.as_ref().zip(targets.anchor_free.as_ref());
+        all.extend(free.map(|(branch, targets)| branch.normalisers(targets)));
+        Tensor::cat(all, 0)
+    }
+
     /// - classes: focal loss of every anchor that is not left out;
     /// - box: loss of every positive anchor's deltas, summed over the four;
     /// - both of the anchor-free branch, as of FSAF alone.
     ///
     /// Those of the anchors are divided by the number of positives, at least one per image.
-    fn losses(&self, predictions: Pyramid<RetinaPredictions>, targets: JointTargets) -> Losses {
-        let (mut parts, mut positives) = self.anchor_losses(&predictions.maps, &targets.anchors);
+    fn losses(
+        &self,
+        predictions: Pyramid<RetinaPredictions>,
+        targets: JointTargets,
+        normalisers: &Tensor<1>,
+    ) -> Losses {
+        let of_anchors = normaliser(normalisers, 0);
+        let (mut parts, mut positives) =
+            self.anchor_losses(&predictions.maps, &targets.anchors, of_anchors);
         let free = self.anchor_free(&predictions).zip(targets.anchor_free);
         if let Some(((branch, predictions), targets)) = free {
-            let losses = branch.losses(&predictions, &targets);
+            let of_branch = normalisers.clone().narrow(0, 1, 2);
+            let losses = branch.losses(&predictions, &targets, &of_branch);
             parts.push(("loss_fsaf_cls", losses.cls * self.fsaf_weight));
             parts.push(("loss_fsaf_bbox", losses.bbox * self.fsaf_weight));
             positives = positives + losses.positives;
@@ -344,11 +374,11 @@ impl RetinaConfig {
         &self,
         predictions: &RetinaPredictions,
         targets: &RetinaTargets,
+        normaliser: Tensor<1>,
     ) -> (Vec<(&'static str, Tensor<1>)>, Tensor<1>) {
         let anchors = self.grid().per_point();
         let positive = targets.matches.positive.clone().float(); // [B, P]
-        let of_images = positive.clone().sum_dim(1); // [B, 1]
-        let normaliser = of_images.clone().clamp_min(1.0).sum(); // [1]
+        let positives = positive.clone().sum();
 
         let logits = flatten_anchors(&predictions.cls_score, anchors); // [B, C, P]
         let cls = focal_class_loss(logits, &targets.matches, &self.focal, normaliser.clone());
@@ -361,6 +391,6 @@ impl RetinaConfig {
         };
         let bbox = weighted_mean(bbox, Some(positive.unsqueeze_dim(1)), normaliser);
         let parts = vec![("loss_cls", cls), ("loss_bbox", bbox * self.box_weight)];
-        (parts, of_images.sum())
+        (parts, positives)
     }
 }

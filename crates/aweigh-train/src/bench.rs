@@ -170,9 +170,11 @@ fn train(
         let mut step = Stopwatch::start(device);
         let context = StepContext {
             device,
+            detector: &experiment.detector,
             optimizer: &mut optimizer,
             lr: experiment.train.lr,
             clip_norm: experiment.train.clip_norm,
+            micro_batch_size: experiment.train.micro_batch_size,
         };
         model = train_step(context, model, host, |phase| step.end(phase)).model;
         times.steps.push(step.phases);
@@ -346,7 +348,7 @@ fn all_thousandths<S: Serializer>(
 
 /// Peak resident memory in MiB, from Linux's `/proc`: one line of text, for which a library that
 /// reads everything of a system would be much.
-fn peak_rss_mib() -> Option<f64> {
+pub(crate) fn peak_rss_mib() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status
         .lines()

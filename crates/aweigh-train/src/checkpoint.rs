@@ -10,13 +10,17 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::config::EvaluatedWeights;
 use crate::data_record::DataRecord;
+use crate::evaluation::Metric;
 use crate::files::{self, beside, replace_file, sync_dir, sync_parent};
 use crate::parameters::{Tensors, from_safetensors, to_safetensors};
 use crate::window::WindowState;
 
 /// The model, with the reference's parameter names.
 pub const MODEL_FILE: &str = "model.safetensors";
+/// The moving average of the model, where there is one.
+pub const EMA_FILE: &str = "ema.safetensors";
 /// The state of the optimiser.
 pub const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 /// The position in the run.
@@ -86,10 +90,24 @@ pub struct Class {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Best {
-    /// COCO's AP.
-    pub ap: f64,
+    /// The figure by which it is the best.
+    #[serde(default)]
+    pub metric: Metric,
+    /// Its value; older runs have COCO's AP.
+    #[serde(alias = "ap")]
+    pub value: f64,
     /// Completed iterations.
     pub iteration: usize,
+}
+
+/// The moving average of a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmaState {
+    /// Steps that it has followed.
+    pub steps: usize,
+    /// Whether it is what the run evaluates, or the trained weights are.
+    pub evaluate: EvaluatedWeights,
 }
 
 /// Where a run stands.
@@ -105,6 +123,12 @@ pub struct RunState {
     pub batch: usize,
     /// The best evaluation so far.
     pub best: Option<Best>,
+    /// Evaluations since then.
+    #[serde(default)]
+    pub evaluations_since_best: usize,
+    /// The moving average of the weights, if there is one.
+    #[serde(default)]
+    pub ema: Option<EmaState>,
     /// Losses since the last line of the log.
     pub window: WindowState,
     /// Classes in the order of labels.
@@ -126,6 +150,8 @@ impl RunState {
             epoch: 0,
             batch: 0,
             best: None,
+            evaluations_since_best: 0,
+            ema: None,
             window: WindowState::default(),
             classes,
             evaluation_due: false,
@@ -138,6 +164,8 @@ impl RunState {
 #[derive(Debug)]
 pub(crate) struct Contents<'a> {
     pub(crate) model: &'a Tensors,
+    /// Its moving average, if the run has one.
+    pub(crate) ema: Option<&'a Tensors>,
     /// None in a checkpoint that is only evaluated.
     pub(crate) optimizer: Option<&'a Tensors>,
     pub(crate) state: &'a RunState,
@@ -183,9 +211,25 @@ impl Checkpoint {
         &self.dir
     }
 
-    /// The file of the model.
+    /// The file of the weights that are trained.
     pub fn model_file(&self) -> PathBuf {
         self.dir.join(MODEL_FILE)
+    }
+
+    /// The file of the weights that the run evaluates: of their moving average, where it has one and
+    /// is not told otherwise.
+    pub fn evaluated_file(&self) -> PathBuf {
+        let ema = self.state().ok().and_then(|state| state.ema);
+        let average = self.dir.join(EMA_FILE);
+        match ema {
+            Some(ema) if ema.evaluate == EvaluatedWeights::Ema && average.is_file() => average,
+            _ => self.model_file(),
+        }
+    }
+
+    /// The file of the moving average, if the checkpoint has one.
+    pub(crate) fn ema_file(&self) -> Option<PathBuf> {
+        Some(self.dir.join(EMA_FILE)).filter(|file| file.is_file())
     }
 
     /// The file of the configuration.
@@ -311,6 +355,9 @@ fn write_all(dir: &Path, contents: &Contents<'_>, storage: &dyn Storage) -> io::
     }
     fs::create_dir_all(dir)?;
     storage.write(&dir.join(MODEL_FILE), &to_safetensors(contents.model))?;
+    if let Some(ema) = contents.ema {
+        storage.write(&dir.join(EMA_FILE), &to_safetensors(ema))?;
+    }
     if let Some(optimizer) = contents.optimizer {
         storage.write(&dir.join(OPTIMIZER_FILE), &to_safetensors(optimizer))?;
     }

@@ -50,6 +50,16 @@ pub enum TrainError {
         /// That of the configuration.
         expected: String,
     },
+    /// A pattern of the configuration is that of no parameter.
+    #[error("`{key}`: no parameter that is trained matches `{pattern}`; they are {examples}")]
+    NoParameter {
+        /// The key.
+        key: &'static str,
+        /// The pattern.
+        pattern: String,
+        /// Parameters that there are.
+        examples: String,
+    },
     /// A configuration feeds a network with other pixels than its weights expect.
     #[error(
         "{} belongs to {expected}; the configuration has {configured}: take that of the weights, or \

@@ -143,6 +143,31 @@ impl Validation {
         scoring.finish()
     }
 
+    /// Runs `detector`, which is without autodiff, on the first images, at least `count` of them if
+    /// there are as many, and scores what it finds there. Gives their number.
+    ///
+    /// # Errors
+    ///
+    /// When an image cannot be read.
+    pub(crate) fn run_some(
+        &self,
+        detector: &Detector,
+        device: &Device,
+        progress: &mut dyn Progress,
+        count: usize,
+    ) -> Result<usize, TrainError> {
+        let mut scoring = Scoring::start(self, detector, device, progress);
+        for batch in self.loader.epoch(0, 0) {
+            scoring.add(batch?);
+            if scoring.images >= count {
+                break;
+            }
+        }
+        let images = scoring.images;
+        scoring.finish()?;
+        Ok(images)
+    }
+
     /// As [`run`](Self::run), but stops between two batches once `interrupt` is true; then there is
     /// nothing to score.
     ///

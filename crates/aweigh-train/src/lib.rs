@@ -35,6 +35,8 @@ pub mod trainer;
 
 mod batches;
 mod data_record;
+mod ema;
+mod freeze;
 mod look;
 mod parameters;
 mod pictures;

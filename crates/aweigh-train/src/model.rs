@@ -188,7 +188,7 @@ pub fn load(detector: Detector, path: &Path) -> Result<Detector, TrainError> {
 /// Reads and recognises weights, which may be given as the folder of a checkpoint.
 pub(crate) fn open_weights(path: &Path, wanted: Wanted) -> Result<Import, TrainError> {
     let file = if path.is_dir() {
-        Checkpoint::open(path)?.model_file()
+        Checkpoint::open(path)?.evaluated_file()
     } else {
         path.to_path_buf()
     };
@@ -392,7 +392,10 @@ fn checkpoint_of(weights: &Path) -> Option<Checkpoint> {
         return Checkpoint::open(weights).ok();
     }
     let checkpoint = Checkpoint::open(weights.parent()?).ok();
-    checkpoint.filter(|checkpoint| checkpoint.model_file() == weights)
+    checkpoint.filter(|checkpoint| {
+        let files = [Some(checkpoint.model_file()), checkpoint.ema_file()];
+        files.iter().flatten().any(|file| file == weights)
+    })
 }
 
 /// The number of classes of a detector for a dataset.

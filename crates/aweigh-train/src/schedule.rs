@@ -18,8 +18,50 @@ pub struct Schedule {
 #[derive(Debug, Clone, PartialEq)]
 enum Shape {
     Constant,
-    MultiStep { milestones: Vec<usize>, gamma: f64 },
-    Cosine { total: usize, final_ratio: f64 },
+    MultiStep {
+        milestones: Vec<usize>,
+        gamma: f64,
+    },
+    Cosine {
+        total: usize,
+        final_ratio: f64,
+    },
+    Polynomial {
+        total: usize,
+        final_ratio: f64,
+        power: f64,
+    },
+    OneCycle(OneCycle),
+}
+
+/// A rise and a fall, each half a cosine (PyTorch 2.1 `OneCycleLR`).
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct OneCycle {
+    /// Steps of the run, share of them in the rise.
+    total: usize,
+    peak_at: f64,
+    initial_ratio: f64,
+    final_ratio: f64,
+}
+
+impl OneCycle {
+    fn ratio(&self, iteration: usize) -> f64 {
+        // The first and the last step are the ends of the curve.
+        let last = self.total as f64 - 1.0;
+        let peak = (self.peak_at * self.total as f64 - 1.0).max(0.0);
+        let at = (iteration as f64).min(last);
+        let (from, to, share) = if at <= peak {
+            (self.initial_ratio, 1.0, at / peak.max(1.0))
+        } else {
+            (1.0, self.final_ratio, (at - peak) / (last - peak))
+        };
+        to + (from - to) * falling_cosine(share)
+    }
+}
+
+/// Half a cosine, from 1 to 0 over a share from 0 to 1.
+fn falling_cosine(share: f64) -> f64 {
+    (1.0 + (std::f64::consts::PI * share.min(1.0)).cos()) / 2.0
 }
 
 /// Length of a run.
@@ -44,6 +86,17 @@ impl Schedule {
                 total: length.total,
                 final_ratio: config.final_ratio(),
             },
+            ScheduleKind::Polynomial => Shape::Polynomial {
+                total: length.total,
+                final_ratio: config.final_ratio(),
+                power: config.power(),
+            },
+            ScheduleKind::OneCycle => Shape::OneCycle(OneCycle {
+                total: length.total,
+                peak_at: config.peak_at(),
+                initial_ratio: config.initial_ratio(),
+                final_ratio: config.final_ratio(),
+            }),
         };
         let warmup = config.warmup;
         Self { lr, shape, warmup }
@@ -59,9 +112,18 @@ impl Schedule {
             }
             Shape::Cosine { total, final_ratio } => {
                 let progress = iteration as f64 / (*total).max(1) as f64;
-                let cosine = (1.0 + (std::f64::consts::PI * progress.min(1.0)).cos()) / 2.0;
-                final_ratio + (1.0 - final_ratio) * cosine
+                final_ratio + (1.0 - final_ratio) * falling_cosine(progress)
             }
+            Shape::Polynomial {
+                total,
+                final_ratio,
+                power,
+            } => {
+                let progress = iteration as f64 / (*total).max(1) as f64;
+                let left = (1.0 - progress).max(0.0);
+                final_ratio + (1.0 - final_ratio) * left.powf(*power)
+            }
+            Shape::OneCycle(cycle) => cycle.ratio(iteration),
         };
         self.lr * shape * self.warmup(iteration)
     }
@@ -140,6 +202,50 @@ mod tests {
             ..config(ScheduleKind::Cosine)
         };
         check(&raised, &[(0, 0.5), (50, 0.3), (100, 0.1)]);
+        let line = config(ScheduleKind::Polynomial);
+        check(&line, &[(0, 0.5), (25, 0.375), (100, 0.0), (120, 0.0)]);
+        let square = ScheduleConfig {
+            final_ratio: Some(0.2),
+            power: Some(2.0),
+            ..config(ScheduleKind::Polynomial)
+        };
+        check(&square, &[(0, 0.5), (50, 0.2), (100, 0.1)]);
+    }
+
+    /// Figures of PyTorch 2.1's `OneCycleLR(max_lr=0.5, total_steps=100)`, with its defaults and
+    /// with `pct_start=0.1, div_factor=10, final_div_factor=10`.
+    #[test]
+    fn one_cycle_is_pytorchs() {
+        let defaults = config(ScheduleKind::OneCycle);
+        check(
+            &defaults,
+            &[
+                (0, 0.020000000000000018),
+                (1, 0.021406890282953728),
+                (15, 0.2729933380605002),
+                (29, 0.5),
+                (30, 0.49974826764226216),
+                (60, 0.2946400451427644),
+                (99, 2e-06),
+            ],
+        );
+        let other = ScheduleConfig {
+            peak_at: Some(0.1),
+            initial_ratio: Some(0.1),
+            final_ratio: Some(0.01),
+            ..config(ScheduleKind::OneCycle)
+        };
+        check(
+            &other,
+            &[
+                (0, 0.04999999999999999),
+                (5, 0.3140708399750593),
+                (9, 0.5),
+                (10, 0.4998492296872262),
+                (50, 0.2869453424876162),
+                (99, 0.005),
+            ],
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod changes;
 mod clock;
+mod rehearsal;
 mod resume;
 mod saving;
 mod setup;
@@ -16,7 +17,9 @@ use crate::TrainError;
 use crate::batches::{Batches, Position};
 use crate::checkpoint::{Best, Checkpoint, RunState};
 use crate::config::{Experiment, Span};
+use crate::ema::Ema;
 use crate::evaluate::Validation;
+use crate::freeze::Freezer;
 use crate::optimizer::Optimizer;
 use crate::progress::{Progress, Start};
 use crate::run_folder::{RunFolder, RunLock};
@@ -24,6 +27,8 @@ use crate::schedule::{RunLength, Schedule};
 use crate::step::{StepContext, train_step};
 use crate::window::Window;
 use clock::Clock;
+
+pub use rehearsal::{Rehearsal, RehearsedEvaluation};
 
 /// A run: everything that the loop needs.
 #[derive(Debug)]
@@ -35,7 +40,9 @@ pub struct Trainer {
     batches: Batches,
     validation: Option<Validation>,
     model: Detector,
+    ema: Option<Ema>,
     optimizer: Optimizer,
+    freezer: Freezer,
     schedule: Schedule,
     length: RunLength,
     state: RunState,
@@ -65,10 +72,12 @@ pub struct Ended {
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// All iterations are done.
+    /// All iterations are done, or the run got no better.
     Finished {
         /// The best evaluation, if there was one.
         best: Option<Best>,
+        /// Whether it ended before its time, since it got no better.
+        early: bool,
     },
     /// It was asked to stop; the latest checkpoint continues it.
     Interrupted {
@@ -95,6 +104,7 @@ impl Trainer {
         let mut signal = self.catch_up(progress, interrupt);
         self.clock = Clock::start();
         while matches!(signal, Ok(Signal::GoOn)) && !self.finished() {
+            self.model = self.freezer.apply(self.model, self.state.epoch);
             signal = match self.advance() {
                 Ok(Some(batch)) => {
                     self = self.step(batch);
@@ -125,6 +135,7 @@ impl Trainer {
         match signal {
             Signal::GoOn => Ok(Outcome::Finished {
                 best: self.state.best,
+                early: !self.at_end(),
             }),
             Signal::Stop => Ok(Outcome::Interrupted {
                 checkpoint: self.checkpoint_here(progress)?,
@@ -148,12 +159,15 @@ impl Trainer {
         let images = batch.meta.len();
         let context = StepContext {
             device: &self.device,
+            detector: &self.experiment.detector,
             optimizer: &mut self.optimizer,
             lr: self.schedule.lr(self.state.iteration),
             clip_norm: self.experiment.train.clip_norm,
+            micro_batch_size: self.experiment.train.micro_batch_size,
         };
         let stepped = train_step(context, self.model, batch, |_| {});
         self.model = stepped.model;
+        self.ema = self.ema.map(|ema| ema.follow(&self.model));
         self.window.add(stepped.scalars);
         self.state.iteration += 1;
         self.clock.step(images);
@@ -161,6 +175,16 @@ impl Trainer {
     }
 
     fn finished(&self) -> bool {
+        self.gets_no_better() || self.at_end()
+    }
+
+    /// Whether the run has had no better evaluation for so long that it ends early.
+    fn gets_no_better(&self) -> bool {
+        let stopping = self.experiment.train.early_stopping;
+        stopping.is_some_and(|stop| self.state.evaluations_since_best >= stop.patience)
+    }
+
+    fn at_end(&self) -> bool {
         match self.experiment.train.length() {
             Span::Epochs(epochs) => self.state.epoch >= epochs,
             Span::Iterations(iterations) => self.state.iteration >= iterations,

@@ -1,5 +1,7 @@
 //! `aweigh train`: a run from its start, or from where it stopped.
 
+mod rehearsal;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -20,6 +22,7 @@ const HELP: &str = "\
 Examples:
   aweigh train --config quickstart.toml
   aweigh train --config fcos_r50.toml --backend cuda --set train.batch_size=8 --set train.lr=0.005
+  aweigh train --config fcos_r50.toml --dry-run
   aweigh train --resume runs/fcos_r50
 
 Ctrl-C finishes the step or leaves the evaluation, writes a checkpoint and says how to resume; a
@@ -44,12 +47,20 @@ pub(crate) struct TrainArgs {
     /// Continue the run in this folder, or the run of --config
     #[arg(long, value_name = "RUN", num_args = 0..=1)]
     resume: Option<Option<PathBuf>>,
+    /// Check everything, do two steps, evaluate a few images, say what the run would be, write
+    /// nothing
+    #[arg(long, conflicts_with = "resume")]
+    dry_run: bool,
     #[command(flatten)]
     device: DeviceOptions,
 }
 
 impl TrainArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
+        if self.dry_run {
+            self.rehearse()?;
+            return Ok(ExitCode::SUCCESS);
+        }
         let trainer = match &self.resume {
             None => self.start()?,
             Some(folder) => self.resume(folder.as_deref())?,
@@ -63,7 +74,12 @@ impl TrainArgs {
         } = trainer.run(&mut bars, interrupted);
         drop(bars);
         match outcome {
-            Ok(Outcome::Finished { best }) => {
+            Ok(Outcome::Finished { best, early }) => {
+                if early {
+                    tracing::info!(
+                        "ended early, since the run got no better (train.early_stopping)"
+                    );
+                }
                 report(&folder, best)?;
                 Ok(ExitCode::SUCCESS)
             }
@@ -84,6 +100,15 @@ impl TrainArgs {
                 Err(error.into())
             }
         }
+    }
+
+    fn rehearse(&self) -> Result<()> {
+        let mut experiment = self.configured()?;
+        let device = self.device.open(&mut experiment)?;
+        let mut bars = Bars::default();
+        let rehearsal = Trainer::rehearse(experiment, &device, &mut bars)?;
+        drop(bars);
+        print(rehearsal::describe(&rehearsal))
     }
 
     fn start(&self) -> Result<Trainer> {
@@ -154,8 +179,12 @@ fn say_how_to_continue(folder: &RunFolder, iteration: usize, checkpoint: &Checkp
 fn report(folder: &RunFolder, best: Option<Best>) -> Result<()> {
     let run = shell(folder.dir());
     match best {
-        Some(Best { ap, iteration }) => print(format_args!(
-            "best AP {ap:.3}, after iteration {iteration}\ncheckpoint {}",
+        Some(Best {
+            metric,
+            value,
+            iteration,
+        }) => print(format_args!(
+            "best {metric} {value:.3}, after iteration {iteration}\ncheckpoint {}",
             folder.best().display()
         ))?,
         None => print(format_args!("checkpoint {}", folder.last().display()))?,

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checks::Table;
 use crate::explain::{Learns, LeftOut, StageRoles};
-use crate::losses::{focal_class_losses, focal_class_sum};
+use crate::losses::{focal_class_losses, focal_class_sum, normaliser};
 use crate::method::{Cause, SizeLimits};
 use crate::pyramid::{Pyramid, cell_points, flatten};
 use crate::{Branch, DetectorConfigError};
@@ -173,15 +173,31 @@ impl FsafBranch {
         online_levels(cls + bbox, regions, levels, truth)
     }
 
-    /// The losses of raw predictions against `targets`.
+    /// The number of positives, and that of background points, of which every image counts at least
+    /// one: `[2]`.
+    pub(crate) fn normalisers(&self, targets: &FsafTargets) -> Tensor<1> {
+        let matches = &targets.matches;
+        let positive = matches.positive.clone();
+        let background = positive
+            .clone()
+            .bool_or(targets.other_level.clone())
+            .bool_or(matches.ignored.clone())
+            .bool_not()
+            .float(); // [B, P]
+        let background = background.sum_dim(1).clamp_min(1.0).sum(); // [1]
+        Tensor::cat(vec![positive.float().sum(), background], 0)
+    }
+
+    /// The losses of raw predictions against `targets`, over `normalisers` `[2]`.
     pub(crate) fn losses(
         &self,
         predictions: &Pyramid<FsafPredictions>,
         targets: &FsafTargets,
+        normalisers: &Tensor<1>,
     ) -> BranchLosses {
         let positive = targets.matches.positive.clone().float(); // [B, P]
         let positives = positive.clone().sum(); // [1]
-        let normaliser = normaliser(positives.clone(), targets);
+        let normaliser = positives_or_background(normalisers);
 
         let logits = flatten(&predictions.maps.cls_score); // [B, C, P]
         let counted = targets.left_out.clone().bool_not().float();
@@ -244,17 +260,9 @@ impl FsafBranch {
     }
 }
 
-/// The number of positives; without any, that of background points, at least one per image.
-fn normaliser(positives: Tensor<1>, targets: &FsafTargets) -> Tensor<1> {
-    let matches = &targets.matches;
-    let background = matches
-        .positive
-        .clone()
-        .bool_or(targets.other_level.clone())
-        .bool_or(matches.ignored.clone())
-        .bool_not()
-        .float(); // [B, P]
-    let background = background.sum_dim(1).clamp_min(1.0).sum(); // [1]
+/// The number of positives; without any, that of background points.
+fn positives_or_background(normalisers: &Tensor<1>) -> Tensor<1> {
+    let [positives, background] = [0, 1].map(|index| normaliser(normalisers, index));
     let none = positives.clone().lower_elem(0.5).float();
     positives + background * none
 }

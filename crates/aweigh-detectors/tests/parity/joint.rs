@@ -100,7 +100,11 @@ fn the_sum_of_both_branches_has_the_gradient_of_its_differences() {
         let setup = setup(&case, joint(config), &[]);
         let features = &setup.features.maps;
         // The choice of anchors, points and levels is no function of the features here.
-        let losses = |predictions| setup.method.losses(predictions, setup.targets());
+        let losses = |predictions| {
+            let targets = setup.targets();
+            let normalisers = setup.method.normalisers(&targets);
+            setup.method.losses(predictions, targets, &normalisers)
+        };
         let gradients = losses(setup.predictions.clone()).total.backward();
         let slopes: Vec<Tensor<4>> = features
             .iter()

@@ -90,8 +90,9 @@ impl<'a, M: Method> Setup<'a, M> {
     }
 
     pub(super) fn losses(&self) -> Losses {
-        let predictions = self.predictions.clone();
-        self.method.losses(predictions, self.targets())
+        let (predictions, targets) = (self.predictions.clone(), self.targets());
+        let normalisers = self.method.normalisers(&targets);
+        self.method.losses(predictions, targets, &normalisers)
     }
 
     /// Compares the outputs of a name in training.

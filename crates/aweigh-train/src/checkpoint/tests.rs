@@ -19,6 +19,7 @@ fn write(dir: &Path, value: f32, storage: &dyn Storage) -> Result<(), Checkpoint
     let model = tensors(value);
     let contents = Contents {
         model: &model,
+        ema: None,
         optimizer: Some(&model),
         state: &state,
         config: "seed = 0\n",
@@ -115,7 +116,8 @@ fn the_position_is_replaced_and_the_rest_kept() {
     let checkpoint = Checkpoint::open(&dir).unwrap();
     let mut state = checkpoint.state().unwrap();
     state.best = Some(Best {
-        ap: 0.5,
+        metric: Metric::Ap,
+        value: 0.5,
         iteration: 1,
     });
     checkpoint.write_state(&state).unwrap();

@@ -4,11 +4,13 @@
 //! the valid keys. `--set` overrides go through the same types.
 
 mod check;
+mod ema;
 mod error;
 pub mod mmdet;
 mod model;
 mod optimizer;
 mod overrides;
+mod pattern;
 mod schedule;
 mod sections;
 mod train;
@@ -19,15 +21,17 @@ use aweigh_detectors::DetectorConfig;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
+pub use ema::{EmaConfig, EvaluatedWeights};
 pub use error::ConfigError;
 pub use model::{ModelConfig, StartsFrom, WeightsConfig};
-pub use optimizer::{OptimizerConfig, OptimizerKind};
+pub use optimizer::{GroupConfig, OptimizerConfig, OptimizerKind};
+pub use pattern::NamePattern;
 pub use schedule::{ScheduleConfig, ScheduleKind, WarmupConfig, WarmupKind};
 pub use sections::{
     Backend, ConvAlgorithm, ConvConfig, DataConfig, DeviceConfig, EvalConfig, RunConfig,
     SplitConfig, SynthData,
 };
-pub use train::{Span, TrainConfig};
+pub use train::{EarlyStoppingConfig, FreezeConfig, Span, TrainConfig};
 
 use error::{Problem, Source, describe};
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::in_range;
 use super::error::Problem;
+use super::pattern::NamePattern;
 
 /// Which optimiser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -14,6 +15,25 @@ pub enum OptimizerKind {
     Sgd,
     /// Adam with decoupled weight decay (Loshchilov and Hutter 2019).
     Adamw,
+}
+
+/// Parameters by name, with factors of their own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupConfig {
+    /// The pattern of their names: `backbone.*`.
+    #[serde(rename = "match")]
+    pub pattern: NamePattern,
+    /// Factor of the learning rate. Default: 1.
+    #[serde(default = "one")]
+    pub lr_mult: f64,
+    /// Factor of the weight decay. Default: 1.
+    #[serde(default = "one")]
+    pub decay_mult: f64,
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 /// The optimiser and the multipliers of its parameter groups.
@@ -45,6 +65,10 @@ pub struct OptimizerConfig {
     pub norm_lr_mult: f64,
     /// Factor of the weight decay for weights and biases of norms. Default: 1.
     pub norm_decay_mult: f64,
+    /// Groups by name, each an entry `[[train.optimizer.groups]]`: the first that matches a
+    /// parameter gives its factors, in place of those for biases and norms.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupConfig>,
 }
 
 impl Default for OptimizerConfig {
@@ -60,6 +84,7 @@ impl Default for OptimizerConfig {
             bias_decay_mult: 1.0,
             norm_lr_mult: 1.0,
             norm_decay_mult: 1.0,
+            groups: Vec::new(),
         }
     }
 }
@@ -103,6 +128,17 @@ impl OptimizerConfig {
         for (key, value) in at_least_zero {
             let expected = "a number that is not negative";
             in_range(&full(key), value, 0.0..=f64::MAX, expected)?;
+        }
+        for group in &self.groups {
+            for (key, value) in [("lr_mult", group.lr_mult), ("decay_mult", group.decay_mult)] {
+                let expected = "a number that is not negative";
+                in_range(
+                    &full(&format!("groups.{key}")),
+                    value,
+                    0.0..=f64::MAX,
+                    expected,
+                )?;
+            }
         }
         let [beta1, beta2] = self.betas();
         let below_one = [

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::check::{in_range, one_of};
+use super::check::{in_range, one_of, positive};
 use super::error::Problem;
 
 /// The shape of the learning rate over a run.
@@ -16,6 +16,24 @@ pub enum ScheduleKind {
     /// Half a cosine from the full rate to `final_ratio` of it.
     #[default]
     Cosine,
+    /// From the full rate to `final_ratio` of it by a power of the steps that are left.
+    Polynomial,
+    /// Half a cosine up to the full rate, then half a cosine down to `final_ratio` of it (Smith and
+    /// Topin 2018, as PyTorch's `OneCycleLR` has it; momentum stays as it is).
+    OneCycle,
+}
+
+impl ScheduleKind {
+    /// The name in a configuration.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Constant => "constant",
+            Self::MultiStep => "multi_step",
+            Self::Cosine => "cosine",
+            Self::Polynomial => "polynomial",
+            Self::OneCycle => "one_cycle",
+        }
+    }
 }
 
 /// How the rate rises at the start.
@@ -66,9 +84,19 @@ pub struct ScheduleConfig {
     /// Factor of the rate at each milestone. Default: 0.1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gamma: Option<f64>,
-    /// Factor of the rate at the end of a cosine schedule. Default: 0.
+    /// Factor of the rate at the end of a cosine, a polynomial or a one-cycle schedule. Default: 0;
+    /// of a one-cycle schedule 4e-6.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub final_ratio: Option<f64>,
+    /// The power of a polynomial schedule; 1 is a straight line. Default: 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub power: Option<f64>,
+    /// Factor of the rate at the start of a one-cycle schedule. Default: 0.04.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initial_ratio: Option<f64>,
+    /// Share of the run after which a one-cycle schedule is at its full rate. Default: 0.3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_at: Option<f64>,
     /// Warm-up; absent: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup: Option<WarmupConfig>,
@@ -84,6 +112,15 @@ impl ScheduleConfig {
             ScheduleKind::Cosine => {
                 self.final_ratio = Some(self.final_ratio());
             }
+            ScheduleKind::Polynomial => {
+                self.final_ratio = Some(self.final_ratio());
+                self.power = Some(self.power());
+            }
+            ScheduleKind::OneCycle => {
+                self.final_ratio = Some(self.final_ratio());
+                self.initial_ratio = Some(self.initial_ratio());
+                self.peak_at = Some(self.peak_at());
+            }
         }
     }
 
@@ -92,9 +129,28 @@ impl ScheduleConfig {
         self.gamma.unwrap_or(0.1)
     }
 
-    /// The factor at the end of a cosine schedule, or its default.
+    /// The factor at the end of a schedule, or its default.
     pub(crate) fn final_ratio(&self) -> f64 {
-        self.final_ratio.unwrap_or(0.0)
+        let default = match self.kind {
+            ScheduleKind::OneCycle => 4e-6,
+            _ => 0.0,
+        };
+        self.final_ratio.unwrap_or(default)
+    }
+
+    /// The power of a polynomial schedule, or its default.
+    pub(crate) fn power(&self) -> f64 {
+        self.power.unwrap_or(1.0)
+    }
+
+    /// The factor at the start of a one-cycle schedule, or its default.
+    pub(crate) fn initial_ratio(&self) -> f64 {
+        self.initial_ratio.unwrap_or(0.04)
+    }
+
+    /// The share of the run at whose end a one-cycle schedule has its full rate, or its default.
+    pub(crate) fn peak_at(&self) -> f64 {
+        self.peak_at.unwrap_or(0.3)
     }
 
     pub(super) fn check(&self) -> Result<(), Problem> {
@@ -103,24 +159,18 @@ impl ScheduleConfig {
         one_of([(names[0], epochs.is_some()), (names[1], steps.is_some())])?;
         self.check_keys()?;
         let warmup = self.warmup.unwrap_or_default();
-        in_range(
-            "train.schedule.gamma",
-            self.gamma(),
-            0.0..=1.0,
-            "a number in [0, 1]",
-        )?;
-        in_range(
-            "train.schedule.final_ratio",
-            self.final_ratio(),
-            0.0..=1.0,
-            "a number in [0, 1]",
-        )?;
-        in_range(
-            "train.schedule.warmup.ratio",
-            warmup.ratio,
-            0.0..=1.0,
-            "a number in [0, 1]",
-        )?;
+        let shares = [
+            ("gamma", self.gamma()),
+            ("final_ratio", self.final_ratio()),
+            ("initial_ratio", self.initial_ratio()),
+            ("peak_at", self.peak_at()),
+            ("warmup.ratio", warmup.ratio),
+        ];
+        for (key, value) in shares {
+            let key = format!("train.schedule.{key}");
+            in_range(&key, value, 0.0..=1.0, "a number in [0, 1]")?;
+        }
+        positive("train.schedule.power", self.power())?;
         let rising = |list: &Option<Vec<usize>>, key: &str| match list {
             Some(list) if !list.is_sorted_by(|a, b| a < b) => {
                 let message = format!("expected rising numbers, found {list:?}");
@@ -134,25 +184,35 @@ impl ScheduleConfig {
 
     /// Keys that belong to another kind of schedule, and milestones that are missing.
     fn check_keys(&self) -> Result<(), Problem> {
-        let misplaced = |key: &str, given: bool, kind: ScheduleKind, name: &str| {
-            if given && self.kind != kind {
-                let message = format!("only kind = \"{name}\" has this key");
+        use ScheduleKind::{Constant, Cosine, MultiStep, OneCycle, Polynomial};
+        let steps = self.milestones_iterations.is_some();
+        let keys: [(&str, bool, &[ScheduleKind]); 8] = [
+            ("milestones", self.milestones.is_some(), &[MultiStep]),
+            ("milestones_iterations", steps, &[MultiStep]),
+            ("gamma", self.gamma.is_some(), &[MultiStep]),
+            (
+                "final_ratio",
+                self.final_ratio.is_some(),
+                &[Cosine, Polynomial, OneCycle],
+            ),
+            ("power", self.power.is_some(), &[Polynomial]),
+            ("initial_ratio", self.initial_ratio.is_some(), &[OneCycle]),
+            ("peak_at", self.peak_at.is_some(), &[OneCycle]),
+            (
+                "warmup",
+                self.warmup.is_some(),
+                &[Constant, MultiStep, Cosine, Polynomial],
+            ),
+        ];
+        for (key, given, kinds) in keys {
+            if given && !kinds.contains(&self.kind) {
+                let names: Vec<String> =
+                    kinds.iter().map(|k| format!("\"{}\"", k.name())).collect();
+                let message = format!("only kind = {} has this key", names.join(" or "));
                 return Err(Problem::new(&format!("train.schedule.{key}"), message));
             }
-            Ok(())
-        };
-        let (multi_step, cosine) = (ScheduleKind::MultiStep, ScheduleKind::Cosine);
-        misplaced(
-            "milestones",
-            self.milestones.is_some(),
-            multi_step,
-            "multi_step",
-        )?;
-        let steps = self.milestones_iterations.is_some();
-        misplaced("milestones_iterations", steps, multi_step, "multi_step")?;
-        misplaced("gamma", self.gamma.is_some(), multi_step, "multi_step")?;
-        misplaced("final_ratio", self.final_ratio.is_some(), cosine, "cosine")?;
-        if self.kind == multi_step && self.milestones.is_none() && !steps {
+        }
+        if self.kind == MultiStep && self.milestones.is_none() && !steps {
             let message = "kind = \"multi_step\" needs `milestones` (in epochs) or \
                            `milestones_iterations`";
             return Err(Problem::new("train.schedule.milestones", message));

@@ -4,10 +4,13 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::check::{at_least_one, one_of, positive};
+use super::check::{at_least_one, in_range, one_of, positive};
+use super::ema::EmaConfig;
 use super::error::Problem;
 use super::optimizer::OptimizerConfig;
+use super::pattern::NamePattern;
 use super::schedule::ScheduleConfig;
+use crate::evaluation::Metric;
 
 /// The training loop.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +24,15 @@ pub struct TrainConfig {
     pub iterations: Option<usize>,
     /// Images per step. Default: 16.
     pub batch_size: usize,
+    /// Images per step that `lr` is for: with another `batch_size`, the rate is scaled by
+    /// `batch_size / base_batch_size` (Goyal et al. 2017). Absent: `lr` is taken as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_batch_size: Option<usize>,
+    /// Images that go through the network at once, for batches that memory has no room for: the
+    /// parts of a batch follow each other, and their gradients add up to those of the batch. Absent:
+    /// all of a batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub micro_batch_size: Option<usize>,
     /// Learning rate after warm-up, before the schedule. Default: 0.01.
     pub lr: f64,
     /// Steps between two lines of the log. Default: 50.
@@ -49,6 +61,19 @@ pub struct TrainConfig {
     /// Largest global norm of the gradients; absent: no clipping.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
+    /// The figure by which the best checkpoint is chosen: one of `AP`, `AP50`, `AP75`, `APs`,
+    /// `APm`, `APl`, `AR1`, `AR10`, `AR100`, `ARs`, `ARm`, `ARl`. Default: `AP`.
+    pub best_metric: Metric,
+    /// End of a run that gets no better; absent: every run goes to its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub early_stopping: Option<EarlyStoppingConfig>,
+    /// Parameters that are not trained, each an entry `[[train.freeze]]`; besides those that the
+    /// backbone freezes itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub freeze: Vec<FreezeConfig>,
+    /// Moving average of the weights; absent: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema: Option<EmaConfig>,
     /// The optimiser.
     pub optimizer: OptimizerConfig,
     /// The learning rate over time.
@@ -61,6 +86,8 @@ impl Default for TrainConfig {
             epochs: None,
             iterations: None,
             batch_size: 16,
+            base_batch_size: None,
+            micro_batch_size: None,
             lr: 0.01,
             log_every: 50,
             eval_every_epochs: None,
@@ -71,10 +98,37 @@ impl Default for TrainConfig {
             backbone_weights: None,
             weights: None,
             clip_norm: None,
+            best_metric: Metric::Ap,
+            early_stopping: None,
+            freeze: Vec::new(),
+            ema: None,
             optimizer: OptimizerConfig::default(),
             schedule: ScheduleConfig::default(),
         }
     }
+}
+
+/// When a run that gets no better ends.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EarlyStoppingConfig {
+    /// Evaluations in a row without a better `best_metric` that end the run.
+    pub patience: usize,
+    /// How much better counts as better. Default: 0.
+    #[serde(default)]
+    pub min_delta: f64,
+}
+
+/// Parameters that are not trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FreezeConfig {
+    /// The pattern of their names: `backbone.*`.
+    #[serde(rename = "match")]
+    pub pattern: NamePattern,
+    /// The epoch, counted from 0, in which they are trained again. Absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_epoch: Option<usize>,
 }
 
 /// A point in time or a period, in the unit of the configuration.
@@ -87,6 +141,12 @@ pub enum Span {
 }
 
 impl TrainConfig {
+    /// The learning rate for `batch_size` images per step.
+    pub fn scaled_lr(&self) -> f64 {
+        let scale = |base: usize| self.batch_size as f64 / base as f64;
+        self.lr * self.base_batch_size.map_or(1.0, scale)
+    }
+
     /// Length of the run.
     pub fn length(&self) -> Span {
         span(self.epochs, self.iterations).unwrap_or(Span::Epochs(12))
@@ -144,10 +204,18 @@ impl TrainConfig {
         at_least_one("train.epochs", self.epochs.unwrap_or(1))?;
         at_least_one("train.iterations", self.iterations.unwrap_or(1))?;
         at_least_one("train.batch_size", self.batch_size)?;
+        at_least_one("train.micro_batch_size", self.micro_batch_size.unwrap_or(1))?;
         at_least_one("train.log_every", self.log_every)?;
         at_least_one("train.keep_last", self.keep_last)?;
+        at_least_one("train.base_batch_size", self.base_batch_size.unwrap_or(1))?;
         positive("train.lr", self.lr)?;
         positive("train.clip_norm", self.clip_norm.unwrap_or(1.0))?;
+        if let Some(stopping) = &self.early_stopping {
+            at_least_one("train.early_stopping.patience", stopping.patience)?;
+            let key = "train.early_stopping.min_delta";
+            in_range(key, stopping.min_delta, 0.0..=1.0, "a number in [0, 1]")?;
+        }
+        self.ema.map_or(Ok(()), |ema| ema.check())?;
         self.optimizer.check()?;
         self.schedule.check()
     }

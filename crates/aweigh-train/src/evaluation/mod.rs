@@ -21,7 +21,7 @@ use truth::Shift;
 pub use error::EvalError;
 pub use hotcoco::AccumulatedEval;
 pub use results::{CocoResult, ResultsSource, load_results, save_results};
-pub use summary::{ClassRow, Evaluation, Stats};
+pub use summary::{ClassRow, Evaluation, Metric, Stats};
 pub use truth::EvalTruth;
 
 /// Detections per image and category that pycocotools' first figure is always computed at.

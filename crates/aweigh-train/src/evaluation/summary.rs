@@ -1,5 +1,6 @@
 //! The figures of an evaluation.
 
+use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
@@ -51,7 +52,67 @@ pub struct Stats {
     pub ar_large: f64,
 }
 
+/// One of the twelve figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Metric {
+    /// Average precision over the IoU thresholds 0.50, 0.55, .., 0.95.
+    #[default]
+    #[serde(rename = "AP")]
+    Ap,
+    /// Average precision at IoU 0.50.
+    #[serde(rename = "AP50")]
+    Ap50,
+    /// Average precision at IoU 0.75.
+    #[serde(rename = "AP75")]
+    Ap75,
+    /// Average precision of small objects.
+    #[serde(rename = "APs")]
+    ApSmall,
+    /// Average precision of medium objects.
+    #[serde(rename = "APm")]
+    ApMedium,
+    /// Average precision of large objects.
+    #[serde(rename = "APl")]
+    ApLarge,
+    /// Average recall with one detection per image and category.
+    #[serde(rename = "AR1")]
+    Ar1,
+    /// Average recall with 10 detections per image and category.
+    #[serde(rename = "AR10")]
+    Ar10,
+    /// Average recall with 100 detections per image and category.
+    #[serde(rename = "AR100")]
+    Ar100,
+    /// Average recall of small objects.
+    #[serde(rename = "ARs")]
+    ArSmall,
+    /// Average recall of medium objects.
+    #[serde(rename = "ARm")]
+    ArMedium,
+    /// Average recall of large objects.
+    #[serde(rename = "ARl")]
+    ArLarge,
+}
+
+impl Metric {
+    /// The names in the order of [`Stats::to_array`].
+    const NAMES: [&str; 12] = [
+        "AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl",
+    ];
+}
+
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::NAMES[*self as usize])
+    }
+}
+
 impl Stats {
+    /// One of the figures.
+    pub fn get(&self, metric: Metric) -> f64 {
+        self.to_array()[metric as usize]
+    }
+
     /// The figures in pycocotools' order, that of the fields.
     pub fn to_array(&self) -> [f64; 12] {
         [

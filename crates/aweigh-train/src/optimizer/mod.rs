@@ -50,7 +50,7 @@ impl fmt::Debug for Optimizer {
     }
 }
 
-/// The groups of a configuration: norms, biases of other layers, everything else. Biases of the
+/// The groups of a configuration: those by name first, then norms, biases of other layers, everything else. Biases of the
 /// convolutions that move the taps of a deformable one count as everything else (mmengine 0.10
 /// `default_constructor.py`).
 fn configured_rule(config: &OptimizerConfig) -> GroupRule {
@@ -62,7 +62,16 @@ fn configured_rule(config: &OptimizerConfig) -> GroupRule {
         lr: config.bias_lr_mult,
         decay: config.bias_decay_mult,
     };
+    let groups = config.groups.clone();
+    let by_name = move |name: &str| {
+        let group = groups.iter().find(|group| group.pattern.matches(name))?;
+        Some(Multipliers {
+            lr: group.lr_mult,
+            decay: group.decay_mult,
+        })
+    };
     Box::new(move |name, layer| match layer {
+        _ if by_name(name).is_some() => by_name(name).unwrap_or(PLAIN),
         Layer::Norm => norm,
         Layer::Other if name.ends_with(".conv_offset.bias") => PLAIN,
         Layer::Other if name.ends_with(".bias") => bias,

@@ -33,6 +33,7 @@ fn save_at(folder: &RunFolder, iteration: usize, keep: usize) {
     state.iteration = iteration;
     let contents = Contents {
         model: &Tensors::new(),
+        ema: None,
         optimizer: None,
         state: &state,
         config: "",

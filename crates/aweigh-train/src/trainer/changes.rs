@@ -19,7 +19,7 @@ impl<'a> Plan<'a> {
         let train = &experiment.train;
         let length = length(experiment, per_epoch);
         Self {
-            schedule: Schedule::new(&train.schedule, train.lr, length),
+            schedule: Schedule::new(&train.schedule, train.scaled_lr(), length),
             train,
             length,
         }
@@ -44,6 +44,13 @@ pub(super) fn schedule_change(now: &Plan, then: &Plan, iteration: usize) -> Opti
     let steps = [now, then].map(|plan| plan.length.per_epoch);
     compare(&steps[0], &steps[1], "steps per epoch");
     compare(&now.train.lr, &then.train.lr, "as `train.lr`");
+    let bases = [now, then].map(|plan| plan.train.base_batch_size);
+    let base = |base: Option<usize>| base.map_or("none".to_owned(), |base| base.to_string());
+    compare(
+        &base(bases[0]),
+        &base(bases[1]),
+        "as `train.base_batch_size`",
+    );
     if now.train.schedule != then.train.schedule {
         changes.push("another `train.schedule`".to_owned());
     }

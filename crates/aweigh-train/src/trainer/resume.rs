@@ -49,6 +49,7 @@ impl Trainer {
         let mut setup = Setup::open(experiment, train, before.state.clone(), device)?;
         let loaded = load_checkpoint(setup.model, &mut setup.optimizer, &before.checkpoint);
         setup.model = loaded.map_err(|reason| before.unfit(&setup.experiment, &folder, reason))?;
+        setup.resume_ema(&before.checkpoint)?;
         let trainer = setup.into_trainer(folder, lock);
         trainer.say_what_changed(&before);
         trainer.take_over()?;
@@ -138,13 +139,37 @@ impl Before {
     }
 }
 
+impl Setup {
+    /// Goes on with the moving average of a checkpoint. One that is new starts at the weights of the
+    /// checkpoint.
+    fn resume_ema(&mut self, checkpoint: &Checkpoint) -> Result<(), TrainError> {
+        let steps = self.state.ema.map(|ema| ema.steps);
+        let saved = checkpoint.ema_file().zip(steps);
+        self.start_ema(steps.unwrap_or(0));
+        match (self.ema.take(), saved) {
+            (Some(ema), Some((file, _))) => self.ema = Some(ema.load(&file)?),
+            (Some(ema), None) => {
+                tracing::warn!(
+                    "train.ema is new: the moving average starts at the weights of the checkpoint"
+                );
+                self.ema = Some(ema);
+            }
+            (None, Some(_)) => {
+                tracing::warn!("the run had a moving average of its weights, which is dropped");
+            }
+            (None, None) => {}
+        }
+        Ok(())
+    }
+}
+
 /// The weights of a checkpoint in the place of those of `model`, and its optimiser's state.
 fn load_checkpoint(
     model: Detector,
     optimizer: &mut Optimizer,
     checkpoint: &Checkpoint,
 ) -> Result<Detector, TrainError> {
-    let model = load(model, checkpoint.dir())?;
+    let model = load(model, &checkpoint.model_file())?;
     let loaded = optimizer.load(&model, checkpoint.optimizer()?);
     loaded.map_err(|reason| checkpoint.foreign_optimizer(reason))?;
     Ok(model)

@@ -12,7 +12,10 @@ use serde_json::json;
 
 use super::{Signal, Trainer};
 use crate::TrainError;
+use aweigh_detectors::Detector;
+
 use crate::checkpoint::{Best, Checkpoint, Contents};
+use crate::ema::Ema;
 use crate::evaluate::Scored;
 use crate::evaluation::save_results;
 use crate::parameters::named_tensors;
@@ -102,8 +105,7 @@ impl Trainer {
             return Ok(Signal::GoOn);
         };
         let started = Instant::now();
-        let model = self.model.valid();
-        let scored = validation.run_until(&model, &self.device, progress, interrupt)?;
+        let scored = validation.run_until(&self.evaluated(), &self.device, progress, interrupt)?;
         let Some(scored) = scored else {
             return Ok(Signal::Stop);
         };
@@ -136,28 +138,51 @@ impl Trainer {
             "epoch": self.epochs(),
             "eval": stats,
         }))?;
-        let best = self.is_best(stats.ap);
+        let metric = self.experiment.train.best_metric;
+        let value = stats.get(metric);
+        let found = Best {
+            metric,
+            value,
+            iteration,
+        };
+        let best = self.is_best(found);
         self.state.evaluation_due = false;
         self.state.window = self.window.read();
         if best {
-            let ap = stats.ap;
-            self.state.best = Some(Best { ap, iteration });
+            self.state.best = Some(found);
             self.save_best(progress)?;
         }
         self.folder.save_state(&self.state)?;
         Ok(best)
     }
 
-    fn is_best(&self, ap: f64) -> bool {
+    /// Whether a figure is the best up to now; counts those that are not.
+    fn is_best(&mut self, found: Best) -> bool {
+        let Best { metric, value, .. } = found;
         // COCO's value for a figure without ground truth is -1.
-        if ap.is_nan() || ap < 0.0 {
+        if value.is_nan() || value < 0.0 {
             tracing::warn!(
-                "AP is not defined, since the validation set has no boxes: no checkpoint becomes \
-                 the best"
+                "{metric} is not defined, since the validation set has no such boxes: no \
+                 checkpoint becomes the best"
             );
             return false;
         }
-        self.state.best.is_none_or(|best| ap > best.ap)
+        // Figures of another kind do not compare.
+        let best = self.state.best.filter(|best| best.metric == metric);
+        let lead = best.map_or(f64::INFINITY, |best| value - best.value);
+        let stopping = self.experiment.train.early_stopping;
+        if lead > stopping.map_or(0.0, |stopping| stopping.min_delta) {
+            self.state.evaluations_since_best = 0;
+        } else {
+            self.state.evaluations_since_best += 1;
+        }
+        lead > 0.0
+    }
+
+    /// The model that is evaluated, without autodiff.
+    fn evaluated(&self) -> Detector {
+        let average = self.ema.as_ref().and_then(Ema::evaluated);
+        average.cloned().unwrap_or_else(|| self.model.valid())
     }
 
     /// The checkpoint of this position.
@@ -178,8 +203,11 @@ impl Trainer {
         self.state.window = self.window.read();
         self.check_finite(self.state.window.not_finite())?;
         let optimizer = self.optimizer.state();
+        let ema = self.ema.as_ref().map(|ema| named_tensors(ema.model()));
+        self.state.ema = self.ema.as_ref().map(Ema::state);
         let contents = Contents {
             model: &named_tensors(&self.model),
+            ema: ema.as_ref(),
             optimizer: Some(&optimizer),
             state: &self.state,
             config: &self.experiment.to_toml(),
@@ -194,10 +222,14 @@ impl Trainer {
     }
 
     fn save_best(&self, progress: &mut dyn Progress) -> Result<(), TrainError> {
+        // Its model is the average already, where that is what was evaluated.
+        let mut state = self.state.clone();
+        state.ema = None;
         let contents = Contents {
-            model: &named_tensors(&self.model),
+            model: &named_tensors(&self.evaluated()),
+            ema: None,
             optimizer: None,
-            state: &self.state,
+            state: &state,
             config: &self.experiment.to_toml(),
         };
         let dir = self.folder.save_best(&contents)?;

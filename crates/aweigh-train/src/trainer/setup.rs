@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aweigh_backbone::NormConfig;
 use aweigh_data::annotations::AnnotationFile;
 use aweigh_data::{CocoDataset, Loader, Purpose};
 use aweigh_detectors::Detector;
@@ -14,11 +15,13 @@ use crate::batches::{Batches, Position};
 use crate::checkpoint::RunState;
 use crate::config::{Experiment, Span, StartsFrom};
 use crate::data_record::{AnnotationsRecord, DataRecord};
+use crate::ema::Ema;
 use crate::evaluate::Validation;
 use crate::files::same_file;
+use crate::freeze::{Freezer, trainable_names};
 use crate::learnable;
 use crate::look;
-use crate::model::{classes, fresh, load_pretrained, num_classes};
+use crate::model::{classes, fresh, load_pretrained, num_classes, shorten};
 use crate::optimizer::Optimizer;
 use crate::pictures;
 use crate::run_folder::{RunFolder, RunLock};
@@ -43,6 +46,7 @@ impl Trainer {
         let mut setup = Setup::open(experiment, train, state, device)?;
         let (experiment, classes) = (&setup.experiment, &setup.state.classes);
         setup.model = load_pretrained(setup.model, experiment, classes)?;
+        setup.start_ema(0);
         learnable::warn(&setup.experiment, setup.loader.dataset())?;
         let lock = folder.create(&setup.experiment)?;
         Ok(setup.into_trainer(folder, lock))
@@ -84,10 +88,11 @@ pub(super) struct Setup {
     /// With random weights, on an autodiff device.
     pub(super) model: Detector,
     pub(super) optimizer: Optimizer,
+    pub(super) ema: Option<Ema>,
     /// Without autodiff.
-    device: Device,
-    loader: Loader,
-    validation: Option<Validation>,
+    pub(super) device: Device,
+    pub(super) loader: Loader,
+    pub(super) validation: Option<Validation>,
 }
 
 impl Setup {
@@ -121,9 +126,12 @@ impl Setup {
             &device.clone().autodiff(),
         )?;
         warn_of_frozen_random_weights(&experiment);
+        warn_of_statistics_of_parts(&experiment);
+        check_patterns(&experiment, &trainable_names(&model))?;
         state.data = Some(data_record(&loader, validation.as_ref()));
         Ok(Self {
             optimizer: Optimizer::new(&experiment.train.optimizer),
+            ema: None,
             experiment,
             state,
             model,
@@ -131,6 +139,12 @@ impl Setup {
             loader,
             validation,
         })
+    }
+
+    /// Has a moving average, if there is to be one, start at the model as it is now.
+    pub(super) fn start_ema(&mut self, steps: usize) {
+        let config = self.experiment.train.ema;
+        self.ema = config.map(|config| Ema::new(config, self.model.valid(), steps));
     }
 
     /// The trainer of the run, which writes to `folder`.
@@ -142,7 +156,9 @@ impl Setup {
             batch: self.state.batch,
         };
         Trainer {
-            schedule: Schedule::new(&train.schedule, train.lr, length),
+            schedule: Schedule::new(&train.schedule, train.scaled_lr(), length),
+            freezer: Freezer::new(train.freeze.clone()),
+            ema: self.ema,
             window: Window::restore(&self.state.window, &self.device),
             batches: Batches::new(self.loader, position),
             clock: Clock::start(),
@@ -189,6 +205,26 @@ pub(super) fn length(experiment: &Experiment, per_epoch: usize) -> RunLength {
     RunLength { total, per_epoch }
 }
 
+/// Checks that every pattern of the configuration is that of a parameter.
+fn check_patterns(experiment: &Experiment, names: &[String]) -> Result<(), TrainError> {
+    let train = &experiment.train;
+    let groups = train.optimizer.groups.iter().map(|group| &group.pattern);
+    let frozen = train.freeze.iter().map(|freeze| &freeze.pattern);
+    let all = groups
+        .map(|pattern| ("train.optimizer.groups", pattern))
+        .chain(frozen.map(|pattern| ("train.freeze", pattern)));
+    for (key, pattern) in all {
+        if !names.iter().any(|name| pattern.matches(name)) {
+            return Err(TrainError::NoParameter {
+                key,
+                pattern: pattern.to_string(),
+                examples: shorten(names.to_vec()),
+            });
+        }
+    }
+    Ok(())
+}
+
 fn warn_of_frozen_random_weights(experiment: &Experiment) {
     let random = experiment.starts_from() == StartsFrom::Random;
     let frozen = experiment.detector.backbone.frozen_stages();
@@ -197,6 +233,27 @@ fn warn_of_frozen_random_weights(experiment: &Experiment) {
             "the backbone starts from random weights, of which detector.backbone.frozen_stages = \
              {stages} keeps a part untrained: set model.weights.backbone, or frozen_stages = -1 \
              and a norm that is trained"
+        );
+    }
+}
+
+/// Norms with the statistics of a batch are the one thing that parts of a batch change.
+fn warn_of_statistics_of_parts(experiment: &Experiment) {
+    let detector = &experiment.detector;
+    let norms = [Some(detector.backbone.norm()), detector.neck.norm.as_ref()];
+    let of_batch = norms
+        .into_iter()
+        .flatten()
+        .any(|norm| *norm == NormConfig::BatchNorm);
+    let train = &experiment.train;
+    let parts = train
+        .micro_batch_size
+        .filter(|size| *size < train.batch_size);
+    if let Some(size) = parts.filter(|_| of_batch) {
+        tracing::warn!(
+            "train.micro_batch_size = {size}: batch norm takes the statistics of {size} images, not \
+             of all {}; frozen_bn and group_norm train as with the whole batch",
+            train.batch_size
         );
     }
 }

@@ -25,7 +25,7 @@ impl Progress for StopAfter<'_> {
 }
 
 /// Runs until so many iterations are done.
-fn stop_after(iterations: usize, experiment: Experiment) {
+pub(super) fn stop_after(iterations: usize, experiment: Experiment) {
     let interrupt = AtomicBool::new(false);
     let mut progress = StopAfter {
         iterations,

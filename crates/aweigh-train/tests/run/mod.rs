@@ -6,6 +6,7 @@ mod errors;
 mod learnable;
 mod mmdet_configs;
 mod nothing_lost;
+mod optimisation;
 mod overfit;
 mod support;
 mod tuning;

@@ -31,7 +31,7 @@ fn two_images_are_learnt_by_heart() {
         ],
     ));
     let best = ended.state.best.expect("an evaluation at the end");
-    assert!(best.ap > 0.5, "AP {}", best.ap);
+    assert!(best.value > 0.5, "AP {}", best.value);
 
     let folder = RunFolder::open(&place.run_dir("run")).unwrap();
     let experiment = folder.experiment().unwrap();

@@ -128,6 +128,11 @@ pub(crate) fn assert_same(place: &Place, a: &str, b: &str) {
             |run: usize| std::fs::read(dirs[run].join("checkpoints/last").join(file)).unwrap();
         assert!(read(0) == read(1), "{file} of {a} and {b}");
     }
+    let average = |run: usize| std::fs::read(dirs[run].join("checkpoints/last/ema.safetensors"));
+    assert!(
+        average(0).ok() == average(1).ok(),
+        "averages of {a} and {b}"
+    );
 }
 
 /// Trains to the end.
