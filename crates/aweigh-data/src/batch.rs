@@ -7,7 +7,7 @@ use aweigh_geometry::{HostTruth, ImageFrame};
 
 use crate::remark::Remark;
 use crate::transform::Augmentation;
-use crate::{ChannelOrder, CocoDataset, DataError, DecodedImage, TransformConfig, decode, resize};
+use crate::{CocoDataset, DataError, DecodedImage, TransformConfig, decode, resize};
 
 /// What happened to an image on its way into a batch; sizes are `[height, width]` in pixels.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,6 +115,31 @@ impl HostBatch {
             remark.warn(&prepared.meta.file, &dataset.config().decoding);
         }
         Ok(collate(0, vec![prepared], transform))
+    }
+
+    /// An image as the network sees it, without its padding, as 8-bit RGB. Its ground truth is
+    /// `truth[at]`, in pixels of this picture.
+    ///
+    /// `transform` is the one that made the batch.
+    ///
+    /// # Panics
+    /// If `at` is not below the number of images.
+    pub fn picture(&self, at: usize, transform: &TransformConfig) -> DecodedImage {
+        let [_, channels, rows, stride] = self.shape;
+        let [height, width] = self.meta[at].frame.size;
+        let planes = &self.images[at * channels * rows * stride..];
+        let mut pixels = vec![0; height * width * 3];
+        for channel in 0..channels {
+            let (mean, std) = (transform.mean[channel], transform.std[channel]);
+            let level = |value: f32| (value * std + mean).round() as u8;
+            let plane = &planes[channel * rows * stride..];
+            let values = plane.chunks(stride).flat_map(|row| &row[..width]);
+            let shown = pixels.iter_mut().skip(transform.channel_order.rgb(channel));
+            for (shown, value) in shown.step_by(3).zip(values) {
+                *shown = level(*value);
+            }
+        }
+        DecodedImage::made([height, width], pixels)
     }
 }
 
@@ -233,10 +258,7 @@ pub(crate) fn collate(
         .iter()
         .flat_map(|image| [(image, 0), (image, 1), (image, 2)]);
     for (plane, (image, channel)) in planes.zip(places) {
-        let source = match transform.channel_order {
-            ChannelOrder::Rgb => channel,
-            ChannelOrder::Bgr => 2 - channel,
-        };
+        let source = transform.channel_order.rgb(channel);
         write_plane(plane, width, image, source, &tables[channel]);
     }
     HostBatch {
@@ -282,6 +304,7 @@ fn write_plane(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ChannelOrder;
 
     /// An image whose pixel `(y, x)` is `[10 y + x, 100, 200]`.
     fn image(height: usize, width: usize) -> DecodedImage {
@@ -340,6 +363,17 @@ mod tests {
         // Blue comes first, with the first mean and deviation.
         let blue = [99.5, 99.5, 99.5, 0.0, 99.5, 99.5, 99.5, 0.0];
         check(ChannelOrder::Bgr, false, 0, blue);
+    }
+
+    #[test]
+    fn a_picture_is_what_the_network_sees() {
+        for order in [ChannelOrder::Rgb, ChannelOrder::Bgr] {
+            let picture = batch(order, false).picture(0, &transform(order));
+            assert_eq!(picture, image(2, 3), "{order:?}");
+            let flipped = batch(order, true).picture(0, &transform(order));
+            let pixels = [2, 1, 0, 12, 11, 10].map(|red| [red, 100, 200]);
+            assert_eq!(flipped.pixels, pixels.concat(), "{order:?}");
+        }
     }
 
     #[test]

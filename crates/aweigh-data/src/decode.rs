@@ -91,19 +91,7 @@ impl DecodedImage {
         Self::new(image.into_rgb8(), stored)
     }
 
-    fn new(image: RgbImage, stored: Stored) -> Self {
-        Self {
-            width: image.width() as usize,
-            height: image.height() as usize,
-            pixels: image.into_raw(),
-            stored,
-        }
-    }
-}
-
-#[cfg(test)]
-impl DecodedImage {
-    /// An image of a file of 8 bits without orientation.
+    /// An image that is in no file: of 8 bits, without an orientation.
     pub(crate) fn made([height, width]: [usize; 2], pixels: Vec<u8>) -> Self {
         let stored = Stored {
             size: [height, width],
@@ -114,6 +102,15 @@ impl DecodedImage {
             width,
             height,
             pixels,
+            stored,
+        }
+    }
+
+    fn new(image: RgbImage, stored: Stored) -> Self {
+        Self {
+            width: image.width() as usize,
+            height: image.height() as usize,
+            pixels: image.into_raw(),
             stored,
         }
     }

@@ -17,6 +17,16 @@ pub enum ChannelOrder {
     Bgr,
 }
 
+impl ChannelOrder {
+    /// Which of red, green and blue a channel of the network input is.
+    pub(crate) fn rgb(self, channel: usize) -> usize {
+        match self {
+            Self::Rgb => channel,
+            Self::Bgr => 2 - channel,
+        }
+    }
+}
+
 /// Lengths of the shorter side to train with, one drawn for each image in each epoch.
 ///
 /// As a key, `multi_scale = { choice = [640, 800] }` or `multi_scale = { range = [480, 960] }`.
