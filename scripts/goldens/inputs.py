@@ -14,9 +14,9 @@ TORCHVISION = {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]
 PNG, JPEG = ".png", ".jpg"
 
 
-def recipe(size, scale, colours=TORCHVISION, divisor=8, file=PNG):
+def recipe(size, scale, colours=TORCHVISION, divisor=8, file=PNG, resize="bilinear"):
     """`size` is height and width, or None for one that is drawn; `scale` is the long and the short edge."""
-    return {"size": size, "scale": scale, "format": file, "pad_size_divisor": divisor, **colours}
+    return {"size": size, "scale": scale, "format": file, "pad_size_divisor": divisor, "resize": resize, **colours}
 
 
 RECIPES = {
@@ -31,6 +31,12 @@ RECIPES = {
     "input_strip": recipe([5, 300], [64, 32]),
     "input_drawn": recipe(None, None),
     "input_jpeg": recipe([96, 128], [96, 64], file=JPEG),
+    "input_area_down": recipe([120, 91], [100, 53], resize="area"),
+    "input_area_far": recipe([140, 190], [60, 31], CAFFE, resize="area"),
+    # OpenCV shrinks by whole numbers, and by two, by other functions.
+    "input_area_third": recipe([96, 144], [48, 32], resize="area"),
+    "input_area_half": recipe([64, 96], [48, 32], resize="area"),
+    "input_area_strip": recipe([5, 300], [64, 32], resize="area"),
 }
 
 
@@ -61,7 +67,9 @@ def picture(rng, height, width):
 def evaluate(case):
     meta = case.meta
     pixels = mmcv.imfrombytes(case.inputs["file"].numpy().tobytes(), backend="cv2")
-    resized = mmcv.imrescale(pixels, tuple(meta["scale"]), backend="cv2")
+    # Cases of before `resize` have none.
+    interpolation = meta.get("resize", "bilinear")
+    resized = mmcv.imrescale(pixels, tuple(meta["scale"]), interpolation=interpolation, backend="cv2")
     colours = {key: meta[key] for key in ("mean", "std", "bgr_to_rgb", "pad_size_divisor")}
     image = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)))
     batch = DetDataPreprocessor(**colours)({"inputs": [image], "data_samples": None}, training=False)

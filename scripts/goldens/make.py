@@ -13,7 +13,10 @@ from pathlib import Path
 
 import common
 
-MODULES = ("inputs", "heads", "fovea", "reppoints", "retina", "detectors", "backbones", "necks", "ops", "priors", "assigners", "cocoeval")
+MODULES = (
+    "inputs", "augment", "heads", "fovea", "reppoints", "retina", "detectors",
+    "backbones", "necks", "ops", "priors", "assigners", "cocoeval",
+)  # fmt: skip
 
 # A case whose discrete choices lie within rounding noise is drawn again.
 ATTEMPTS = 20

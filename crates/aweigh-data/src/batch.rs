@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use aweigh_geometry::{HostTruth, ImageFrame};
 
+use crate::augment::{Augmented, Scene};
 use crate::remark::Remark;
-use crate::transform::Augmentation;
-use crate::{CocoDataset, DataError, DecodedImage, TransformConfig, decode, resize};
+use crate::{CocoDataset, DataError, DecodedImage, TransformConfig, decode};
 
 /// What happened to an image on its way into a batch; sizes are `[height, width]` in pixels.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,23 +23,21 @@ pub struct ImageMeta {
     /// The resized size rounded up to multiples of the transform's `size_divisor`: the network input of
     /// the image alone. What a batch adds beyond is not part of the image.
     pub padded: [usize; 2],
-    /// Whether left and right are exchanged.
+    /// Whether left and right are exchanged, after all else.
     pub flipped: bool,
+    /// Whether an augmentation of training moved pixels, other than by the resize and by this flip:
+    /// the image is a part of the file then, turned, or one of several in a mosaic. `frame` still
+    /// has its size in the network input.
+    pub augmented: bool,
 }
 
 impl ImageMeta {
-    /// Maps a box of original pixels to where the network input shows it.
-    fn to_input(&self, bbox: [f32; 4]) -> [f32; 4] {
-        let upright = self.frame.clip(self.frame.to_input(bbox));
-        if self.flipped {
-            self.frame.mirror(upright)
-        } else {
-            upright
-        }
-    }
-
     /// Maps a box of the network input back to original pixels.
+    ///
+    /// # Panics
+    /// If the image is augmented: its pixels come from elsewhere in the file, or from other files.
     pub fn to_original(&self, bbox: [f32; 4]) -> [f32; 4] {
+        assert!(!self.augmented, "an augmented image has no original pixels");
         let upright = if self.flipped {
             self.frame.mirror(bbox)
         } else {
@@ -72,7 +70,7 @@ impl HostBatch {
             file,
             truth: &HostTruth::default(),
         };
-        let prepared = prepare(Cow::Borrowed(picture), source, transform, transform.plain());
+        let prepared = prepare(Cow::Borrowed(picture), source, transform);
         collate(0, vec![prepared], transform)
     }
 
@@ -110,10 +108,14 @@ impl HostBatch {
         index: usize,
         transform: &TransformConfig,
     ) -> Result<Self, DataError> {
-        let prepared = prepare_record(dataset, index, transform, transform.plain())?;
-        for remark in &prepared.remarks {
-            remark.warn(&prepared.meta.file, &dataset.config().decoding);
+        let image = read_record(dataset, index)?;
+        let file = dataset.image_path(index);
+        let decoding = &dataset.config().decoding;
+        for remark in Remark::of(&image.stored, decoding) {
+            remark.warn(&file, decoding);
         }
+        let source = Source::of(dataset, index, &file);
+        let prepared = prepare(Cow::Owned(image), source, transform);
         Ok(collate(0, vec![prepared], transform))
     }
 
@@ -144,10 +146,23 @@ impl HostBatch {
 }
 
 /// What is known about an image before it is decoded.
+#[derive(Clone, Copy)]
 pub(crate) struct Source<'a> {
     pub(crate) image_id: i64,
     pub(crate) file: &'a Path,
     pub(crate) truth: &'a HostTruth,
+}
+
+impl<'a> Source<'a> {
+    /// Image `index` of a dataset, which is in `file`.
+    pub(crate) fn of(dataset: &'a CocoDataset, index: usize, file: &'a Path) -> Self {
+        let record = &dataset.images()[index];
+        Self {
+            image_id: record.id,
+            file,
+            truth: &record.truth,
+        }
+    }
 }
 
 /// A resized image that waits for its batch.
@@ -181,55 +196,54 @@ pub(crate) fn read_record(dataset: &CocoDataset, index: usize) -> Result<Decoded
     })
 }
 
-/// Decodes and resizes an image of a dataset and checks its size.
-pub(crate) fn prepare_record(
-    dataset: &CocoDataset,
-    index: usize,
-    transform: &TransformConfig,
-    drawn: Augmentation,
-) -> Result<Prepared, DataError> {
-    let record = &dataset.images()[index];
-    let file = dataset.image_path(index);
-    let image = read_record(dataset, index)?;
-    let remarks = Remark::of(&image.stored, &dataset.config().decoding);
-    let source = Source {
-        image_id: record.id,
-        file: &file,
-        truth: &record.truth,
-    };
-    Ok(Prepared {
-        remarks,
-        ..prepare(Cow::Owned(image), source, transform, drawn)
-    })
-}
-
-/// Resizes an image and moves its ground truth along. Flipping the pixels is left to [`collate`],
-/// which writes them once.
+/// Resizes an image and moves its ground truth along.
 pub(crate) fn prepare(
     image: Cow<'_, DecodedImage>,
     source: Source<'_>,
     transform: &TransformConfig,
-    drawn: Augmentation,
 ) -> Prepared {
-    let Augmentation {
-        short_edge,
-        flipped,
-    } = drawn;
     let original = [image.height, image.width];
-    let resized = transform.resized(short_edge, original);
-    let meta = ImageMeta {
-        image_id: source.image_id,
-        file: source.file.to_path_buf(),
-        original,
-        frame: ImageFrame::new(original, resized),
-        padded: transform.padded_alone(resized),
-        flipped,
+    let size = transform.resized(transform.short_edge, original);
+    let truth = source.truth.clone();
+    let plain = Augmented {
+        scene: Scene { image, truth }.resize(size, transform.resize),
+        room: size,
+        flipped: false,
+        moved: false,
     };
-    Prepared {
-        pixels: resize::resize(image, resized),
-        truth: source.truth.map_boxes(|bbox| meta.to_input(bbox)),
-        meta,
-        remarks: Vec::new(),
+    Prepared::new(plain, original, source, transform)
+}
+
+impl Prepared {
+    /// An image of `original` height and width in its file. Flipping the pixels is left to
+    /// [`collate`], which writes them once.
+    pub(crate) fn new(
+        made: Augmented,
+        original: [usize; 2],
+        source: Source<'_>,
+        transform: &TransformConfig,
+    ) -> Self {
+        let Augmented { scene, flipped, .. } = made;
+        let size = scene.size();
+        let frame = ImageFrame::new(original, size);
+        let room = [0, 1].map(|side| size[side].max(made.room[side]));
+        Self {
+            truth: match flipped {
+                true => scene.truth.map_boxes(|bbox| frame.mirror(bbox)),
+                false => scene.truth,
+            },
+            pixels: scene.image.into_owned().pixels,
+            meta: ImageMeta {
+                image_id: source.image_id,
+                file: source.file.to_path_buf(),
+                original,
+                frame,
+                padded: transform.padded_alone(room),
+                flipped,
+                augmented: made.moved,
+            },
+            remarks: Vec::new(),
+        }
     }
 }
 
@@ -246,7 +260,7 @@ pub(crate) fn collate(
     let side = |side: usize| {
         prepared
             .iter()
-            .map(move |image| image.meta.frame.size[side])
+            .map(move |image| image.meta.padded[side])
             .max()
     };
     let largest = [0, 1].map(|at| side(at).unwrap_or(0));
@@ -337,11 +351,16 @@ mod tests {
             file: Path::new("a.png"),
             truth: &truth,
         };
-        let drawn = Augmentation {
+        let made = Augmented {
+            scene: Scene {
+                image: Cow::Owned(image(2, 3)),
+                truth: truth.clone(),
+            },
+            room: [2, 3],
             flipped,
-            ..transform.plain()
+            moved: false,
         };
-        let prepared = prepare(Cow::Owned(image(2, 3)), source, &transform, drawn);
+        let prepared = Prepared::new(made, [2, 3], source, &transform);
         collate(4, vec![prepared], &transform)
     }
 
@@ -377,21 +396,25 @@ mod tests {
     }
 
     #[test]
-    fn boxes_are_scaled_clipped_and_flipped() {
-        let check = |flipped, bbox, expected| {
-            let meta = ImageMeta {
-                image_id: 1,
-                file: PathBuf::new(),
-                original: [100, 100],
-                frame: ImageFrame::new([100, 100], [50, 200]),
-                padded: [64, 224],
-                flipped,
+    fn boxes_are_scaled_and_clipped() {
+        let check = |bbox, expected| {
+            let truth = HostTruth {
+                boxes: vec![bbox],
+                labels: vec![0],
+                ignore: vec![bbox],
             };
-            assert_eq!(meta.to_input(bbox), expected);
+            let source = Source {
+                image_id: 1,
+                file: Path::new(""),
+                truth: &truth,
+            };
+            let image = image(4, 6);
+            let prepared = prepare(Cow::Owned(image), source, &transform(ChannelOrder::Rgb));
+            assert_eq!(prepared.truth.boxes, [expected]);
+            assert_eq!(prepared.truth.ignore, [expected]);
         };
-        check(false, [10.0, 20.0, 30.0, 60.0], [20.0, 10.0, 60.0, 30.0]);
-        check(true, [10.0, 20.0, 30.0, 60.0], [140.0, 10.0, 180.0, 30.0]);
-        check(true, [-5.0, -5.0, 500.0, 500.0], [0.0, 0.0, 200.0, 50.0]);
+        check([1.0, 1.0, 4.0, 3.0], [0.5, 0.5, 2.0, 1.5]);
+        check([-5.0, -5.0, 500.0, 500.0], [0.0, 0.0, 3.0, 2.0]);
     }
 
     #[test]
@@ -414,12 +437,7 @@ mod tests {
                 file: Path::new(""),
                 truth: &HostTruth::default(),
             };
-            prepare(
-                Cow::Owned(image(height, width)),
-                source,
-                &transform,
-                transform.plain(),
-            )
+            prepare(Cow::Owned(image(height, width)), source, &transform)
         });
         let batch = collate(0, prepared.into(), &transform);
         assert_eq!(batch.shape, [2, 3, 4, 4]);

@@ -1,7 +1,7 @@
 //! COCO datasets, decoding, transforms, batching and the deterministic parallel loader.
 //!
-//! The way of an image: [`CocoDataset`] checks the annotation file, [`Loader`] decodes, resizes,
-//! flips, normalises and pads, and yields [`HostBatch`]es. A batch depends only on the dataset, the
+//! The way of an image: [`CocoDataset`] checks the annotation file, [`Loader`] decodes, augments,
+//! resizes, flips, normalises and pads, and yields [`HostBatch`]es. A batch depends only on the dataset, the
 //! configuration, the seed, the epoch and its number in the epoch: never on the number of workers
 //! or their order. Everything here lives in host memory; no device is involved.
 //!
@@ -9,6 +9,7 @@
 //! `[x, y, w, h]` exists only in files. Classes are `0..C` in the order of rising category ids.
 
 pub mod annotations;
+mod augment;
 mod batch;
 mod dataset;
 mod decode;
@@ -23,6 +24,7 @@ mod ordered;
 mod pictures;
 mod plain;
 mod random;
+mod reader;
 mod record;
 mod remark;
 mod resize;
@@ -31,6 +33,7 @@ pub mod synth;
 mod transform;
 
 pub use annotations::Category;
+pub use augment::{AugmentConfig, LargeScaleJitter, MinIouCrop, Mixup, Mosaic, Photometric};
 pub use batch::{HostBatch, ImageMeta};
 pub use dataset::{CocoDataset, DatasetConfig, DatasetStats, Purpose};
 pub use decode::{DecodeConfig, DecodedImage, SixteenBit, Stored, decode};
@@ -42,4 +45,5 @@ pub use finding::{Finding, Severity};
 pub use loader::{Epoch, Loader, LoaderConfig, OnBadImage};
 pub use pictures::{Pictures, Seen, look_into, measure_range, read_picture};
 pub use record::ImageRecord;
+pub use resize::Resize;
 pub use transform::{ChannelOrder, MultiScale, PlainTruth, TransformConfig};

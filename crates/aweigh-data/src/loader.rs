@@ -2,18 +2,20 @@
 
 mod told;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{Prepared, collate, prepare_record};
+use crate::augment::{AugmentConfig, Augmenter, Position, Scene};
+use crate::batch::{Prepared, Source, collate, prepare};
 use crate::ordered::OrderedMap;
-use crate::random::{Stream, Topic};
+use crate::reader::Reader;
 use crate::remark::Remark;
 use crate::sampler::{Grouping, Order, Sampler};
-use crate::{CocoDataset, DataError, HostBatch, Pictures, Purpose, TransformConfig};
+use crate::{CocoDataset, DataError, DecodedImage, HostBatch, Pictures, Purpose, TransformConfig};
 use told::Told;
 
 /// What to do about an image that is missing, broken or of another size than declared.
@@ -28,7 +30,7 @@ pub enum OnBadImage {
 }
 
 /// How batches are formed and how many threads decode them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LoaderConfig {
     /// Images in a batch. Default: 2. The last batch of an epoch can be smaller.
@@ -47,6 +49,13 @@ pub struct LoaderConfig {
     /// In training, put images wider than high, and the others, into batches of their own, which
     /// saves padding. Default: true.
     pub aspect_grouping: bool,
+    /// Memory for decoded images of training, in units of 2^20 bytes; 0 decodes every image anew in
+    /// every epoch. The first images that fit are kept to the end. The batches are the same for any
+    /// number. Default: 0.
+    pub cache_mb: usize,
+    /// What is done to images of training at random, besides what the transform draws.
+    /// Default: nothing.
+    pub augment: AugmentConfig,
 }
 
 impl Default for LoaderConfig {
@@ -58,6 +67,8 @@ impl Default for LoaderConfig {
             seed: 0,
             on_bad_image: OnBadImage::Error,
             aspect_grouping: true,
+            cache_mb: 0,
+            augment: AugmentConfig::default(),
         }
     }
 }
@@ -72,7 +83,7 @@ pub struct Loader {
 /// What the workers need.
 #[derive(Debug)]
 struct Shared {
-    dataset: Arc<CocoDataset>,
+    reader: Reader,
     transform: TransformConfig,
     config: LoaderConfig,
     purpose: Purpose,
@@ -81,8 +92,8 @@ struct Shared {
 }
 
 impl Loader {
-    /// A loader for training: shuffled, flipped and scaled at random, grouped by aspect ratio if
-    /// asked to.
+    /// A loader for training: shuffled, flipped, scaled and augmented at random, grouped by aspect
+    /// ratio if asked to.
     ///
     /// # Errors
     /// If a value of `transform` or `config` is out of range.
@@ -104,7 +115,7 @@ impl Loader {
         Ok(Self { shared, sampler })
     }
 
-    /// A loader for evaluation: in the order of the annotation file, nothing random.
+    /// A loader for evaluation: in the order of the annotation file, nothing random, nothing kept.
     ///
     /// # Errors
     /// If a value of `transform` or `config` is out of range.
@@ -124,7 +135,7 @@ impl Loader {
 
     /// The dataset.
     pub fn dataset(&self) -> &CocoDataset {
-        &self.shared.dataset
+        self.shared.reader.dataset()
     }
 
     /// Has the user know of what was seen in pictures of the dataset: its kinds are not warned of
@@ -135,7 +146,7 @@ impl Loader {
 
     /// Batches in an epoch; the same in every epoch.
     pub fn batches_per_epoch(&self) -> usize {
-        self.sampler.count(self.shared.dataset.images())
+        self.sampler.count(self.shared.reader.dataset().images())
     }
 
     /// The batches of an epoch from batch `start` on, equal to those of a full epoch.
@@ -143,7 +154,9 @@ impl Loader {
     /// Workers start at once. A `start` at or beyond the end gives no batches.
     pub fn epoch(&self, epoch: u64, start: usize) -> Epoch {
         let shared = Arc::clone(&self.shared);
-        let plan = self.sampler.batches(shared.dataset.images(), epoch);
+        let plan = self
+            .sampler
+            .batches(shared.reader.dataset().images(), epoch);
         let range = start.min(plan.len())..plan.len();
         let (workers, prefetch) = (shared.config.workers, shared.config.prefetch);
         let worker = Arc::clone(&shared);
@@ -184,7 +197,7 @@ impl Epoch {
         }
         for (file, remark) in &loaded.remarks {
             if self.shared.told.is_new(*remark) {
-                remark.warn(file, &self.shared.dataset.config().decoding);
+                remark.warn(file, &self.shared.reader.dataset().config().decoding);
             }
         }
     }
@@ -230,6 +243,7 @@ impl Shared {
         purpose: Purpose,
     ) -> Result<Arc<Self>, DataError> {
         transform.validate()?;
+        config.augment.validate()?;
         dataset.config().decoding.validate()?;
         dataset.config().decoding.sixteen_bit.ends()?;
         if config.batch_size == 0 {
@@ -238,8 +252,12 @@ impl Shared {
                 reason: "0; expected at least 1".to_string(),
             });
         }
+        let budget = match purpose {
+            Purpose::Train => config.cache_mb,
+            Purpose::Evaluate => 0,
+        };
         Ok(Arc::new(Self {
-            dataset,
+            reader: Reader::new(dataset, budget),
             transform,
             config,
             purpose,
@@ -280,13 +298,42 @@ impl Shared {
         Ok(loaded)
     }
 
-    /// Decodes and resizes one image; its random draws depend on the epoch and its place only.
+    /// Makes one image; its random draws depend on the epoch and its place only.
     fn prepare(&self, place: usize, epoch: u64) -> Result<Prepared, DataError> {
-        let mut random = Stream::new(self.config.seed, Topic::Augment, epoch, place as u64);
-        let drawn = match self.purpose {
-            Purpose::Train => self.transform.draw(&mut random),
-            Purpose::Evaluate => self.transform.plain(),
+        let dataset = self.reader.dataset();
+        let image = self.reader.read(place)?;
+        let file = dataset.image_path(place);
+        let source = Source::of(dataset, place, &file);
+        let mut prepared = match self.purpose {
+            Purpose::Train => self.augment(&image, source, place, epoch),
+            Purpose::Evaluate => prepare(Cow::Borrowed(&image), source, &self.transform),
         };
-        prepare_record(&self.dataset, place, &self.transform, drawn)
+        prepared.remarks = Remark::of(&image.stored, &dataset.config().decoding);
+        Ok(prepared)
+    }
+
+    fn augment(
+        &self,
+        image: &DecodedImage,
+        source: Source<'_>,
+        place: usize,
+        epoch: u64,
+    ) -> Prepared {
+        let augmenter = Augmenter {
+            transform: &self.transform,
+            augment: &self.config.augment,
+            reader: &self.reader,
+            position: Position {
+                seed: self.config.seed,
+                epoch,
+                index: place,
+            },
+        };
+        let scene = Scene {
+            image: Cow::Borrowed(image),
+            truth: source.truth.clone(),
+        };
+        let original = scene.size();
+        Prepared::new(augmenter.apply(scene), original, source, &self.transform)
     }
 }

@@ -14,6 +14,19 @@ pub(crate) enum Topic {
     SynthTrain,
     /// One image of the synthetic validation set.
     SynthVal,
+    // New ones come last: the numbers are part of the keys of streams.
+    /// The mosaic of one image in an epoch.
+    Mosaic,
+    /// What one image in an epoch is blended with.
+    Mixup,
+    /// The crop of one image in an epoch.
+    Crop,
+    /// The large-scale jitter of one image in an epoch.
+    Jitter,
+    /// The turns of one image in an epoch.
+    Turn,
+    /// The colours of one image in an epoch.
+    Photometric,
 }
 
 /// A stream of random numbers: ChaCha8 whose 256-bit key is (seed, topic, epoch, index).

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::DataError;
 use crate::random::Stream;
+use crate::resize::Resize;
 
 /// Order of the channels of the network input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,7 +79,7 @@ pub struct PlainTruth {
 
 /// From a decoded image to the network input.
 ///
-/// In this order: keep-ratio bilinear resize, horizontal flip, `(x - mean) / std`, zeros at the
+/// In this order: keep-ratio resize, horizontal flip, `(x - mean) / std`, zeros at the
 /// right and at the bottom. The defaults are COCO's customary values for torchvision's weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -91,6 +92,9 @@ pub struct TransformConfig {
     /// Default: absent, `short_edge` in training too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub multi_scale: Option<MultiScale>,
+    /// How images are resized, in training, evaluation and use alike: weights want the one that they
+    /// were trained with. `area` pays where images become much smaller. Default: `bilinear`.
+    pub resize: Resize,
     /// Probability of a horizontal flip in training. Default: 0.5. Evaluation never flips.
     pub flip_prob: f64,
     /// Mean of each channel of 0..255 values, in `channel_order`.
@@ -113,6 +117,7 @@ impl Default for TransformConfig {
             short_edge: 800,
             long_edge: 1333,
             multi_scale: None,
+            resize: Resize::Bilinear,
             flip_prob: 0.5,
             mean: [123.675, 116.28, 103.53],
             std: [58.395, 57.12, 57.375],
@@ -184,14 +189,6 @@ impl TransformConfig {
             ),
         };
         Err(DataError::Config { key, reason })
-    }
-
-    /// Nothing drawn: `short_edge`, not flipped.
-    pub(crate) fn plain(&self) -> Augmentation {
-        Augmentation {
-            short_edge: self.short_edge,
-            flipped: false,
-        }
     }
 
     /// The next draws of `random`. The flip comes first and the length only where there is a choice,

@@ -237,6 +237,7 @@ fn made_up(options: &BenchOptions) -> HostBatch {
         frame: ImageFrame::new(options.size, options.size),
         padded: options.size,
         flipped: false,
+        augmented: false,
     };
     HostBatch {
         index: 0,

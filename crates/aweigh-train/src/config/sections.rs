@@ -7,8 +7,8 @@ use std::str::FromStr;
 use aweigh_conv::Algorithm;
 use aweigh_data::synth::SynthConfig;
 use aweigh_data::{
-    DataError, DatasetConfig, DecodeConfig, Exif, LoaderConfig, OnBadImage, SixteenBit,
-    TransformConfig,
+    AugmentConfig, DataError, DatasetConfig, DecodeConfig, Exif, LoaderConfig, OnBadImage,
+    SixteenBit, TransformConfig,
 };
 use serde::{Deserialize, Serialize};
 
@@ -204,9 +204,18 @@ pub struct DataConfig {
     /// Batches of only wide or only high images. Default: true.
     #[serde(default = "yes")]
     pub aspect_grouping: bool,
+    /// Memory for decoded training images, in units of 2^20 bytes, shared by all workers; 0 decodes
+    /// every image anew in every epoch. The first images that fit are kept to the end of the run.
+    /// Default: 0.
+    #[serde(default)]
+    pub cache_mb: usize,
     /// From a picture to the network's input.
     #[serde(default)]
     pub transform: TransformConfig,
+    /// What is done to training images at random, besides `transform.flip_prob` and
+    /// `transform.multi_scale`. Default: nothing.
+    #[serde(default)]
+    pub augment: AugmentConfig,
 }
 
 fn two() -> usize {
@@ -241,7 +250,9 @@ impl DataConfig {
             filter_empty: yes(),
             min_size: min_size(),
             aspect_grouping: yes(),
+            cache_mb: 0,
             transform: TransformConfig::default(),
+            augment: AugmentConfig::default(),
         }
     }
 
@@ -278,6 +289,8 @@ impl DataConfig {
             seed,
             on_bad_image: self.on_bad_image,
             aspect_grouping: self.aspect_grouping,
+            cache_mb: self.cache_mb,
+            augment: self.augment.clone(),
         }
     }
 
@@ -289,7 +302,9 @@ impl DataConfig {
         let decoding = self.decoding().validate();
         decoding.map_err(|error| problem("data", error))?;
         let transform = self.transform.validate();
-        transform.map_err(|error| problem("data.transform", error))
+        transform.map_err(|error| problem("data.transform", error))?;
+        let augment = self.augment.validate();
+        augment.map_err(|error| problem("data.augment", error))
     }
 }
 
