@@ -9,6 +9,8 @@ mod mosaic;
 mod parity;
 mod photometric;
 mod scene;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 

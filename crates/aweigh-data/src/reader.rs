@@ -75,3 +75,68 @@ impl Reader {
         taken.is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DatasetConfig, Purpose};
+
+    /// A reader of three images of 300 bytes, in memory, that may keep so many bytes.
+    fn reader(folder: &std::path::Path, budget: usize) -> Reader {
+        let record = |id| format!(r#"{{"id":{id},"file_name":"{id}.png","width":10,"height":10}}"#);
+        let images = [1, 2, 3].map(record).join(",");
+        let annotations = folder.join("a.json");
+        let categories = r#"[{"id":1,"name":"a"}]"#;
+        let text = format!(r#"{{"images":[{images}],"annotations":[],"categories":{categories}}}"#);
+        std::fs::write(&annotations, text).expect("writes");
+        for id in 1..=3 {
+            let image = image::RgbImage::from_pixel(10, 10, image::Rgb([id; 3]));
+            image
+                .save(folder.join(format!("{id}.png")))
+                .expect("writes");
+        }
+        let config = DatasetConfig::new(annotations, folder);
+        let dataset = CocoDataset::open(&config, Purpose::Evaluate).expect("opens");
+        Reader {
+            left: AtomicUsize::new(budget),
+            ..Reader::new(Arc::new(dataset), usize::from(budget > 0))
+        }
+    }
+
+    #[test]
+    fn the_first_images_that_fit_are_kept() {
+        let check = |budget, kept: [bool; 3]| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let reader = reader(folder.path(), budget);
+            let first = [2, 0, 1].map(|index| reader.read(index).expect("reads"));
+            for (image, index) in first.iter().zip([2, 0, 1]) {
+                let again = reader.read(index).expect("reads");
+                assert_eq!(again, *image);
+                assert_eq!(Arc::ptr_eq(&again, image), kept[index], "{budget} {index}");
+            }
+            let bytes = 300 * kept.iter().filter(|kept| **kept).count();
+            assert_eq!(reader.left.load(Ordering::Relaxed), budget - bytes);
+        };
+        check(0, [false; 3]);
+        check(299, [false; 3]);
+        check(300, [false, false, true]);
+        check(899, [true, false, true]);
+        check(900, [true; 3]);
+    }
+
+    #[test]
+    fn an_image_that_several_threads_read_counts_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let reader = reader(folder.path(), 100_000);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for index in 0..3 {
+                        reader.read(index).expect("reads");
+                    }
+                });
+            }
+        });
+        assert_eq!(reader.left.load(Ordering::Relaxed), 100_000 - 900);
+    }
+}

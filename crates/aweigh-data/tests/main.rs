@@ -1,6 +1,7 @@
 //! Datasets on disk, good and broken, through the public interface.
 
 mod annotations;
+mod augment;
 mod dataset;
 mod fixture;
 mod loader;
