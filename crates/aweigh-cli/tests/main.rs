@@ -8,6 +8,7 @@ mod eval;
 mod help;
 mod import;
 mod kernels;
+mod killed;
 mod nothing_lost;
 mod pictures;
 mod support;
