@@ -13,12 +13,12 @@ mod scene;
 mod tests;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use aweigh_geometry::HostTruth;
-
-use crate::TransformConfig;
 use crate::random::{Stream, Topic};
 use crate::reader::Reader;
+use crate::{DecodedImage, TransformConfig};
+use config::is_on;
 
 pub use config::AugmentConfig;
 pub use jitter::LargeScaleJitter;
@@ -96,9 +96,9 @@ impl Augmenter<'_> {
 
     fn mosaic<'a>(&self, scene: Scene<'a>, size: [usize; 2], moved: &mut bool) -> Scene<'a> {
         let mut random = self.position.stream(Topic::Mosaic);
-        let epoch = self.position.epoch;
         let mosaic = self.augment.mosaic.as_ref();
-        let Some(mosaic) = mosaic.filter(|mosaic| random.unit() < mosaic.prob_in(epoch)) else {
+        let mosaic = mosaic.filter(|mosaic| is_on(mosaic.until_epoch, self.position.epoch));
+        let Some(mosaic) = mosaic.filter(|mosaic| random.unit() < mosaic.prob) else {
             return scene;
         };
         *moved = true;
@@ -107,35 +107,32 @@ impl Augmenter<'_> {
         let mut made = Scene::grey(size);
         layout.paste(&mut made, scene, 0, self.transform.resize);
         for (other, quarter) in others.into_iter().zip(1..) {
-            self.with_other(other, |scene| {
+            if let Some(image) = self.read_other(other) {
+                let scene = self.other(other, &image);
                 layout.paste(&mut made, scene, quarter, self.transform.resize);
-            });
+            }
         }
         made
     }
 
     fn mixup<'a>(&self, scene: Scene<'a>, size: [usize; 2], moved: &mut bool) -> Scene<'a> {
         let mut random = self.position.stream(Topic::Mixup);
-        let epoch = self.position.epoch;
         let mixup = self.augment.mixup.as_ref();
-        let Some(mixup) = mixup.filter(|mixup| random.unit() < mixup.prob_in(epoch)) else {
+        let mixup = mixup.filter(|mixup| is_on(mixup.until_epoch, self.position.epoch));
+        let Some(mixup) = mixup.filter(|mixup| random.unit() < mixup.prob) else {
             return scene;
         };
         let images = self.reader.dataset().images();
         let mut others = (0..TRIALS).map(|_| random.below(images.len()));
         let other = others.find(|other| !images[*other].truth.boxes.is_empty());
-        let Some(other) = other else {
+        let read = other.and_then(|other| Some((other, self.read_other(other)?)));
+        let Some((other, image)) = read else {
             return scene;
         };
-        let (mut first, mut made) = (Some(scene), None);
-        self.with_other(other, |second| {
-            made = first.take().map(|first| {
-                let first = first.resize(size, self.transform.resize);
-                mixup.apply(first, second, self.transform.resize, &mut random)
-            });
-        });
-        *moved |= made.is_some();
-        made.or(first).expect("the one or the other")
+        *moved = true;
+        let resize = self.transform.resize;
+        let (first, second) = (scene.resize(size, resize), self.other(other, &image));
+        mixup.apply(first, second, resize, &mut random)
     }
 
     fn crop<'a>(&self, scene: Scene<'a>, moved: &mut bool) -> Scene<'a> {
@@ -206,15 +203,16 @@ impl Augmenter<'_> {
         scene
     }
 
-    /// Another image of the dataset. One that cannot be read is left out here: it has its own turn
-    /// in the epoch, where that is an error or a warning.
-    fn with_other(&self, index: usize, use_it: impl FnOnce(Scene<'_>)) {
-        if let Ok(image) = self.reader.read(index) {
-            let truth: &HostTruth = &self.reader.dataset().images()[index].truth;
-            use_it(Scene {
-                image: Cow::Borrowed(&image),
-                truth: truth.clone(),
-            });
+    /// The pixels of another image of the dataset. One that cannot be read is left out here: it has
+    /// its own turn in the epoch, where that is an error or a warning.
+    fn read_other(&self, index: usize) -> Option<Arc<DecodedImage>> {
+        self.reader.read(index).ok()
+    }
+
+    fn other<'a>(&self, index: usize, image: &'a DecodedImage) -> Scene<'a> {
+        Scene {
+            image: Cow::Borrowed(image),
+            truth: self.reader.dataset().images()[index].truth.clone(),
         }
     }
 }

@@ -20,8 +20,9 @@ pub struct ImageMeta {
     pub original: [usize; 2],
     /// Size after resizing, without padding, and its scale.
     pub frame: ImageFrame,
-    /// The resized size rounded up to multiples of the transform's `size_divisor`: the network input of
-    /// the image alone. What a batch adds beyond is not part of the image.
+    /// The resized size, or the target of large-scale jitter, rounded up to multiples of the transform's
+    /// `size_divisor`: the network input of the image alone. What a batch adds beyond is not part of
+    /// the image.
     pub padded: [usize; 2],
     /// Whether left and right are exchanged, after all else.
     pub flipped: bool,

@@ -246,7 +246,8 @@ mod tests {
 
     #[test]
     fn areas_are_for_shrinking() {
-        let image = DecodedImage::made([8, 8], (0..192).collect());
+        let pixels = (0..8 * 8 * 3).map(|i| (i * 7919 % 256) as u8);
+        let image = DecodedImage::made([8, 8], pixels.collect());
         let resized = |size, kind| resize(Cow::Borrowed(&image), size, kind);
         let check = |size, same| {
             let [bilinear, area] = [Resize::Bilinear, Resize::Area].map(|kind| resized(size, kind));

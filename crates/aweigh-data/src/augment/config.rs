@@ -123,6 +123,13 @@ mod tests {
     }
 
     #[test]
+    fn an_augmentation_ends_with_its_last_epoch() {
+        let on = |until| [0, 1, 2].map(|epoch| is_on(until, epoch));
+        assert_eq!(on(None), [true; 3]);
+        assert_eq!(on(Some(2)), [true, true, false]);
+    }
+
+    #[test]
     fn impossible_values_name_their_key() {
         let check = |text: &str, expected: &str| {
             let config: AugmentConfig = serde_json::from_str(text).expect(text);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::config::{epochs, is_on, probability, rising};
+use super::config::{epochs, probability, rising};
 use super::scene::{Scene, Visible};
 use crate::DataError;
 use crate::random::Stream;
@@ -48,14 +48,6 @@ impl Mixup {
         epochs("mixup.until_epoch", self.until_epoch)?;
         rising("mixup.scale", self.scale, [0.1, 2.0])?;
         probability("mixup.flip_prob", self.flip_prob)
-    }
-
-    pub(super) fn prob_in(&self, epoch: u64) -> f64 {
-        if is_on(self.until_epoch, epoch) {
-            self.prob
-        } else {
-            0.0
-        }
     }
 
     /// Blends a second image into the first.

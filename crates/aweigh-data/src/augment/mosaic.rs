@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::config::{epochs, is_on, probability, rising};
+use super::config::{epochs, probability, rising};
 use super::scene::{Scene, Visible};
 use crate::DataError;
 use crate::random::Stream;
@@ -52,14 +52,6 @@ impl Mosaic {
         epochs("mosaic.until_epoch", self.until_epoch)?;
         rising("mosaic.center", self.center, [0.0, 2.0])?;
         rising("mosaic.scale", self.scale, [0.1, 2.0])
-    }
-
-    pub(super) fn prob_in(&self, epoch: u64) -> f64 {
-        if is_on(self.until_epoch, epoch) {
-            self.prob
-        } else {
-            0.0
-        }
     }
 
     /// Draws where images go in one of height and width `size`.

@@ -264,19 +264,3 @@ fn boxes_follow_mixtures() {
         check_marks(&mixed, &format!("mixture {index}"));
     }
 }
-
-#[test]
-fn an_augmentation_ends_with_its_last_epoch() {
-    let mosaic = |until_epoch| Mosaic {
-        until_epoch,
-        ..Mosaic::default()
-    };
-    let mixup = Mixup {
-        until_epoch: Some(2),
-        ..Mixup::default()
-    };
-    let on = |until: Option<u64>| [0, 1, 2].map(|epoch| mosaic(until).prob_in(epoch));
-    assert_eq!(on(Some(2)), [1.0, 1.0, 0.0]);
-    assert_eq!(on(None), [1.0; 3]);
-    assert_eq!([1, 2].map(|epoch| mixup.prob_in(epoch)), [1.0, 0.0]);
-}
