@@ -40,23 +40,44 @@ pub enum Resize {
     Area,
 }
 
+/// A part of a resized image; sizes and places are rows before columns, in pixels.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Part {
+    /// Height and width of the resized image.
+    pub(crate) whole: [usize; 2],
+    /// Upper left corner of the part.
+    pub(crate) at: [usize; 2],
+    /// Height and width of the part.
+    pub(crate) size: [usize; 2],
+}
+
 /// Resizes to height and width.
 ///
 /// # Panics
 /// If a side is 0.
-pub(crate) fn resize(
-    image: Cow<'_, DecodedImage>,
-    [height, width]: [usize; 2],
-    resize: Resize,
-) -> Vec<u8> {
-    assert!(height * width > 0, "size must be positive");
-    if [image.height, image.width] == [height, width] {
+pub(crate) fn resize(image: Cow<'_, DecodedImage>, size: [usize; 2], resize: Resize) -> Vec<u8> {
+    if [image.height, image.width] == size {
         return image.into_owned().pixels;
     }
+    let part = Part {
+        whole: size,
+        at: [0, 0],
+        size,
+    };
+    resize_part(&image, part, resize)
+}
+
+/// Resizes to a height and a width, and makes a part of the result only.
+///
+/// # Panics
+/// If a side is 0.
+pub(crate) fn resize_part(image: &DecodedImage, part: Part, resize: Resize) -> Vec<u8> {
+    let [height, width] = part.whole;
+    assert!(height * width > 0, "size must be positive");
     let shrinks = height <= image.height && width <= image.width;
     match resize {
-        Resize::Area if shrinks => area::shrink(&image, [height, width]),
-        _ => bilinear(&image, [height, width]),
+        Resize::Area if shrinks => area::shrink(image, part),
+        _ => bilinear(image, part),
     }
 }
 
@@ -66,11 +87,13 @@ pub(crate) fn resize(
 /// The same bytes as those of OpenCV 4's `resize` with `INTER_LINEAR` (`resize.cpp`): weights of 11
 /// bits, sums of rows exact but for their last 4 bits, the weighted rows cut to quarters of a level,
 /// their sum rounded.
-fn bilinear(image: &DecodedImage, [height, width]: [usize; 2]) -> Vec<u8> {
-    let mut across = Across::new(image, width);
+fn bilinear(image: &DecodedImage, part: Part) -> Vec<u8> {
+    let [height, width] = part.size;
+    let mut across = Across::new(image, &part);
     let mut out = vec![0; height * width * 3];
     let rows = out.chunks_exact_mut(width * 3);
-    for (out, tap) in rows.zip(taps(image.height, height)) {
+    let down = taps(image.height, part.whole[0]).skip(part.at[0]);
+    for (out, tap) in rows.zip(down) {
         let [upper, lower] = across.rows(tap.at);
         weigh_down(upper, lower, tap.weights, out);
     }
@@ -115,7 +138,7 @@ struct Across<'a> {
 }
 
 impl<'a> Across<'a> {
-    fn new(image: &'a DecodedImage, width: usize) -> Self {
+    fn new(image: &'a DecodedImage, part: &Part) -> Self {
         // Across, the outermost pixel alone counts; down, its row counts twice. The two differ,
         // since every weighted row is cut.
         let inner = |tap: Tap| match tap.at {
@@ -125,10 +148,11 @@ impl<'a> Across<'a> {
             },
             _ => tap,
         };
-        let row = vec![0; width * 3 + LANES - 3];
+        let taps = taps(image.width, part.whole[1]).map(inner);
+        let row = vec![0; part.size[1] * 3 + LANES - 3];
         Self {
             image,
-            taps: taps(image.width, width).map(inner).collect(),
+            taps: taps.skip(part.at[1]).take(part.size[1]).collect(),
             held: [None; 2],
             rows: [row.clone(), row],
             padded: vec![0; image.width * 3 + READ - 3],
@@ -220,7 +244,7 @@ mod tests {
         let pixels = (0..from[0] * from[1] * 3).map(|i| (i * 7919 % 256) as u8);
         let image = DecodedImage::made(from, pixels.collect());
         let expected = reference(&image, to);
-        let resized = bilinear(&image, to);
+        let resized = resize(Cow::Owned(image), to, Resize::Bilinear);
         assert_eq!(resized.len(), expected.len());
         for (got, expected) in resized.iter().zip(expected) {
             // Half a level by rounding, up to half a level too little by cutting two rows to
@@ -257,6 +281,27 @@ mod tests {
         check([9, 3], true);
         check([3, 3], false);
         check([8, 3], false);
+    }
+
+    #[test]
+    fn a_part_is_that_of_the_whole() {
+        let pixels = (0..40 * 50 * 3).map(|i| (i * 7919 % 251) as u8);
+        let image = DecodedImage::made([40, 50], pixels.collect());
+        let check = |whole: [usize; 2], at: [usize; 2], size: [usize; 2]| {
+            for kind in [Resize::Bilinear, Resize::Area] {
+                let all = resize(Cow::Borrowed(&image), whole, kind);
+                let rows = all.chunks_exact(whole[1] * 3).skip(at[0]).take(size[0]);
+                let expected = rows.flat_map(|row| &row[at[1] * 3..][..size[1] * 3]);
+                let part = resize_part(&image, Part { whole, at, size }, kind);
+                assert!(part.iter().eq(expected), "{kind:?} {whole:?} {at:?}");
+            }
+        };
+        check([20, 25], [0, 0], [20, 25]);
+        check([20, 25], [7, 9], [13, 5]);
+        check([100, 130], [11, 3], [60, 100]);
+        check([100, 130], [99, 129], [1, 1]);
+        check([40, 50], [5, 6], [30, 40]);
+        check([30, 60], [5, 20], [25, 40]);
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::config::{fail, probability, rising};
-use super::scene::Scene;
+use super::scene::{Scene, Visible};
 use crate::random::Stream;
+use crate::resize::Part;
 use crate::{DataError, TransformConfig};
 
 /// Images of very different sizes in a network input of one size: resized by a random factor, then
@@ -71,14 +72,13 @@ impl LargeScaleJitter {
         let factor = random.range(self.range[0], self.range[1]);
         let target = self.target(transform, scene.size());
         let resized = fitted(scene.size(), target.map(|side| side as f64 * factor));
-        let scene = scene.resize(resized, transform.resize);
         let size = [0, 1].map(|side| resized[side].min(target[side]));
-        let at = [0, 1].map(|side| random.below(resized[side] - size[side] + 1));
-        if size == resized {
-            scene.drop_small()
-        } else {
-            scene.crop(at, size)
-        }
+        let part = Part {
+            whole: resized,
+            at: [0, 1].map(|side| random.below(resized[side] - size[side] + 1)),
+            size,
+        };
+        scene.resize_part(part, transform.resize, Visible::Any)
     }
 }
 

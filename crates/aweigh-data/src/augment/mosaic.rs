@@ -6,7 +6,7 @@ use super::config::{epochs, probability, rising};
 use super::scene::{Scene, Visible};
 use crate::DataError;
 use crate::random::Stream;
-use crate::resize::Resize;
+use crate::resize::{Part, Resize};
 
 /// Least part of a box that must be visible (mmdetection's `RandomAffine`, `min_area_ratio`).
 const VISIBLE: Visible = Visible::Above(0.2);
@@ -93,12 +93,23 @@ impl Layout {
         let fit = |side: usize| self.size[side] as f64 / from[side] as f64;
         let scale = fit(0).min(fit(1)) * self.zoom;
         let size = from.map(|side| ((side as f64 * scale) as usize).max(1));
-        let scene = scene.resize(size, resize);
         let before = [quarter < 2, quarter.is_multiple_of(2)];
         let at = [0, 1].map(|side| match before[side] {
             true => self.meet[side] - size[side] as isize,
             false => self.meet[side],
         });
-        mosaic.paste(&scene, at, VISIBLE);
+        // What is seen of the image.
+        let from = [0, 1].map(|side| (-at[side]).clamp(0, size[side] as isize));
+        let to = [0, 1].map(|side| (self.size[side] as isize - at[side]).min(size[side] as isize));
+        if (0..2).all(|side| from[side] < to[side]) {
+            let part = Part {
+                whole: size,
+                at: from.map(|side| side as usize),
+                size: [0, 1].map(|side| (to[side] - from[side]) as usize),
+            };
+            let seen = scene.resize_part(part, resize, VISIBLE);
+            let at = [0, 1].map(|side| at[side] + from[side]);
+            mosaic.paste(&seen, at, Visible::Any);
+        }
     }
 }

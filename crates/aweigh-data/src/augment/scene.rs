@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use aweigh_geometry::{HostTruth, ImageFrame};
 
 use crate::DecodedImage;
-use crate::resize::{self, Resize};
+use crate::resize::{self, Part, Resize};
 
 /// Level of what no image covers (mmdetection's `pad_val`).
 pub(super) const GREY: u8 = 114;
@@ -37,6 +37,28 @@ impl Scene<'_> {
                 resize::resize(self.image, size, resize),
             )),
         }
+    }
+
+    /// Resizes, and makes a part of the result only; boxes as [`paste`](Self::paste) has them.
+    pub(super) fn resize_part(
+        self,
+        part: Part,
+        resize: Resize,
+        visible: Visible,
+    ) -> Scene<'static> {
+        let frame = ImageFrame::new(self.size(), part.whole);
+        let pixels = resize::resize_part(&self.image, part, resize);
+        let mut made = Scene {
+            image: Cow::Owned(DecodedImage::made(part.size, pixels)),
+            truth: HostTruth::default(),
+        };
+        let truth = self
+            .truth
+            .map_boxes(|bbox| frame.clip(frame.to_input(bbox)));
+        let [height, width] = part.size.map(|side| side as f32);
+        let by = [1, 0].map(|side| -(part.at[side] as f32));
+        made.add(&truth, by, [0.0, 0.0, width, height], visible);
+        made
     }
 
     /// Turns or mirrors, by an EXIF orientation.
@@ -108,18 +130,6 @@ impl Scene<'_> {
         self.truth
             .ignore
             .extend(ignore.filter(|part| is_kept(*part)));
-    }
-
-    /// Drops what is less than a pixel wide or high.
-    pub(super) fn drop_small(mut self) -> Self {
-        let all = HostTruth {
-            boxes: std::mem::take(&mut self.truth.boxes),
-            labels: std::mem::take(&mut self.truth.labels),
-            ignore: std::mem::take(&mut self.truth.ignore),
-        };
-        let [height, width] = self.size().map(|side| side as f32);
-        self.add(&all, [0.0; 2], [0.0, 0.0, width, height], Visible::Any);
-        self
     }
 }
 

@@ -2,22 +2,26 @@
 
 use multiversion::multiversion;
 
+use super::Part;
 use crate::DecodedImage;
 
 /// Overlap with a pixel that is too small to count, in pixels (OpenCV's `computeResizeAreaTab`).
 const NOTHING: f64 = 1e-3;
 
-/// Shrinks to height and width, neither of which is larger than that of the image.
+/// Shrinks to a height and a width, neither of which is larger than that of the image.
 ///
 /// The levels of OpenCV 4's `resize` with `INTER_AREA` (`resize.cpp`): weights and sums in f32,
 /// rounded at the end. Sums in another order can differ by one level where they end at a half.
-pub(super) fn shrink(image: &DecodedImage, [height, width]: [usize; 2]) -> Vec<u8> {
-    let across: Vec<Share> = shares(image.width, width).collect();
+pub(super) fn shrink(image: &DecodedImage, part: Part) -> Vec<u8> {
+    let [height, width] = part.size;
+    let across = shares(image.width, part.whole[1]).skip(part.at[1]);
+    let across: Vec<Share> = across.take(width).collect();
     let length = image.width * 3;
     let mut sums = vec![0.0; length];
     let mut out = vec![0; height * width * 3];
     let rows = out.chunks_exact_mut(width * 3);
-    for (out, share) in rows.zip(shares(image.height, height)) {
+    let down = shares(image.height, part.whole[0]).skip(part.at[0]);
+    for (out, share) in rows.zip(down) {
         sums.fill(0.0);
         for row in share.from..share.to {
             let pixels = &image.pixels[row * length..][..length];
@@ -144,7 +148,12 @@ mod tests {
     fn stripes_become_grey() {
         let stripes = (0..6 * 60 * 3).map(|i| if i / 3 % 2 == 0 { 0 } else { 200 });
         let image = DecodedImage::made([6, 60], stripes.collect());
-        let shrunk = shrink(&image, [3, 15]);
+        let part = Part {
+            whole: [3, 15],
+            at: [0, 0],
+            size: [3, 15],
+        };
+        let shrunk = shrink(&image, part);
         assert!(shrunk.iter().all(|level| *level == 100), "{shrunk:?}");
     }
 }
