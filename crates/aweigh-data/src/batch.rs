@@ -189,7 +189,7 @@ pub(crate) fn read_record(dataset: &CocoDataset, index: usize) -> Result<Decoded
     }
     Err(DataError::SizeMismatch {
         path,
-        annotations: dataset.annotations().to_path_buf(),
+        annotations: dataset.part_of(index).config.annotations.clone(),
         found,
         declared,
         orientation: image.stored.orientation,

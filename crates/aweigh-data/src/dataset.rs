@@ -3,28 +3,32 @@
 mod build;
 mod config;
 mod find;
+mod parts;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use crate::annotations::{AnnotationFile, Category};
-use crate::finding::Finding;
+use crate::finding::{Finding, counted};
 use crate::record::ImageRecord;
 use crate::{DataError, DecodeConfig};
 use build::Built;
 
 pub use build::DatasetStats;
 pub use config::{DatasetConfig, Purpose};
+pub use parts::DatasetPart;
 
 /// A checked COCO dataset: classes, images and ground truth; pixels stay on disk.
+///
+/// It has one annotation file, or several that [`concat`](Self::concat) puts together.
 #[derive(Clone, Debug)]
 pub struct CocoDataset {
-    config: DatasetConfig,
+    /// At least one.
+    parts: Vec<DatasetPart>,
     classes: Vec<Category>,
     images: Vec<ImageRecord>,
     stats: DatasetStats,
     findings: Vec<Finding>,
-    digest: String,
 }
 
 impl CocoDataset {
@@ -39,6 +43,18 @@ impl CocoDataset {
     /// For the reasons of [`AnnotationFile::read`] and [`from_file`](Self::from_file).
     pub fn open(config: &DatasetConfig, purpose: Purpose) -> Result<Self, DataError> {
         Self::from_file(&AnnotationFile::read(&config.annotations)?, config, purpose)
+    }
+
+    /// Opens annotation files and puts them [together](Self::concat).
+    ///
+    /// # Errors
+    /// For the reasons of [`open`](Self::open) and [`concat`](Self::concat).
+    ///
+    /// # Panics
+    /// If `configs` is empty.
+    pub fn open_all(configs: &[DatasetConfig], purpose: Purpose) -> Result<Self, DataError> {
+        let datasets = configs.iter().map(|config| Self::open(config, purpose));
+        Self::concat(datasets.collect::<Result<_, _>>()?)
     }
 
     /// As [`open`](Self::open), with the annotation file of `config` read already.
@@ -69,25 +85,31 @@ impl CocoDataset {
         stats.images = images.len();
         stats.boxes = images.iter().map(|image| image.truth.boxes.len()).sum();
         stats.ignore_regions = images.iter().map(|image| image.truth.ignore.len()).sum();
-        let dataset = Self {
+        let part = DatasetPart {
             config: config.clone(),
+            digest: file.digest().to_string(),
+            images: 0..images.len(),
+            boxes: stats.boxes,
+        };
+        let dataset = Self {
+            parts: vec![part],
             classes,
             images,
             stats,
             findings,
-            digest: file.digest().to_string(),
         };
         dataset.log();
         dataset.check_not_empty()?;
         Ok(dataset)
     }
 
-    /// The classes; the position is the label `0..C`. Sorted by category id.
+    /// The classes; the position is the label `0..C`. Sorted by category id, in each annotation
+    /// file.
     pub fn classes(&self) -> &[Category] {
         &self.classes
     }
 
-    /// The images in use, in the order of the annotation file.
+    /// The images in use, in the order of the annotation files.
     pub fn images(&self) -> &[ImageRecord] {
         &self.images
     }
@@ -97,29 +119,58 @@ impl CocoDataset {
         &self.stats
     }
 
-    /// What is probably a mistake in the annotation file, or worth knowing; in the log already.
+    /// What is probably a mistake in an annotation file, or worth knowing; in the log already.
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }
 
-    /// SHA-256 of the annotation file, in hexadecimal.
-    pub fn digest(&self) -> &str {
-        &self.digest
+    /// Its annotation files with their images: at least one.
+    pub fn parts(&self) -> &[DatasetPart] {
+        &self.parts
     }
 
-    /// The configuration that the dataset was opened with.
+    /// SHA-256 of the annotation file, the first of several, in hexadecimal.
+    pub fn digest(&self) -> &str {
+        &self.parts[0].digest
+    }
+
+    /// The configuration that the dataset was opened with. Of several annotation files it is that of
+    /// the first: the others differ in their paths and repeats.
     pub fn config(&self) -> &DatasetConfig {
-        &self.config
+        &self.parts[0].config
     }
 
     /// Changes how files become pixels from now on.
     pub fn set_decoding(&mut self, decoding: DecodeConfig) {
-        self.config.decoding = decoding;
+        for part in &mut self.parts {
+            part.config.decoding = decoding;
+        }
     }
 
-    /// The annotation file.
+    /// The annotation file, the first of several.
     pub fn annotations(&self) -> &Path {
-        &self.config.annotations
+        &self.config().annotations
+    }
+
+    /// What messages call the dataset: its annotation file, or the first and how many more.
+    pub fn name(&self) -> String {
+        let first = self.annotations().display();
+        match self.parts.len() - 1 {
+            0 => first.to_string(),
+            others => format!(
+                "{first} and {}",
+                counted(others, "other file", "other files")
+            ),
+        }
+    }
+
+    /// The annotation file of image `index`, with its folder.
+    ///
+    /// # Panics
+    /// If `index` is not below the number of images.
+    pub fn part_of(&self, index: usize) -> &DatasetPart {
+        let part = self.parts.iter().find(|part| index < part.images.end);
+        part.expect("the index of an image of the dataset")
     }
 
     /// The file of image `index`.
@@ -127,7 +178,8 @@ impl CocoDataset {
     /// # Panics
     /// If `index` is not below the number of images.
     pub fn image_path(&self, index: usize) -> PathBuf {
-        self.config.images.join(&self.images[index].file_name)
+        let folder = &self.part_of(index).config.images;
+        folder.join(&self.images[index].file_name)
     }
 
     /// The category id of a label, for results files.
@@ -159,12 +211,17 @@ impl CocoDataset {
             .iter()
             .map(|label| self.classes[*label].clone())
             .collect();
-        let labels = self
+        self.relabel(&places);
+        true
+    }
+
+    /// Gives every box of a label the one that `labels` has for it.
+    fn relabel(&mut self, labels: &[usize]) {
+        let all = self
             .images
             .iter_mut()
             .flat_map(|image| &mut image.truth.labels);
-        labels.for_each(|label| *label = places[*label]);
-        true
+        all.for_each(|label| *label = labels[*label]);
     }
 
     fn check_not_empty(&self) -> Result<(), DataError> {
@@ -173,14 +230,14 @@ impl CocoDataset {
         }
         let stats = &self.stats;
         Err(DataError::Empty {
-            path: self.config.annotations.clone(),
+            path: self.annotations().to_path_buf(),
             reason: format!(
                 "no image left: {} without boxes (`filter_empty`), {} with a side below {} px \
                  (`min_size`); boxes left out: {} less than 1 px wide or high, {} with an `area` \
                  of zero or less, {} outside of their image",
                 stats.filtered_empty,
                 stats.filtered_small,
-                self.config.min_size,
+                self.config().min_size,
                 stats.dropped_tiny,
                 stats.dropped_area,
                 stats.dropped_outside,
@@ -192,7 +249,7 @@ impl CocoDataset {
         let stats = &self.stats;
         tracing::info!(
             "{}: {} images, {} classes, {} boxes, {} ignore regions",
-            self.config.annotations.display(),
+            self.annotations().display(),
             stats.images,
             self.classes.len(),
             stats.boxes,
@@ -202,10 +259,10 @@ impl CocoDataset {
         if stats.filtered_empty + stats.filtered_small > 0 {
             tracing::info!(
                 "{}: left out {} images without boxes and {} with a side below {} px",
-                self.config.annotations.display(),
+                self.annotations().display(),
                 stats.filtered_empty,
                 stats.filtered_small,
-                self.config.min_size,
+                self.config().min_size,
             );
         }
     }
@@ -219,8 +276,7 @@ fn filter(
 ) -> Vec<ImageRecord> {
     images.retain(|image| {
         let small = image.width.min(image.height) < config.min_size;
-        let empty = image.truth.boxes.is_empty() && image.truth.ignore.is_empty();
-        let filtered = config.filter_empty && empty;
+        let filtered = config.filter_empty && image.is_empty();
         stats.filtered_small += usize::from(small);
         stats.filtered_empty += usize::from(filtered && !small);
         !small && !filtered

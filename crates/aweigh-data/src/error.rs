@@ -78,6 +78,20 @@ pub enum DataError {
         /// Where they are likely to be, in words.
         reasons: String,
     },
+    /// Several things at once.
+    #[error("{}", lines(.0))]
+    Several(Vec<Self>),
+    /// Files cannot be put together by the names of their classes.
+    #[error(
+        "{}: two categories are called `{name}`; annotation files are put together by the names of \
+         their categories, which must be unique", .path.display()
+    )]
+    SharedName {
+        /// The annotation file.
+        path: PathBuf,
+        /// The name of both.
+        name: String,
+    },
     /// Two records of one kind have the same id.
     #[error("{}: two records in `{list}` have the id {id}; ids must be unique", .path.display())]
     DuplicateId {
@@ -255,6 +269,12 @@ pub enum DataError {
         /// Why.
         reason: io::Error,
     },
+}
+
+/// Errors one below the other.
+fn lines(errors: &[DataError]) -> String {
+    let errors: Vec<String> = errors.iter().map(DataError::to_string).collect();
+    errors.join("\n")
 }
 
 /// Ids with a limit to how many are shown.

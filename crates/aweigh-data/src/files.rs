@@ -7,37 +7,51 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::{CocoDataset, DataError};
+use crate::{CocoDataset, DataError, DatasetPart};
 
+pub(crate) use splits::paths;
 pub use splits::shared_pictures;
 
 /// Checks that every image of a dataset has its file. Looks at names only: folders are listed,
 /// files are not opened.
 ///
 /// # Errors
-/// If files are missing: how many, the first, and where they are likely to be.
+/// If files are missing: how many of each annotation file, the first, and where they are likely to
+/// be.
 pub fn check_files(dataset: &CocoDataset) -> Result<(), DataError> {
-    let missing = missing(dataset);
+    let parts = dataset.parts().iter();
+    let mut errors: Vec<DataError> = parts
+        .filter_map(|part| check_part(dataset, part).err())
+        .collect();
+    match errors.len() {
+        0 => Ok(()),
+        1 => Err(errors.remove(0)),
+        _ => Err(DataError::Several(errors)),
+    }
+}
+
+fn check_part(dataset: &CocoDataset, part: &DatasetPart) -> Result<(), DataError> {
+    let missing = missing(dataset, part);
     let Some(first) = missing.first() else {
         return Ok(());
     };
     Err(DataError::MissingImages {
-        annotations: dataset.annotations().to_path_buf(),
-        images: dataset.config().images.clone(),
+        annotations: part.config.annotations.clone(),
+        images: part.config.images.clone(),
         missing: missing.len(),
-        all: dataset.images().len(),
+        all: part.images.len(),
         first: (*first).to_string(),
-        reasons: reason::explain(dataset, &missing),
+        reasons: reason::explain(&part.config, &missing),
     })
 }
 
 /// The `file_name`s of the images without a file.
-fn missing(dataset: &CocoDataset) -> Vec<&str> {
+fn missing<'a>(dataset: &'a CocoDataset, part: &DatasetPart) -> Vec<&'a str> {
     let mut folders = Folders::default();
-    let images = dataset.images().iter().enumerate();
+    let images = dataset.images()[part.images.clone()].iter();
     images
-        .filter(|(index, _)| !folders.has(&dataset.image_path(*index)))
-        .map(|(_, image)| image.file_name.as_str())
+        .map(|image| image.file_name.as_str())
+        .filter(|name| !folders.has(&part.config.images.join(name)))
         .collect()
 }
 

@@ -35,7 +35,7 @@ mod transform;
 pub use annotations::Category;
 pub use augment::{AugmentConfig, LargeScaleJitter, MinIouCrop, Mixup, Mosaic, Photometric};
 pub use batch::{HostBatch, ImageMeta};
-pub use dataset::{CocoDataset, DatasetConfig, DatasetStats, Purpose};
+pub use dataset::{CocoDataset, DatasetConfig, DatasetPart, DatasetStats, Purpose};
 pub use decode::{DecodeConfig, DecodedImage, SixteenBit, Stored, decode};
 pub use error::DataError;
 pub use evenly::evenly_spread;

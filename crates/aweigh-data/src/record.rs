@@ -16,3 +16,10 @@ pub struct ImageRecord {
     /// Boxes, labels and ignore regions in original pixels.
     pub truth: HostTruth,
 }
+
+impl ImageRecord {
+    /// Whether it has neither a box nor an ignore region.
+    pub fn is_empty(&self) -> bool {
+        self.truth.boxes.is_empty() && self.truth.ignore.is_empty()
+    }
+}

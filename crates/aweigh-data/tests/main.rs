@@ -2,6 +2,7 @@
 
 mod annotations;
 mod augment;
+mod concat;
 mod dataset;
 mod fixture;
 mod loader;

@@ -38,6 +38,18 @@ impl DatasetStats {
         self.dropped_tiny + self.dropped_area + self.dropped_outside
     }
 
+    /// Adds the counts of another annotation file.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.images += other.images;
+        self.boxes += other.boxes;
+        self.ignore_regions += other.ignore_regions;
+        self.dropped_tiny += other.dropped_tiny;
+        self.dropped_area += other.dropped_area;
+        self.dropped_outside += other.dropped_outside;
+        self.filtered_empty += other.filtered_empty;
+        self.filtered_small += other.filtered_small;
+    }
+
     fn count(&mut self, fate: Fate) {
         match fate {
             Fate::Learnt | Fate::Ignored => {}

@@ -14,6 +14,10 @@ pub struct DatasetConfig {
     pub annotations: PathBuf,
     /// The folder to which `file_name` in the annotation file is relative.
     pub images: PathBuf,
+    /// Times that each image occurs in a pass of training over the dataset. Default: 1.
+    /// Evaluation uses every image once.
+    #[serde(default = "default_repeat")]
+    pub repeat: usize,
     /// Leave images without any box or ignore region out of training. Default: true.
     /// Evaluation always uses every image.
     #[serde(default = "default_filter_empty")]
@@ -27,6 +31,10 @@ pub struct DatasetConfig {
     pub decoding: DecodeConfig,
 }
 
+fn default_repeat() -> usize {
+    1
+}
+
 fn default_filter_empty() -> bool {
     true
 }
@@ -36,11 +44,12 @@ fn default_min_size() -> u32 {
 }
 
 impl DatasetConfig {
-    /// A dataset with the default filters.
+    /// A dataset with the default filters, whose images occur once.
     pub fn new(annotations: impl Into<PathBuf>, images: impl Into<PathBuf>) -> Self {
         Self {
             annotations: annotations.into(),
             images: images.into(),
+            repeat: default_repeat(),
             filter_empty: default_filter_empty(),
             min_size: default_min_size(),
             decoding: DecodeConfig::default(),

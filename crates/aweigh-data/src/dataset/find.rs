@@ -25,7 +25,7 @@ impl CocoDataset {
         let config = DatasetConfig::new(annotations, folder);
         let mut dataset = Self::open(&config, Purpose::Evaluate)?;
         let (index, folder) = dataset.find(image)?;
-        dataset.config.images = folder;
+        dataset.parts[0].config.images = folder;
         Ok((dataset, index))
     }
 
@@ -78,7 +78,7 @@ impl CocoDataset {
             match found[..] {
                 [] => {}
                 [index] => {
-                    self.config.images = folder.to_path_buf();
+                    self.parts[0].config.images = folder.to_path_buf();
                     return Ok(index);
                 }
                 _ => return Err(self.repeated(image, &found)),
@@ -109,7 +109,7 @@ impl CocoDataset {
             None => DataError::OutsideFolder {
                 path: image.to_path_buf(),
                 images: folder.to_path_buf(),
-                annotations: self.config.annotations.clone(),
+                annotations: self.annotations().to_path_buf(),
             },
         }
     }
@@ -117,7 +117,7 @@ impl CocoDataset {
     fn not_annotated(&self, image: &Path, expected: String) -> DataError {
         DataError::NotAnnotated {
             path: image.to_path_buf(),
-            annotations: self.config.annotations.clone(),
+            annotations: self.annotations().to_path_buf(),
             images: self.images.len(),
             expected,
             example: self.images[0].file_name.clone(),
@@ -127,7 +127,7 @@ impl CocoDataset {
     fn repeated(&self, image: &Path, indices: &[usize]) -> DataError {
         DataError::SeveralRecords {
             path: image.to_path_buf(),
-            annotations: self.config.annotations.clone(),
+            annotations: self.annotations().to_path_buf(),
             ids: indices.iter().map(|index| self.images[*index].id).collect(),
         }
     }

@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 use unicode_normalization::UnicodeNormalization;
 use walkdir::WalkDir;
 
-use crate::CocoDataset;
+use crate::DatasetConfig;
 use crate::finding::Counter;
 
 /// Files below the folder of the images that are looked through; beyond, a guess is not worth it.
@@ -52,8 +52,8 @@ impl Reason {
 }
 
 /// How many of the missing files are where, the most first, each with an example.
-pub(super) fn explain(dataset: &CocoDataset, missing: &[&str]) -> String {
-    let index = Index::new(&dataset.config().images);
+pub(super) fn explain(dataset: &DatasetConfig, missing: &[&str]) -> String {
+    let index = Index::new(&dataset.images);
     let bases = bases(dataset);
     let mut counts: BTreeMap<Vec<Reason>, Counter> = BTreeMap::new();
     for name in missing {
@@ -80,8 +80,8 @@ pub(super) fn explain(dataset: &CocoDataset, missing: &[&str]) -> String {
 }
 
 /// Folders that names may be relative to in place of the folder of the images.
-fn bases(dataset: &CocoDataset) -> Vec<PathBuf> {
-    let images = &dataset.config().images;
+fn bases(dataset: &DatasetConfig) -> Vec<PathBuf> {
+    let images = &dataset.images;
     let absolute = |path: &Path| std::path::absolute(path).ok();
     let above = |path: PathBuf| {
         path.ancestors()
@@ -90,7 +90,7 @@ fn bases(dataset: &CocoDataset) -> Vec<PathBuf> {
             .map(Path::to_path_buf)
             .collect()
     };
-    let annotations: Vec<PathBuf> = absolute(dataset.annotations()).map_or_else(Vec::new, above);
+    let annotations: Vec<PathBuf> = absolute(&dataset.annotations).map_or_else(Vec::new, above);
     let images: Vec<PathBuf> = absolute(images).map_or_else(Vec::new, above);
     let here = std::env::current_dir().ok();
     annotations.into_iter().chain(images).chain(here).collect()
