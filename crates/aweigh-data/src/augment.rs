@@ -42,13 +42,13 @@ const TRIALS: usize = 15;
 pub(crate) struct Position {
     pub(crate) seed: u64,
     pub(crate) epoch: u64,
-    /// Index of the image in the dataset.
-    pub(crate) index: usize,
+    /// That of the sample: an image that an epoch has twice has two.
+    pub(crate) index: u64,
 }
 
 impl Position {
     pub(crate) fn stream(self, topic: Topic) -> Stream {
-        Stream::new(self.seed, topic, self.epoch, self.index as u64)
+        Stream::new(self.seed, topic, self.epoch, self.index)
     }
 }
 

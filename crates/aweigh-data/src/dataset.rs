@@ -4,6 +4,8 @@ mod build;
 mod config;
 mod find;
 mod parts;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

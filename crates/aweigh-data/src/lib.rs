@@ -29,6 +29,7 @@ mod record;
 mod remark;
 mod resize;
 mod sampler;
+mod sampling;
 pub mod synth;
 mod transform;
 
@@ -46,4 +47,5 @@ pub use loader::{Epoch, Loader, LoaderConfig, OnBadImage};
 pub use pictures::{Pictures, Seen, look_into, measure_range, read_picture};
 pub use record::ImageRecord;
 pub use resize::Resize;
+pub use sampling::{SamplingConfig, SamplingKind};
 pub use transform::{ChannelOrder, MultiScale, PlainTruth, TransformConfig};

@@ -15,7 +15,11 @@ use crate::ordered::OrderedMap;
 use crate::reader::Reader;
 use crate::remark::Remark;
 use crate::sampler::{Grouping, Order, Sampler};
-use crate::{CocoDataset, DataError, DecodedImage, HostBatch, Pictures, Purpose, TransformConfig};
+use crate::sampling::{Sample, Samples};
+use crate::{
+    CocoDataset, DataError, DecodedImage, HostBatch, Pictures, Purpose, SamplingConfig,
+    TransformConfig,
+};
 use told::Told;
 
 /// What to do about an image that is missing, broken or of another size than declared.
@@ -56,6 +60,8 @@ pub struct LoaderConfig {
     /// What is done to images of training at random, besides what the transform draws.
     /// Default: nothing.
     pub augment: AugmentConfig,
+    /// Which images an epoch of training has. Evaluation has every image.
+    pub sampling: SamplingConfig,
 }
 
 impl Default for LoaderConfig {
@@ -69,6 +75,7 @@ impl Default for LoaderConfig {
             aspect_grouping: true,
             cache_mb: 0,
             augment: AugmentConfig::default(),
+            sampling: SamplingConfig::default(),
         }
     }
 }
@@ -93,18 +100,23 @@ struct Shared {
 
 impl Loader {
     /// A loader for training: shuffled, flipped, scaled and augmented at random, grouped by aspect
-    /// ratio if asked to.
+    /// ratio if asked to. Logs which images an epoch has, unless it is every image once.
     ///
     /// # Errors
-    /// If a value of `transform` or `config` is out of range.
+    /// If a value of `transform` or `config` is out of range, or the dataset has not the images that
+    /// `config` asks for.
     pub fn train(
         dataset: Arc<CocoDataset>,
         transform: TransformConfig,
         config: LoaderConfig,
     ) -> Result<Self, DataError> {
+        let samples = Samples::new(&dataset, &config.sampling, config.seed)?;
+        for text in samples.report(&dataset, config.sampling.kind) {
+            tracing::info!("{}: {text}", dataset.name());
+        }
         let sampler = Sampler {
             batch_size: config.batch_size,
-            order: Order::Shuffled { seed: config.seed },
+            order: Order::Random(samples.into()),
             grouping: if config.aspect_grouping {
                 Grouping::AspectRatio
             } else {
@@ -269,17 +281,17 @@ impl Shared {
     fn load(
         &self,
         index: usize,
-        places: &[usize],
+        samples: &[Sample],
         epoch: u64,
         stop: &AtomicBool,
     ) -> Result<Loaded, DataError> {
-        let mut prepared = Vec::with_capacity(places.len());
+        let mut prepared = Vec::with_capacity(samples.len());
         let mut loaded = Loaded::default();
-        for &place in places {
+        for &sample in samples {
             if stop.load(Ordering::Relaxed) {
                 return Ok(Loaded::default());
             }
-            match (self.prepare(place, epoch), self.config.on_bad_image) {
+            match (self.prepare(sample, epoch), self.config.on_bad_image) {
                 (Ok(image), _) => {
                     let file = &image.meta.file;
                     let remarks = image.remarks.iter();
@@ -298,36 +310,34 @@ impl Shared {
         Ok(loaded)
     }
 
-    /// Makes one image; its random draws depend on the epoch and its place only.
-    fn prepare(&self, place: usize, epoch: u64) -> Result<Prepared, DataError> {
+    /// Makes one image; its random draws depend on the epoch, its place and how often the epoch has
+    /// had it before.
+    fn prepare(&self, sample: Sample, epoch: u64) -> Result<Prepared, DataError> {
         let dataset = self.reader.dataset();
-        let image = self.reader.read(place)?;
-        let file = dataset.image_path(place);
-        let source = Source::of(dataset, place, &file);
+        let image = self.reader.read(sample.place)?;
+        let file = dataset.image_path(sample.place);
+        let source = Source::of(dataset, sample.place, &file);
         let mut prepared = match self.purpose {
-            Purpose::Train => self.augment(&image, source, place, epoch),
+            Purpose::Train => {
+                let position = Position {
+                    seed: self.config.seed,
+                    epoch,
+                    index: sample.index(),
+                };
+                self.augment(&image, source, position)
+            }
             Purpose::Evaluate => prepare(Cow::Borrowed(&image), source, &self.transform),
         };
         prepared.remarks = Remark::of(&image.stored, &dataset.config().decoding);
         Ok(prepared)
     }
 
-    fn augment(
-        &self,
-        image: &DecodedImage,
-        source: Source<'_>,
-        place: usize,
-        epoch: u64,
-    ) -> Prepared {
+    fn augment(&self, image: &DecodedImage, source: Source<'_>, position: Position) -> Prepared {
         let augmenter = Augmenter {
             transform: &self.transform,
             augment: &self.config.augment,
             reader: &self.reader,
-            position: Position {
-                seed: self.config.seed,
-                epoch,
-                index: place,
-            },
+            position,
         };
         let scene = Scene {
             image: Cow::Borrowed(image),

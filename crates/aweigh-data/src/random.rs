@@ -27,6 +27,10 @@ pub(crate) enum Topic {
     Turn,
     /// The colours of one image in an epoch.
     Photometric,
+    /// Which repeat factors a pass over the dataset rounds up.
+    Rounding,
+    /// Order of the images without boxes, of which a pass has a share.
+    Empty,
 }
 
 /// A stream of random numbers: ChaCha8 whose 256-bit key is (seed, topic, epoch, index).

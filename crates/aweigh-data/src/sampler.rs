@@ -1,18 +1,17 @@
 //! Which images form which batch.
 
-use crate::ImageRecord;
-use crate::random::{Stream, Topic};
+use std::sync::Arc;
 
-/// Order of the images of an epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use crate::ImageRecord;
+use crate::sampling::{Sample, Samples};
+
+/// The images of an epoch and their order.
+#[derive(Clone, Debug)]
 pub(crate) enum Order {
-    /// As in the annotation file.
+    /// Every image, as in the annotation file.
     Sequential,
-    /// Shuffled anew in each epoch.
-    Shuffled {
-        /// Seed of the run.
-        seed: u64,
-    },
+    /// Anew in each epoch.
+    Random(Arc<Samples>),
 }
 
 /// How images are put together.
@@ -25,7 +24,7 @@ pub(crate) enum Grouping {
 }
 
 /// How the images of a dataset become the batches of an epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Sampler {
     /// Images of a batch; only the last one of an epoch can have fewer.
     pub(crate) batch_size: usize,
@@ -34,34 +33,38 @@ pub(crate) struct Sampler {
 }
 
 impl Sampler {
-    /// The batches of one epoch, as positions in `images`.
+    /// The batches of one epoch.
     ///
     /// With grouping, a batch is formed as soon as one of the two groups has enough images; what
     /// is left of both at the end is put together (mmdetection 3.x `AspectRatioBatchSampler`).
-    pub(crate) fn batches(&self, images: &[ImageRecord], epoch: u64) -> Vec<Vec<usize>> {
-        let mut places: Vec<usize> = (0..images.len()).collect();
-        if let Order::Shuffled { seed } = self.order {
-            Stream::new(seed, Topic::Order, epoch, 0).shuffle(&mut places);
-        }
+    pub(crate) fn batches(&self, images: &[ImageRecord], epoch: u64) -> Vec<Vec<Sample>> {
+        let samples = match &self.order {
+            Order::Sequential => sequential(images.len()),
+            Order::Random(samples) => samples.epoch(epoch),
+        };
         match self.grouping {
-            Grouping::None => self.chunks(&places),
-            Grouping::AspectRatio => self.grouped(images, places),
+            Grouping::None => self.chunks(&samples),
+            Grouping::AspectRatio => self.grouped(images, samples),
         }
     }
 
-    /// The number of batches of an epoch; the order of the images does not change it.
+    /// The number of batches of an epoch. Grouping does not change it, whatever the images are:
+    /// but for the last batch, all are full.
     pub(crate) fn count(&self, images: &[ImageRecord]) -> usize {
-        let order = Order::Sequential;
-        Self { order, ..*self }.batches(images, 0).len()
+        let samples = match &self.order {
+            Order::Sequential => images.len(),
+            Order::Random(samples) => samples.count(),
+        };
+        samples.div_ceil(self.batch_size)
     }
 
-    fn grouped(&self, images: &[ImageRecord], places: Vec<usize>) -> Vec<Vec<usize>> {
+    fn grouped(&self, images: &[ImageRecord], samples: Vec<Sample>) -> Vec<Vec<Sample>> {
         let mut batches = Vec::new();
         let mut groups = [Vec::new(), Vec::new()];
-        for place in places {
-            let portrait = images[place].width < images[place].height;
-            let group = &mut groups[usize::from(portrait)];
-            group.push(place);
+        for sample in samples {
+            let image = &images[sample.place];
+            let group = &mut groups[usize::from(image.width < image.height)];
+            group.push(sample);
             if group.len() == self.batch_size {
                 batches.push(std::mem::take(group));
             }
@@ -70,26 +73,33 @@ impl Sampler {
         batches
     }
 
-    fn chunks(&self, places: &[usize]) -> Vec<Vec<usize>> {
-        let chunks = places.chunks(self.batch_size);
-        chunks.map(<[usize]>::to_vec).collect()
+    fn chunks(&self, samples: &[Sample]) -> Vec<Vec<Sample>> {
+        let chunks = samples.chunks(self.batch_size);
+        chunks.map(<[Sample]>::to_vec).collect()
     }
+}
+
+fn sequential(images: usize) -> Vec<Sample> {
+    let sample = |place| Sample {
+        place,
+        occurrence: 0,
+    };
+    (0..images).map(sample).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aweigh_geometry::HostTruth;
+    use crate::SamplingConfig;
+    use crate::dataset::testing::{dataset, sized};
 
     fn images(sizes: &[(u32, u32)]) -> Vec<ImageRecord> {
-        let record = |&(width, height)| ImageRecord {
-            id: 0,
-            file_name: String::new(),
-            width,
-            height,
-            truth: HostTruth::default(),
-        };
-        sizes.iter().map(record).collect()
+        sizes.iter().map(|size| sized(*size, &[])).collect()
+    }
+
+    fn places(batches: &[Vec<Sample>]) -> Vec<Vec<usize>> {
+        let batch = |batch: &Vec<Sample>| batch.iter().map(|sample| sample.place).collect();
+        batches.iter().map(batch).collect()
     }
 
     const MIXED: [(u32, u32); 7] = [(4, 3), (3, 4), (4, 3), (4, 4), (3, 4), (4, 3), (3, 4)];
@@ -102,7 +112,8 @@ mod tests {
                 order: Order::Sequential,
                 grouping,
             };
-            assert_eq!(sampler.batches(&images(&MIXED), 0), expected);
+            let batches = sampler.batches(&images(&MIXED), 0);
+            assert_eq!(places(&batches), expected);
             assert_eq!(sampler.count(&images(&MIXED)), expected.len());
         };
         check(3, Grouping::None, &[&[0, 1, 2], &[3, 4, 5], &[6]]);
@@ -115,17 +126,18 @@ mod tests {
 
     #[test]
     fn every_epoch_has_every_image_once_in_its_own_order() {
-        let images = images(&[(4, 3); 40]);
+        let dataset = dataset(images(&[(4, 3); 40]));
         for grouping in [Grouping::None, Grouping::AspectRatio] {
             let epoch = |seed, epoch| {
+                let samples = Samples::new(&dataset, &SamplingConfig::default(), seed);
                 let sampler = Sampler {
                     batch_size: 3,
-                    order: Order::Shuffled { seed },
+                    order: Order::Random(samples.expect("valid").into()),
                     grouping,
                 };
-                let places = sampler.batches(&images, epoch);
-                assert_eq!(places.len(), sampler.count(&images));
-                places.concat()
+                let batches = sampler.batches(dataset.images(), epoch);
+                assert_eq!(batches.len(), sampler.count(dataset.images()));
+                places(&batches).concat()
             };
             assert_eq!(epoch(1, 2), epoch(1, 2));
             assert_ne!(epoch(1, 2), epoch(1, 3));
@@ -133,6 +145,30 @@ mod tests {
             let mut places = epoch(1, 2);
             places.sort_unstable();
             assert_eq!(places, (0..40).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn epochs_of_other_images_have_as_many_batches() {
+        // Which of the wide and high images an epoch has differs.
+        let sizes = [(4, 3), (4, 3), (3, 4), (3, 4), (4, 3), (3, 4), (3, 4)];
+        let dataset = dataset(images(&sizes));
+        for (epoch_images, batches) in [(1, 1), (4, 2), (5, 2), (6, 2), (10, 4), (22, 8)] {
+            let config = SamplingConfig {
+                epoch_images: Some(epoch_images),
+                ..SamplingConfig::default()
+            };
+            let samples = Samples::new(&dataset, &config, 5).expect("valid");
+            let sampler = Sampler {
+                batch_size: 3,
+                order: Order::Random(samples.into()),
+                grouping: Grouping::AspectRatio,
+            };
+            assert_eq!(sampler.count(dataset.images()), batches, "{epoch_images}");
+            for epoch in 0..20 {
+                let found = sampler.batches(dataset.images(), epoch).len();
+                assert_eq!(found, batches, "{epoch_images}, epoch {epoch}");
+            }
         }
     }
 }

@@ -60,7 +60,7 @@ impl Batches {
         let batch = rest.next().transpose()?;
         if batch.is_none() && self.position.batch == 0 {
             // Another epoch would be no better, and so on without end.
-            let annotations = loader.dataset().annotations().into();
+            let annotations = loader.dataset().name();
             return Err(TrainError::NoBatches { epoch, annotations });
         }
         let next = batch.as_ref().map_or(self.per_epoch, |b| b.index + 1);

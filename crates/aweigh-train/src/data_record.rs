@@ -1,6 +1,6 @@
 //! What a run remembers of its annotation files, to notice when they change.
 
-use aweigh_data::CocoDataset;
+use aweigh_data::{CocoDataset, DatasetPart};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Class;
@@ -9,8 +9,11 @@ use crate::checkpoint::Class;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataRecord {
-    /// The training set.
+    /// The training set, the first annotation file of several.
     pub train: AnnotationsRecord,
+    /// Its other annotation files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_train: Vec<AnnotationsRecord>,
     /// The validation set, if there is one.
     pub val: Option<AnnotationsRecord>,
     /// Batches of an epoch, which give epochs their length.
@@ -32,14 +35,16 @@ pub struct AnnotationsRecord {
 }
 
 impl AnnotationsRecord {
-    /// The record of an opened dataset.
-    pub(crate) fn of(dataset: &CocoDataset) -> Self {
-        Self {
-            path: dataset.annotations().display().to_string(),
-            sha256: dataset.digest().to_owned(),
-            images: dataset.stats().images,
-            boxes: dataset.stats().boxes,
-        }
+    /// The records of an opened dataset: of its first annotation file, and of the others.
+    pub(crate) fn of(dataset: &CocoDataset) -> (Self, Vec<Self>) {
+        let record = |part: &DatasetPart| Self {
+            path: part.config.annotations.display().to_string(),
+            sha256: part.digest.clone(),
+            images: part.images.len(),
+            boxes: part.boxes,
+        };
+        let (first, others) = dataset.parts().split_first().expect("at least one file");
+        (record(first), others.iter().map(record).collect())
     }
 
     /// What has changed since `then`, if anything has.
@@ -65,14 +70,29 @@ impl AnnotationsRecord {
 impl DataRecord {
     /// What has changed since `then`, one sentence per file.
     pub(crate) fn changes(&self, then: &Self) -> Vec<String> {
-        let train = self.train.change(&then.train);
+        let train = self.train_changes(then);
         let val = match (&self.val, &then.val) {
             (Some(now), Some(then)) => now.change(then),
             (Some(now), None) => Some(format!("{} is new as the validation set", now.path)),
             (None, Some(then)) => Some(format!("{} is no longer the validation set", then.path)),
             (None, None) => None,
         };
-        [train, val].into_iter().flatten().collect()
+        train.into_iter().chain(val).collect()
+    }
+
+    fn train_changes(&self, then: &Self) -> Vec<String> {
+        let both = self.train_files().zip(then.train_files());
+        let changed = both.filter_map(|(now, then)| now.change(then));
+        let (now, before) = (self.more_train.len(), then.more_train.len());
+        let added = self.more_train.iter().skip(before);
+        let added = added.map(|file| format!("{} is new in the training set", file.path));
+        let gone = then.more_train.iter().skip(now);
+        let gone = gone.map(|file| format!("{} is no longer in the training set", file.path));
+        changed.chain(added).chain(gone).collect()
+    }
+
+    fn train_files(&self) -> impl Iterator<Item = &AnnotationsRecord> {
+        std::iter::once(&self.train).chain(&self.more_train)
     }
 }
 
@@ -145,6 +165,7 @@ mod tests {
     fn a_validation_set_can_come_and_go() {
         let with = |val: Option<&str>| DataRecord {
             train: record("a.json", "x", 8),
+            more_train: Vec::new(),
             val: val.map(|path| record(path, path, 2)),
             batches_per_epoch: 4,
         };
@@ -162,6 +183,48 @@ mod tests {
             None,
             Some("v.json"),
             &["v.json is no longer the validation set"],
+        );
+    }
+
+    #[test]
+    fn files_of_the_training_set_can_come_and_go() {
+        let of = |contents: &[&str]| DataRecord {
+            train: record("a.json", "x", 8),
+            more_train: contents
+                .iter()
+                .enumerate()
+                .map(|(at, content)| record(&format!("{at}.json"), content, 3))
+                .collect(),
+            val: None,
+            batches_per_epoch: 4,
+        };
+        let check = |now: &[&str], then: &[&str], expected: &[&str]| {
+            assert_eq!(of(now).changes(&of(then)), expected);
+        };
+        check(&["x", "y"], &["x", "y"], &[]);
+        check(
+            &["x", "z"],
+            &["x", "y"],
+            &[
+                "1.json has changed since the checkpoint: still 3 images, 20 boxes, but with other \
+               content",
+            ],
+        );
+        check(&["x"], &[], &["0.json is new in the training set"]);
+        check(
+            &["x"],
+            &["x", "y"],
+            &["1.json is no longer in the training set"],
+        );
+        let text = serde_json::to_string(&of(&["x"])).unwrap();
+        assert_eq!(
+            serde_json::from_str::<DataRecord>(&text).unwrap(),
+            of(&["x"])
+        );
+        let text = serde_json::to_string(&of(&[])).unwrap();
+        assert!(
+            !text.contains("more_train"),
+            "as older versions have it: {text}"
         );
     }
 

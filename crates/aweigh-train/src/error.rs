@@ -126,22 +126,20 @@ pub enum TrainError {
         reason: DataError,
     },
     /// `detector.num_classes` and an annotation file contradict each other.
-    #[error(
-        "detector.num_classes is {configured}, but {} has {found} categories", .annotations.display()
-    )]
+    #[error("detector.num_classes is {configured}, but {annotations} has {found} categories")]
     NumClasses {
         /// The value of the configuration.
         configured: usize,
-        /// The annotation file.
-        annotations: PathBuf,
+        /// The annotation file or files.
+        annotations: String,
         /// Its number of categories.
         found: usize,
     },
     /// Two annotation files, or a model and an annotation file, have different categories.
-    #[error("{} has the categories {found}, but {trained_on} has {expected}", .annotations.display())]
+    #[error("{annotations} has the categories {found}, but {trained_on} has {expected}")]
     Categories {
-        /// The annotation file.
-        annotations: PathBuf,
+        /// The annotation file or files.
+        annotations: String,
         /// Its categories.
         found: String,
         /// Where those that were expected come from.
@@ -151,13 +149,12 @@ pub enum TrainError {
     },
     /// The classes of the training set are not those of the checkpoint.
     #[error(
-        "the classes in {} have changed since the checkpoint: {}; a run \
-         keeps the classes that it started with",
-        .annotations.display(), .changes.join(", ")
+        "the classes in {annotations} have changed since the checkpoint: {}; a run keeps the \
+         classes that it started with", .changes.join(", ")
     )]
     ChangedClasses {
-        /// The annotation file.
-        annotations: PathBuf,
+        /// The annotation file or files.
+        annotations: String,
         /// What has changed.
         changes: Vec<String>,
     },
@@ -176,12 +173,12 @@ pub enum TrainError {
     NoValidationSet,
     /// Pictures of a dataset cannot be used, which was found before the first step.
     #[error(
-        "{first} (the first of {bad} such pictures of {looked} looked at in {}; \
-         `data.on_bad_image = \"skip\"` does without them)", .annotations.display()
+        "{first} (the first of {bad} such pictures of {looked} looked at in {annotations}; \
+         `data.on_bad_image = \"skip\"` does without them)"
     )]
     Pictures {
-        /// The annotation file.
-        annotations: PathBuf,
+        /// The annotation file or files.
+        annotations: String,
         /// Number of those that cannot be used.
         bad: usize,
         /// Number of those that were looked at.
@@ -201,11 +198,11 @@ pub enum TrainError {
         parts: Vec<String>,
     },
     /// No batch could be loaded in an epoch.
-    #[error("epoch {epoch} has no usable image in {}", .annotations.display())]
+    #[error("epoch {epoch} has no usable image in {annotations}")]
     NoBatches {
         /// The epoch.
         epoch: usize,
-        /// The annotation file.
-        annotations: PathBuf,
+        /// The annotation file or files.
+        annotations: String,
     },
 }

@@ -68,7 +68,8 @@ impl Validation {
         })
     }
 
-    /// As [`open`](Self::open), with the annotation file read already.
+    /// As [`open`](Self::open), with the annotation file read already. Where several annotation files
+    /// are trained on together, it may lack some of their classes.
     ///
     /// # Errors
     ///
@@ -79,7 +80,11 @@ impl Validation {
         experiment: &Experiment,
         classes: &[Class],
     ) -> Result<Self, TrainError> {
+        let several = experiment.data.train.all().len() > 1;
         Self::new(file, experiment, |dataset| {
+            if several {
+                return categories(dataset, classes);
+            }
             match_classes(dataset, classes, "the model")?;
             Ok(dataset.classes().iter().map(|c| Some(c.id)).collect())
         })
@@ -217,7 +222,7 @@ fn categories(
     let left_out = more.iter().map(|class| class.name.clone()).collect();
     tracing::warn!(
         "{} has {} of the model's {} classes; detections of the others are left out: {}",
-        dataset.annotations().display(),
+        dataset.name(),
         common.len(),
         classes.len(),
         shorten(left_out)

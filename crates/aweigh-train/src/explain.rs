@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use aweigh_data::{CocoDataset, DecodeConfig, HostBatch, ImageMeta};
+use aweigh_data::{Category, CocoDataset, DecodeConfig, HostBatch, ImageMeta};
 use aweigh_detectors::Detector;
 use aweigh_geometry::{HostTruth, LevelShape};
 use burn::tensor::Device;
@@ -124,12 +124,17 @@ impl AnnotatedImage {
         Trained::from_weights_for(&self.dataset, experiment, weights, device)
     }
 
-    /// Gives the image the classes of a trained model: by name, where their ids differ.
+    /// Gives the image the classes of a trained model: by name, where their ids differ. The model
+    /// may know more, from other annotation files.
     ///
     /// # Errors
     ///
     /// When its classes are others.
     pub fn match_classes(&mut self, trained: &Trained) -> Result<(), TrainError> {
+        let more = trained.classes.len() > self.dataset.classes().len();
+        if more && self.dataset.adopt_classes(&categories(&trained.classes)) {
+            return Ok(());
+        }
         match_classes(&mut self.dataset, &trained.classes, "the model")
     }
 
@@ -171,9 +176,19 @@ impl AnnotatedImage {
     }
 }
 
+fn categories(classes: &[Class]) -> Vec<Category> {
+    let classes = classes.iter();
+    classes
+        .map(|class| Category {
+            id: class.id,
+            name: class.name.clone(),
+        })
+        .collect()
+}
+
 /// The parts of a configuration whose annotation file is `annotations`.
 fn splits_of<'a>(annotations: &Path, data: &'a DataConfig) -> Vec<&'a SplitConfig> {
-    let splits = std::iter::once(&data.train).chain(&data.val);
+    let splits = data.train.all().iter().chain(&data.val);
     splits
         .filter(|split| same_file(&split.annotations, annotations))
         .collect()

@@ -37,7 +37,7 @@ pub fn inspect(experiment: &Experiment, input: [usize; 2]) -> Result<Inspection,
         Some(classes) => classes,
         None => {
             make_synthetic(experiment)?;
-            let dataset = CocoDataset::open(&experiment.data.train_set(), Purpose::Train);
+            let dataset = CocoDataset::open_all(&experiment.data.train_sets(), Purpose::Train);
             let dataset = dataset.map_err(|reason| TrainError::Classes { reason })?;
             dataset.classes().len()
         }

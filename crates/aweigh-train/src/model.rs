@@ -288,12 +288,20 @@ impl Trained {
             Known::Weights(import) => import,
         };
         let data = &experiment.data;
-        let config = data.dataset(data.val.as_ref().unwrap_or(&data.train));
-        let file = AnnotationFile::read(&config.annotations)?;
-        let dataset = CocoDataset::from_file(&file, &config, Purpose::Evaluate)?;
+        let configs = match &data.val {
+            Some(val) => vec![data.dataset(val)],
+            None => data.train_sets(),
+        };
+        let (mut datasets, mut annotations) = (Vec::new(), None);
+        for config in &configs {
+            let file = AnnotationFile::read(&config.annotations)?;
+            datasets.push(CocoDataset::from_file(&file, config, Purpose::Evaluate)?);
+            annotations = Some(file);
+        }
+        let dataset = CocoDataset::concat(datasets)?;
         num_classes(&experiment.detector, &dataset)?;
         Ok(Self {
-            annotations: Some(file),
+            annotations,
             ..Self::of_import(experiment, classes(&dataset), import, weights, device)?
         })
     }
@@ -411,7 +419,7 @@ pub(crate) fn num_classes(
     match config.num_classes {
         Some(configured) if configured != found => Err(TrainError::NumClasses {
             configured,
-            annotations: dataset.annotations().into(),
+            annotations: dataset.name(),
             found,
         }),
         _ => Ok(found),
@@ -453,14 +461,14 @@ pub(crate) fn match_classes(
         tracing::warn!(
             "{} numbers its categories otherwise than {trained_on}: they are matched by name ({} \
              against {})",
-            dataset.annotations().display(),
+            dataset.name(),
             describe(&found),
             describe(expected)
         );
         return Ok(());
     }
     Err(TrainError::Categories {
-        annotations: dataset.annotations().into(),
+        annotations: dataset.name(),
         found: describe(&found),
         trained_on: trained_on.to_owned(),
         expected: describe(expected),

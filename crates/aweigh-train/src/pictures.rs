@@ -1,6 +1,5 @@
 //! The look into the pictures of a run before its first step.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use aweigh_data::{
@@ -28,7 +27,7 @@ pub(crate) fn settle_range(
     if data.sixteen_bit != SixteenBit::Measured {
         return Ok(());
     }
-    let annotations = dataset.annotations().display().to_string();
+    let annotations = dataset.name();
     data.sixteen_bit = match measure_range(dataset, data.workers) {
         Some([low, high]) if low == high => {
             return Err(TrainError::Data(DataError::Config {
@@ -69,20 +68,19 @@ pub(crate) fn look(
         let started = Instant::now();
         let go_on = || started.elapsed() < PATIENCE;
         let pictures = look_into(loader.dataset(), data.workers, go_on);
-        let annotations = loader.dataset().annotations();
-        warn(&pictures, data, annotations);
+        let annotations = loader.dataset().name();
+        warn(&pictures, data, &annotations);
         loader.tell(&pictures);
-        refuse(pictures, data.on_bad_image, annotations)?;
+        refuse(pictures, data.on_bad_image, &annotations)?;
     }
     Ok(())
 }
 
 /// One line for each kind of what was seen but is no error.
-fn warn(pictures: &Pictures, data: &DataConfig, annotations: &Path) {
+fn warn(pictures: &Pictures, data: &DataConfig, annotations: &str) {
     let of = |count: usize| {
         let looked = pictures.looked;
-        let file = annotations.display();
-        format!("{count} of the {looked} pictures looked at in {file}")
+        format!("{count} of the {looked} pictures looked at in {annotations}")
     };
     let (oriented, doubtful) = (&pictures.oriented, &pictures.doubtful);
     match (&doubtful.first, &oriented.first) {
@@ -121,7 +119,7 @@ fn warn(pictures: &Pictures, data: &DataConfig, annotations: &Path) {
 fn refuse(
     pictures: Pictures,
     on_bad_image: OnBadImage,
-    annotations: &Path,
+    annotations: &str,
 ) -> Result<(), TrainError> {
     let looked = pictures.looked;
     for seen in [pictures.unreadable, pictures.other_size] {
@@ -137,9 +135,8 @@ fn refuse(
                 });
             }
             (Some(first), OnBadImage::Skip) => tracing::warn!(
-                "{bad} of the {looked} pictures looked at in {} will be skipped, the first \
-                 because: {first}",
-                annotations.display()
+                "{bad} of the {looked} pictures looked at in {annotations} will be skipped, the \
+                 first because: {first}"
             ),
         }
     }

@@ -78,10 +78,7 @@ impl EvalArgs {
     /// The annotations and images of the command line.
     fn split(&self) -> Result<Option<SplitConfig>> {
         match (&self.annotations, &self.images) {
-            (Some(annotations), Some(images)) => Ok(Some(SplitConfig {
-                annotations: annotations.clone(),
-                images: images.clone(),
-            })),
+            (Some(annotations), Some(images)) => Ok(Some(SplitConfig::new(annotations, images))),
             (Some(_), None) => bail!("--annotations need --images, the folder of their images"),
             (None, _) => Ok(None),
         }

@@ -1,8 +1,10 @@
 //! Batches: determinism, resuming, bad images.
 
+mod sampling;
+
 use aweigh_data::{
     DataError, DecodeConfig, HostBatch, Loader, LoaderConfig, MultiScale, OnBadImage, Purpose,
-    SixteenBit, TransformConfig, read_picture,
+    SamplingConfig, SixteenBit, TransformConfig, read_picture,
 };
 
 use crate::fixture::Fixture;
@@ -81,6 +83,50 @@ fn seed_and_epoch_decide_order_and_flips() {
     let of_image_1 = |epoch| metas(1, epoch).into_iter().find(|meta| meta.0 == 1);
     let first = of_image_1(0);
     assert!((1..20).any(|epoch| of_image_1(epoch) != first));
+}
+
+/// Images and flips of the batches, as they have been since the first release: a run that is resumed
+/// goes on with what it had begun.
+#[test]
+fn without_sampling_the_batches_are_those_of_old() {
+    let fixture = Fixture::with_images();
+    let check = |aspect_grouping, epoch, expected: [[(i64, bool); 3]; 4]| {
+        let config = LoaderConfig {
+            aspect_grouping,
+            ..config(0)
+        };
+        assert_eq!(seen(&train(&fixture, config), epoch), expected);
+    };
+    let (o, f) = (false, true);
+    check(
+        true,
+        0,
+        [
+            [(5, f), (4, o), (10, f)],
+            [(3, o), (9, f), (6, f)],
+            [(2, f), (8, o), (11, f)],
+            [(1, o), (7, o), (12, f)],
+        ],
+    );
+    check(
+        false,
+        7,
+        [
+            [(12, o), (9, o), (5, o)],
+            [(8, f), (4, o), (11, f)],
+            [(2, o), (10, o), (7, f)],
+            [(6, f), (1, f), (3, f)],
+        ],
+    );
+}
+
+/// The id of each image of an epoch, and whether it is flipped.
+fn seen(loader: &Loader, epoch: u64) -> Vec<Vec<(i64, bool)>> {
+    let batches = collect(loader, epoch, 0);
+    let metas = batches.iter().map(|batch| batch.meta.iter());
+    metas
+        .map(|metas| metas.map(|meta| (meta.image_id, meta.flipped)).collect())
+        .collect()
 }
 
 #[test]
@@ -286,6 +332,16 @@ fn impossible_configurations() {
         ..config(0)
     };
     check(transform(), empty, "`batch_size`: 0; expected at least 1");
+    let no_threshold = LoaderConfig {
+        sampling: SamplingConfig {
+            oversample_thr: Some(0.1),
+            ..SamplingConfig::default()
+        },
+        ..config(0)
+    };
+    let expected = "`oversample_thr`: kind = \"uniform\" repeats no class; expected kind = \
+                    \"class_balanced\" or \"repeat_factor\"";
+    check(transform(), no_threshold, expected);
     let odd = TransformConfig {
         bucket: 12,
         ..transform()

@@ -19,7 +19,7 @@ pub(super) fn data(
 ) -> Result<[usize; 2], TrainError> {
     make_synthetic(experiment)?;
     let data = &experiment.data;
-    let dataset = CocoDataset::open(&data.train_set(), Purpose::Train)?;
+    let dataset = CocoDataset::open_all(&data.train_sets(), Purpose::Train)?;
     let config = data.loader(options.batch, experiment.seed.into());
     let loader = Loader::train(Arc::new(dataset), data.transform.clone(), config)?;
     let mut batches = Batches::new(loader, Position::default());

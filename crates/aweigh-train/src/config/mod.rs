@@ -13,6 +13,7 @@ mod overrides;
 mod pattern;
 mod schedule;
 mod sections;
+mod splits;
 mod train;
 
 use std::path::{Path, PathBuf};
@@ -28,9 +29,9 @@ pub use optimizer::{GroupConfig, OptimizerConfig, OptimizerKind};
 pub use pattern::NamePattern;
 pub use schedule::{ScheduleConfig, ScheduleKind, WarmupConfig, WarmupKind};
 pub use sections::{
-    Backend, ConvAlgorithm, ConvConfig, DataConfig, DeviceConfig, EvalConfig, RunConfig,
-    SplitConfig, SynthData,
+    Backend, ConvAlgorithm, ConvConfig, DataConfig, DeviceConfig, EvalConfig, RunConfig, SynthData,
 };
+pub use splits::{SplitConfig, TrainSplits};
 pub use train::{EarlyStoppingConfig, FreezeConfig, Span, TrainConfig};
 
 use error::{Problem, Source, describe};

@@ -8,12 +8,13 @@ use aweigh_conv::Algorithm;
 use aweigh_data::synth::SynthConfig;
 use aweigh_data::{
     AugmentConfig, DataError, DatasetConfig, DecodeConfig, Exif, LoaderConfig, OnBadImage,
-    SixteenBit, TransformConfig,
+    SamplingConfig, SixteenBit, TransformConfig,
 };
 use serde::{Deserialize, Serialize};
 
 use super::check::at_least_one;
 use super::error::Problem;
+use super::splits::{SplitConfig, TrainSplits};
 
 /// What computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -116,16 +117,6 @@ impl From<ConvAlgorithm> for Algorithm {
     }
 }
 
-/// An annotation file and its images.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SplitConfig {
-    /// COCO annotation file.
-    pub annotations: PathBuf,
-    /// Folder of the images.
-    pub images: PathBuf,
-}
-
 /// The synthetic dataset, made when it is absent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -167,8 +158,8 @@ impl SynthData {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// Training images.
-    pub train: SplitConfig,
+    /// Training images: one table, or a list of tables whose classes are matched by name.
+    pub train: TrainSplits,
     /// Validation images; absent: no evaluation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub val: Option<SplitConfig>,
@@ -209,6 +200,9 @@ pub struct DataConfig {
     /// Default: 0.
     #[serde(default)]
     pub cache_mb: usize,
+    /// Which images an epoch of training has.
+    #[serde(default)]
+    pub sampling: SamplingConfig,
     /// From a picture to the network's input.
     #[serde(default)]
     pub transform: TransformConfig,
@@ -236,9 +230,9 @@ fn max_pixels() -> u64 {
 
 impl DataConfig {
     /// These splits, and every default.
-    pub fn new(train: SplitConfig, val: Option<SplitConfig>) -> Self {
+    pub fn new(train: impl Into<TrainSplits>, val: Option<SplitConfig>) -> Self {
         Self {
-            train,
+            train: train.into(),
             val,
             synth: None,
             workers: two(),
@@ -251,19 +245,22 @@ impl DataConfig {
             min_size: min_size(),
             aspect_grouping: yes(),
             cache_mb: 0,
+            sampling: SamplingConfig::default(),
             transform: TransformConfig::default(),
             augment: AugmentConfig::default(),
         }
     }
 
-    /// The training split as a dataset.
-    pub fn train_set(&self) -> DatasetConfig {
-        self.dataset(&self.train)
+    /// The annotation files of the training set, at least one.
+    pub fn train_sets(&self) -> Vec<DatasetConfig> {
+        let splits = self.train.all().iter();
+        splits.map(|split| self.dataset(split)).collect()
     }
 
     /// A split as a dataset.
     pub fn dataset(&self, split: &SplitConfig) -> DatasetConfig {
         DatasetConfig {
+            repeat: split.repeat,
             filter_empty: self.filter_empty,
             min_size: self.min_size,
             decoding: self.decoding(),
@@ -291,6 +288,7 @@ impl DataConfig {
             aspect_grouping: self.aspect_grouping,
             cache_mb: self.cache_mb,
             augment: self.augment.clone(),
+            sampling: self.sampling,
         }
     }
 
@@ -299,12 +297,29 @@ impl DataConfig {
             at_least_one("data.synth.train", synth.train)?;
             at_least_one("data.synth.val", synth.val)?;
         }
+        self.train.check()?;
+        if self.val.as_ref().is_some_and(|val| val.repeat != 1) {
+            let message = "evaluation uses every image once; only `data.train` has repeats";
+            return Err(Problem::new("data.val.repeat", message));
+        }
+        self.check_sampling()?;
         let decoding = self.decoding().validate();
         decoding.map_err(|error| problem("data", error))?;
         let transform = self.transform.validate();
         transform.map_err(|error| problem("data.transform", error))?;
         let augment = self.augment.validate();
         augment.map_err(|error| problem("data.augment", error))
+    }
+
+    fn check_sampling(&self) -> Result<(), Problem> {
+        let sampling = self.sampling.validate();
+        sampling.map_err(|error| problem("data.sampling", error))?;
+        if self.sampling.empty_share.is_some() && self.filter_empty {
+            let message = "needs `data.filter_empty = false`: otherwise images without boxes are \
+                           left out";
+            return Err(Problem::new("data.sampling.empty_share", message));
+        }
+        Ok(())
     }
 }
 

@@ -1,4 +1,4 @@
-use aweigh_data::{Exif, SixteenBit};
+use aweigh_data::{Exif, SamplingConfig, SamplingKind, SixteenBit};
 
 use super::*;
 
@@ -274,4 +274,46 @@ fn the_algorithm_of_convolutions_is_read_checked_and_round_trips() {
         let error = parse(SHORT, &[&change]).expect_err(wrong).to_string();
         assert!(error.ends_with("expected `fast` or `exact`"), "{error}");
     }
+}
+
+#[test]
+fn sampling_is_read_checked_and_round_trips() {
+    let check = |more: &str, expected: SamplingConfig| {
+        let experiment = parse(&format!("{SHORT}{more}"), &["data.filter_empty=false"]).unwrap();
+        assert_eq!(experiment.data.loader(2, 0).sampling, expected);
+        assert_eq!(parse(&experiment.to_toml(), &[]).unwrap(), experiment);
+    };
+    check("", SamplingConfig::default());
+    let sampling = SamplingConfig {
+        kind: SamplingKind::ClassBalanced,
+        oversample_thr: Some(0.1),
+        empty_share: Some(0.2),
+        epoch_images: Some(100),
+    };
+    check(
+        "[data.sampling]\nkind = \"class_balanced\"\noversample_thr = 0.1\nempty_share = 0.2\n\
+         epoch_images = 100\n",
+        sampling,
+    );
+    refuse(
+        "[data.sampling]\nempty_share = 0.2\n",
+        &[],
+        "x.toml:5:1: `data.sampling.empty_share`: needs `data.filter_empty = false`",
+        &["5 | empty_share = 0.2"],
+    );
+    refuse(
+        "[data.sampling]\nkind = \"class_balanced\"\n",
+        &[],
+        "x.toml:4:7: `data.sampling.oversample_thr`: missing; expected the share of images",
+        &[],
+    );
+    refuse(
+        "[data.sampling]\nshare = 0.2\n",
+        &[],
+        "x.toml:5:1: unknown key `data.sampling.share`",
+        &["`empty_share`"],
+    );
+    let argument = "data.sampling.epoch_images=0";
+    let expected = &["`data.sampling.epoch_images`: 0; expected 1 to"];
+    refuse("", &[argument], &format!("--set {argument}: "), expected);
 }

@@ -179,7 +179,7 @@ fn check_same_classes(dataset: &mut CocoDataset, state: &RunState) -> Result<(),
     let now = classes(dataset);
     match_classes(dataset, &state.classes, "the checkpoint").map_err(|_| {
         TrainError::ChangedClasses {
-            annotations: dataset.annotations().into(),
+            annotations: dataset.name(),
             changes: class_changes(&now, &state.classes),
         }
     })

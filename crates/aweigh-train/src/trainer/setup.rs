@@ -56,7 +56,7 @@ impl Trainer {
 /// The training set of a run.
 pub(super) struct TrainSet {
     pub(super) dataset: CocoDataset,
-    /// Its annotation file, if the validation set has the same one.
+    /// The one of its annotation files that the validation set has as well.
     shared: Option<AnnotationFile>,
 }
 
@@ -68,16 +68,18 @@ impl TrainSet {
     /// When it cannot be used.
     pub(super) fn open(experiment: &mut Experiment) -> Result<Self, TrainError> {
         make_synthetic(experiment)?;
-        let config = experiment.data.train_set();
-        let file = AnnotationFile::read(&config.annotations)?;
-        let mut dataset = CocoDataset::from_file(&file, &config, Purpose::Train)?;
-        pictures::settle_range(&mut experiment.data, &mut dataset)?;
         let val = experiment.data.val.as_ref();
-        let shared = val.is_some_and(|val| same_file(&val.annotations, &config.annotations));
-        Ok(Self {
-            dataset,
-            shared: shared.then_some(file),
-        })
+        let (mut datasets, mut shared) = (Vec::new(), None);
+        for config in experiment.data.train_sets() {
+            let file = AnnotationFile::read(&config.annotations)?;
+            datasets.push(CocoDataset::from_file(&file, &config, Purpose::Train)?);
+            if val.is_some_and(|val| same_file(&val.annotations, &config.annotations)) {
+                shared = Some(file);
+            }
+        }
+        let mut dataset = CocoDataset::concat(datasets)?;
+        pictures::settle_range(&mut experiment.data, &mut dataset)?;
+        Ok(Self { dataset, shared })
     }
 }
 
@@ -190,9 +192,11 @@ fn open_loader(experiment: &mut Experiment, dataset: CocoDataset) -> Result<Load
 }
 
 fn data_record(loader: &Loader, val: Option<&Validation>) -> DataRecord {
+    let (train, more_train) = AnnotationsRecord::of(loader.dataset());
     DataRecord {
-        train: AnnotationsRecord::of(loader.dataset()),
-        val: val.map(|val| AnnotationsRecord::of(val.dataset())),
+        train,
+        more_train,
+        val: val.map(|val| AnnotationsRecord::of(val.dataset()).0),
         batches_per_epoch: loader.batches_per_epoch(),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use aweigh_data::synth::Split;
 use aweigh_testkit::device;
 use aweigh_train::checkpoint::Checkpoint;
 use aweigh_train::config::Experiment;
@@ -71,6 +72,40 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
         resume(&place, &run);
         assert_same(&place, "whole", &run);
     }
+}
+
+#[test]
+fn a_run_of_several_datasets_and_sampled_epochs_is_resumed_exactly() {
+    let place = Place::new();
+    let set = |split: Split, repeat: usize| {
+        let (file, images) = (
+            split.annotations(&place.data()),
+            split.images(&place.data()),
+        );
+        format!("{{ annotations = {file:?}, images = {images:?}, repeat = {repeat} }}")
+    };
+    let both = [set(Split::Train, 1), set(Split::Val, 2)].join(", ");
+    // Passes have 16 images or more and epochs 10: in 4 batches.
+    let changes = [
+        &format!("data.train=[{both}]"),
+        "data.sampling={ kind = \"repeat_factor\", oversample_thr = 1.0, epoch_images = 10 }",
+    ];
+    let ended = train(place.experiment("whole", &changes));
+    let data = ended.state.data.unwrap();
+    let images: Vec<usize> = data.more_train.iter().map(|file| file.images).collect();
+    assert_eq!(
+        (data.train.images, images, data.batches_per_epoch),
+        (10, vec![3], 4)
+    );
+    for stop in [2, 5] {
+        let run = format!("stopped-{stop}");
+        stop_after(stop, place.experiment(&run, &changes));
+        resume(&place, &run);
+        assert_same(&place, "whole", &run);
+    }
+    let workers = [changes.as_slice(), &["data.workers=4"]].concat();
+    train(place.experiment("workers", &workers));
+    assert_same(&place, "whole", "workers");
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn annotate(place: &Place, boxes: &[[f32; 4]]) {
 }
 
 fn survey(experiment: &Experiment) -> Survey {
-    let dataset = CocoDataset::open(&experiment.data.train_set(), Purpose::Train).unwrap();
+    let dataset = CocoDataset::open_all(&experiment.data.train_sets(), Purpose::Train).unwrap();
     Survey::new(experiment, &dataset).unwrap()
 }
 
@@ -120,7 +120,7 @@ fn the_causes_are_counted_apart() {
 
 /// Boxes of the training set that `aweigh explain` finds without a positive point.
 fn explained(experiment: &Experiment, images: usize) -> usize {
-    let split = &experiment.data.train;
+    let split = &experiment.data.train.all()[0];
     let numbers = 1..=images;
     let of_image = |number: usize| {
         let path = split.images.join(format!("{number:06}.png"));

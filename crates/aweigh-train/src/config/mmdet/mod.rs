@@ -217,9 +217,9 @@ fn backbone_weights<'a>(model: &Options<'a>) -> Result<Option<&'a str>, Refusal>
 }
 
 fn data(images: Images) -> DataConfig {
-    let split = |name: &str| SplitConfig {
-        annotations: Path::new(PLACEHOLDER).join(format!("{name}.json")),
-        images: Path::new(PLACEHOLDER).join(name),
+    let split = |name: &str| {
+        let folder = Path::new(PLACEHOLDER);
+        SplitConfig::new(folder.join(format!("{name}.json")), folder.join(name))
     };
     DataConfig {
         filter_empty: images.filter_empty,
