@@ -19,7 +19,7 @@ const RECIPES: [(&str, &str); 6] = [
     ("retina_2.0.py", "retina_r50.toml"),
 ];
 
-fn text(name: &str) -> String {
+pub(crate) fn text(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/mmdet")
         .join(name);

@@ -5,6 +5,7 @@ mod determinism;
 mod errors;
 mod learnable;
 mod mmdet_configs;
+mod mmdet_sets;
 mod nothing_lost;
 mod optimisation;
 mod overfit;

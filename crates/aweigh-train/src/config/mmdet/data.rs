@@ -1,13 +1,12 @@
 //! Datasets and loaders, of mmdetection 2.x and 3.x.
 
-use aweigh_data::TransformConfig;
+use aweigh_data::{SamplingConfig, TransformConfig};
+use serde_json::Value;
 
 use super::Version;
 use super::options::{Options, Refusal};
 use super::pipeline::{Colours, Pipeline, transform};
-
-/// Passes over the images that an epoch may have, so that epochs stay countable.
-const MAX_REPEATS: usize = 10_000;
+use super::train_set::{Common, annotations, common_2, common_3, concatenated, train_set};
 
 /// What a configuration says about images.
 #[derive(Debug)]
@@ -23,14 +22,12 @@ pub(super) struct Images {
     pub(super) per_process: usize,
     /// Passes over the images in what is called an epoch.
     pub(super) repeats: usize,
-    /// Where the configuration has its annotations.
+    /// Which images an epoch has.
+    pub(super) sampling: SamplingConfig,
+    /// How often an epoch has each annotation file of the training set.
+    pub(super) parts: Vec<usize>,
+    /// Where the configuration has its annotations, those of validation last.
     pub(super) annotations: Vec<String>,
-}
-
-/// A training set within its wrappers.
-struct TrainSet<'a> {
-    options: Options<'a>,
-    repeats: usize,
 }
 
 impl Images {
@@ -56,34 +53,26 @@ impl Images {
         loader.ignore(&["collate_fn", "sampler"]);
         loader.expect("drop_last", false)?;
         let set = train_set(loader.needed_table("dataset")?)?;
-        set.options
-            .ignore(&["metainfo", "backend_args", "serialize_data", "max_refetch"]);
-        set.options
-            .ignore(&["lazy_init", "return_classes", "data_prefix"]);
-        set.options.expect_none("indices")?;
-        let filter = set.options.table("filter_cfg")?;
-        let (filter_empty, min_size) = match &filter {
-            Some(filter) => (
-                filter.flag_or("filter_empty_gt", false)?,
-                filter.size_or("min_size", 0)?,
-            ),
-            None => (false, 0),
-        };
-        filter.map_or(Ok(()), Options::finish)?;
-        let train = Pipeline::read(&set.options, "pipeline")?;
+        let Common {
+            pipeline,
+            filter_empty,
+            min_size,
+        } = set.common(common_3)?;
         let (test, test_set) = test_3(config)?;
         let (colours, divisor) = preprocessor(config, model)?;
-        let transform = transform(&train, &test, colours, divisor);
+        let transform = transform(&pipeline, &test, colours, divisor);
         let images = Self {
-            transform: transform.map_err(|e| set.options.refuse("pipeline", e))?,
+            transform: transform.map_err(|e| set.refuse("pipeline", e))?,
             filter_empty,
             min_size: min_size as u32,
             aspect_grouping: aspect_grouping(&loader)?,
             per_process: loader.needed_size("batch_size")?,
             repeats: set.repeats,
-            annotations: vec![annotations(&set.options)?, test_set],
+            sampling: set.sampling,
+            parts: set.parts(),
+            annotations: set.annotations(test_set)?,
         };
-        set.options.finish()?;
+        set.finish()?;
         loader.finish()?;
         Ok(images)
     }
@@ -91,11 +80,15 @@ impl Images {
     fn read_2(config: &Options<'_>) -> Result<Self, Refusal> {
         let data = config.needed_table("data")?;
         data.ignore(&["workers_per_gpu", "persistent_workers"]);
-        let set = train_set(data.needed_table("train")?)?;
-        set.options
-            .ignore(&["img_prefix", "classes", "seg_prefix", "file_client_args"]);
-        set.options.expect_none("proposal_file")?;
-        let train = Pipeline::read(&set.options, "pipeline")?;
+        let set = match data.get("train") {
+            Some(Value::Array(_)) => concatenated(&data, "train")?,
+            _ => train_set(data.needed_table("train")?)?,
+        };
+        let Common {
+            pipeline: train,
+            filter_empty,
+            min_size,
+        } = set.common(common_2)?;
         let test_set = match data.table("val")? {
             Some(options) => options,
             None => data.needed_table("test")?,
@@ -106,22 +99,22 @@ impl Images {
             let expected = "the test normalises or pads as training does not";
             return Err(test_set.refuse("pipeline", expected));
         }
-        let colours = train.colours.ok_or_else(|| {
-            set.options
-                .refuse("pipeline", "a step `Normalize` is needed")
-        })?;
+        let colours = train
+            .colours
+            .ok_or_else(|| set.refuse("pipeline", "a step `Normalize` is needed"))?;
         let transform = transform(&train, &test, colours, train.divisor.unwrap_or(1));
         let images = Self {
-            transform: transform.map_err(|e| set.options.refuse("pipeline", e))?,
-            filter_empty: set.options.flag_or("filter_empty_gt", true)?,
-            // What its dataset leaves out, whatever the configuration says.
-            min_size: 32,
+            transform: transform.map_err(|e| set.refuse("pipeline", e))?,
+            filter_empty,
+            min_size: min_size as u32,
             aspect_grouping: true,
             per_process: data.needed_size("samples_per_gpu")?,
             repeats: set.repeats,
-            annotations: vec![annotations(&set.options)?, annotations(&test_set)?],
+            sampling: set.sampling,
+            parts: set.parts(),
+            annotations: set.annotations(annotations(&test_set)?)?,
         };
-        set.options.finish()?;
+        set.finish()?;
         data.finish()?;
         Ok(images)
     }
@@ -135,34 +128,6 @@ fn test_3(config: &Options<'_>) -> Result<(Pipeline, String), Refusal> {
     };
     let set = loader.needed_table("dataset")?;
     Ok((Pipeline::read(&set, "pipeline")?, annotations(&set)?))
-}
-
-fn train_set(options: Options<'_>) -> Result<TrainSet<'_>, Refusal> {
-    if options.class()? == "RepeatDataset" {
-        let inner = train_set(options.needed_table("dataset")?)?;
-        let repeats = options.needed_size("times")?.saturating_mul(inner.repeats);
-        if !(1..=MAX_REPEATS).contains(&repeats) {
-            let expected = format!("from 1 to {MAX_REPEATS} passes over the images are known");
-            return Err(options.refuse("times", expected));
-        }
-        options.finish()?;
-        return Ok(TrainSet { repeats, ..inner });
-    }
-    options.expect_class(&["CocoDataset"])?;
-    options.expect("test_mode", false)?;
-    let repeats = 1;
-    Ok(TrainSet { options, repeats })
-}
-
-/// The annotation file, in its folder.
-fn annotations(set: &Options<'_>) -> Result<String, Refusal> {
-    let file = set.text("ann_file")?.unwrap_or("");
-    let root = set.text("data_root")?.unwrap_or("");
-    let between = match root.is_empty() || root.ends_with('/') {
-        true => "",
-        false => "/",
-    };
-    Ok(format!("{root}{between}{file}"))
 }
 
 fn aspect_grouping(loader: &Options<'_>) -> Result<bool, Refusal> {

@@ -13,6 +13,7 @@ mod model;
 mod options;
 mod pipeline;
 mod python;
+mod train_set;
 mod training;
 mod write;
 
@@ -21,7 +22,7 @@ use std::path::Path;
 use aweigh_detectors::DetectorConfig;
 use serde_json::Value;
 
-use super::{DataConfig, Experiment, SplitConfig, TrainConfig};
+use super::{DataConfig, Experiment, SplitConfig, TrainConfig, TrainSplits};
 use data::Images;
 pub use error::MmdetError;
 use heads::Sections;
@@ -217,15 +218,28 @@ fn backbone_weights<'a>(model: &Options<'a>) -> Result<Option<&'a str>, Refusal>
 }
 
 fn data(images: Images) -> DataConfig {
-    let split = |name: &str| {
-        let folder = Path::new(PLACEHOLDER);
-        SplitConfig::new(folder.join(format!("{name}.json")), folder.join(name))
+    let split = |name: &str, repeat: usize| SplitConfig {
+        repeat,
+        ..SplitConfig::new(
+            Path::new(PLACEHOLDER).join(format!("{name}.json")),
+            Path::new(PLACEHOLDER).join(name),
+        )
+    };
+    let train: TrainSplits = match images.parts[..] {
+        [repeat] => split("train", repeat).into(),
+        ref parts => {
+            let parts = parts.iter().enumerate();
+            let splits = parts.map(|(at, repeat)| split(&format!("train_{}", at + 1), *repeat));
+            let splits = splits.collect::<Vec<_>>().try_into();
+            splits.expect("a training set has an annotation file")
+        }
     };
     DataConfig {
         filter_empty: images.filter_empty,
         min_size: images.min_size,
         aspect_grouping: images.aspect_grouping,
+        sampling: images.sampling,
         transform: images.transform,
-        ..DataConfig::new(split("train"), Some(split("val")))
+        ..DataConfig::new(train, Some(split("val", 1)))
     }
 }
