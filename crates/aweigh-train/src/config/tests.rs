@@ -1,4 +1,6 @@
-use aweigh_data::{Exif, SamplingConfig, SamplingKind, SixteenBit};
+use aweigh_data::{
+    AugmentConfig, Exif, Photometric, Resize, SamplingConfig, SamplingKind, SixteenBit,
+};
 
 use super::*;
 
@@ -150,6 +152,54 @@ fn keys_of_pixels_are_read_checked_and_round_trip() {
     refuse(
         "data.max_pixels=0",
         "`data.max_pixels`: 0; expected at least 1",
+    );
+}
+
+#[test]
+fn augmentations_are_read_checked_and_round_trip() {
+    let changes = [
+        "data.augment.mosaic={ prob = 0.5, until_epoch = 3 }",
+        "data.augment.photometric={}",
+        "data.augment.rotate90_prob=0.5",
+        "data.transform.resize=area",
+        "data.cache_mb=100",
+    ];
+    let experiment = parse(SHORT, &changes).unwrap();
+    let loader = experiment.data.loader(2, 1);
+    let mosaic = loader.augment.mosaic.as_ref().expect("a mosaic");
+    assert_eq!((mosaic.prob, mosaic.until_epoch), (0.5, Some(3)));
+    assert_eq!(loader.augment.photometric, Some(Photometric::default()));
+    assert_eq!(loader.augment.rotate90_prob, 0.5);
+    assert_eq!(experiment.data.transform.resize, Resize::Area);
+    assert_eq!(loader.cache_mb, 100);
+    assert_eq!(parse(&experiment.to_toml(), &[]).unwrap(), experiment);
+    let plain = parse(SHORT, &[]).unwrap().data.loader(2, 1);
+    assert_eq!(
+        (plain.augment, plain.cache_mb),
+        (AugmentConfig::default(), 0)
+    );
+    let refuse = |change: &str, expected: &str| {
+        let error = parse(SHORT, &[change]).expect_err(change).to_string();
+        assert!(error.ends_with(expected), "{error}");
+    };
+    refuse(
+        "data.augment.mosaic.prob=2.0",
+        "`data.augment.mosaic.prob`: 2; expected a probability in 0..=1",
+    );
+    refuse(
+        "data.transform.resize=lanczos",
+        "expected `bilinear` or `area`",
+    );
+    refuse("data.cache_mb=-1", "expected usize");
+}
+
+#[test]
+fn unknown_augmentations_are_named() {
+    refuse(
+        "[data.augment]\nmosiac = {}\n",
+        &[],
+        "x.toml:5:1: unknown key `data.augment.mosiac`",
+        &["`mosaic`"],
     );
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use aweigh_assign::max_iou::{InIgnoreRegion, MaxIouAssigner, ZeroOverlap};
-use aweigh_data::MultiScale;
+use aweigh_data::{AugmentConfig, MinIouCrop, MultiScale, Photometric};
 use aweigh_detectors::DetectorConfig;
 use aweigh_detectors::reppoints::InitAssigner;
 use aweigh_train::config::mmdet::{self, Imported, MmdetError};
@@ -169,6 +169,47 @@ fn passes_over_repeated_images_are_epochs() {
 }
 
 #[test]
+fn augmentations_are_read() {
+    let original = text("fcos_r50_dcn.py");
+    let resize = "dict(keep_ratio=True, scale=(\n                1333,";
+    let before = format!("with_bbox=True),\n            {resize}");
+    let flip = "dict(prob=0.5, type='RandomFlip')";
+    assert!(
+        original.contains(&before) && original.contains(flip),
+        "{original}"
+    );
+    let steps = "with_bbox=True),
+        dict(type='PhotoMetricDistortion', brightness_delta=20, hue_delta=9),
+        dict(type='MinIoURandomCrop', min_ious=(0.4, 0.6), min_crop_size=0.5),";
+    let changed = original
+        .replace(&before, &format!("{steps} {resize}"))
+        .replace(
+            flip,
+            &format!("{flip}, dict(type='RandomFlip', prob=0.25, direction='vertical')"),
+        );
+    let imported = mmdet::experiment(&changed, Path::new("x")).unwrap_or_else(|e| panic!("{e}"));
+    let expected = AugmentConfig {
+        vertical_flip_prob: 0.25,
+        photometric: Some(Photometric {
+            brightness: 20.0,
+            hue: 9.0,
+            ..Photometric::default()
+        }),
+        min_iou_crop: Some(MinIouCrop {
+            min_ious: vec![0.4, 0.6],
+            min_size: 0.5,
+            ..MinIouCrop::default()
+        }),
+        ..AugmentConfig::default()
+    };
+    let data = &imported.experiment.data;
+    assert_eq!((&data.augment, data.transform.flip_prob), (&expected, 0.5));
+    let toml = imported.to_toml();
+    let read = Experiment::parse("x.toml", &toml, &[]).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(read, imported.experiment, "{toml}");
+}
+
+#[test]
 fn processes_are_counted_where_they_are_known() {
     let check = |processes: &str, batch_size: usize, noted: bool| {
         let text = text("fcos_2x.py").replace("gpu_ids = range(0, 8)", processes);
@@ -251,9 +292,22 @@ fn what_is_not_known_is_refused_by_name() {
     check(
         "fcos_r50_dcn.py",
         "dict(prob=0.5, type='RandomFlip')",
-        "dict(type='PhotoMetricDistortion')",
-        "`train_dataloader.dataset.pipeline[3].type` is 'PhotoMetricDistortion': this step is not \
-         known",
+        "dict(type='RandomCrop')",
+        "`train_dataloader.dataset.pipeline[3].type` is 'RandomCrop': this step is not known",
+    );
+    check(
+        "fcos_r50_dcn.py",
+        "dict(prob=0.5, type='RandomFlip')",
+        "dict(type='MinIoURandomCrop')",
+        "`train_dataloader.dataset.pipeline[3].type` is 'MinIoURandomCrop': known ahead of the \
+         resize only",
+    );
+    check(
+        "fcos_r50_dcn.py",
+        "dict(prob=0.5, type='RandomFlip')",
+        "dict(prob=0.5, direction='diagonal', type='RandomFlip')",
+        "`train_dataloader.dataset.pipeline[3].direction` is 'diagonal': known: 'horizontal', \
+         'vertical'",
     );
     check(
         "fsaf_r50.py",

@@ -1,6 +1,6 @@
 //! Datasets and loaders, of mmdetection 2.x and 3.x.
 
-use aweigh_data::{SamplingConfig, TransformConfig};
+use aweigh_data::{AugmentConfig, SamplingConfig, TransformConfig};
 use serde_json::Value;
 
 use super::Version;
@@ -12,6 +12,8 @@ use super::train_set::{Common, annotations, common_2, common_3, concatenated, tr
 #[derive(Debug)]
 pub(super) struct Images {
     pub(super) transform: TransformConfig,
+    /// What changes images of training at random.
+    pub(super) augment: AugmentConfig,
     /// Leave images without boxes out.
     pub(super) filter_empty: bool,
     /// Leave images with a shorter side than this out.
@@ -63,6 +65,7 @@ impl Images {
         let transform = transform(&pipeline, &test, colours, divisor);
         let images = Self {
             transform: transform.map_err(|e| set.refuse("pipeline", e))?,
+            augment: pipeline.augment,
             filter_empty,
             min_size: min_size as u32,
             aspect_grouping: aspect_grouping(&loader)?,
@@ -105,6 +108,7 @@ impl Images {
         let transform = transform(&train, &test, colours, train.divisor.unwrap_or(1));
         let images = Self {
             transform: transform.map_err(|e| set.refuse("pipeline", e))?,
+            augment: train.augment,
             filter_empty,
             min_size: min_size as u32,
             aspect_grouping: true,

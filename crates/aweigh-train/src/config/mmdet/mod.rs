@@ -5,6 +5,7 @@
 //! that changes numbers is followed or refused by name, never left out; one that does not (logs,
 //! hooks that watch, loading in parallel) is ignored.
 
+mod augment;
 mod data;
 mod error;
 mod heads;
@@ -240,6 +241,7 @@ fn data(images: Images) -> DataConfig {
         aspect_grouping: images.aspect_grouping,
         sampling: images.sampling,
         transform: images.transform,
+        augment: images.augment,
         ..DataConfig::new(train, Some(split("val", 1)))
     }
 }

@@ -1,9 +1,10 @@
 //! The steps from a file to a network input, of mmdetection 2.x and 3.x.
 
-use aweigh_data::{ChannelOrder, MultiScale, TransformConfig};
+use aweigh_data::{AugmentConfig, ChannelOrder, MultiScale, TransformConfig};
 use serde_json::Value;
 
 use super::Version;
+use super::augment::{min_iou_crop, photometric};
 use super::options::{Options, Refusal};
 
 /// Mean, standard deviation and order of the channels.
@@ -54,6 +55,8 @@ enum Scales {
 pub(super) struct Pipeline {
     scales: Option<Scales>,
     flip_prob: f64,
+    /// What else changes images at random.
+    pub(super) augment: AugmentConfig,
     /// In 2.x; 3.x does it elsewhere.
     pub(super) colours: Option<Colours>,
     /// In 2.x; 3.x does it elsewhere.
@@ -90,6 +93,8 @@ impl Pipeline {
             }
             "RandomResize" => self.random_resize(&step)?,
             "RandomFlip" => self.flip(&step)?,
+            "PhotoMetricDistortion" => self.photometric(&step)?,
+            "MinIoURandomCrop" => self.min_iou_crop(&step)?,
             "Normalize" => self.colours = Some(Colours::read(&step, Version::Two)?),
             "Pad" => self.pad(&step)?,
             "MultiScaleFlipAug" => self.test_steps(&step)?,
@@ -155,9 +160,29 @@ impl Pipeline {
     }
 
     fn flip(&mut self, step: &Options<'_>) -> Result<(), Refusal> {
-        step.expect("direction", "horizontal")?;
         let prob = step.number_or("flip_ratio", 0.0)?;
-        self.flip_prob = step.number_or("prob", prob)?;
+        let prob = step.number_or("prob", prob)?;
+        match step.text("direction")? {
+            None | Some("horizontal") => self.flip_prob = prob,
+            Some("vertical") => self.augment.vertical_flip_prob = prob,
+            Some(_) => return Err(step.refuse("direction", "known: 'horizontal', 'vertical'")),
+        }
+        Ok(())
+    }
+
+    fn photometric(&mut self, step: &Options<'_>) -> Result<(), Refusal> {
+        if self.colours.is_some() {
+            return Err(step.refuse("type", "known ahead of `Normalize` only"));
+        }
+        self.augment.photometric = Some(photometric(step)?);
+        Ok(())
+    }
+
+    fn min_iou_crop(&mut self, step: &Options<'_>) -> Result<(), Refusal> {
+        if self.scales.is_some() {
+            return Err(step.refuse("type", "known ahead of the resize only"));
+        }
+        self.augment.min_iou_crop = Some(min_iou_crop(step)?);
         Ok(())
     }
 
@@ -253,6 +278,9 @@ pub(super) fn transform(
     let Some(Scales::Fixed([long_edge, short_edge])) = test.scales else {
         return Err("a test at one size is needed".to_owned());
     };
+    if test.augment != AugmentConfig::default() {
+        return Err("the test changes images at random".to_owned());
+    }
     let scales = train.scales.as_ref().ok_or("a step `Resize` is needed")?;
     let shorts = |edges: &[Edges]| {
         let short = |[long, short]: &Edges| match *long == long_edge {
