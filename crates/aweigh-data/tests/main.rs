@@ -9,3 +9,4 @@ mod loader;
 mod look;
 mod parity;
 mod pictures;
+mod split;

@@ -15,6 +15,7 @@ mod write;
 use std::path::Path;
 
 use crate::DataError;
+use crate::output::{self, Existing};
 
 pub use config::{Split, SynthConfig, SynthSummary};
 pub use shapes::Shape;
@@ -28,7 +29,7 @@ pub use shapes::Shape;
 /// If a value of `config` is out of range, `out` exists already, or a file cannot be written.
 pub fn generate(config: &SynthConfig, out: &Path) -> Result<SynthSummary, DataError> {
     config.validate()?;
-    write::atomically(out, |folder| {
+    output::atomically(out, Existing::Refuse, |folder| {
         let mut summary = SynthSummary::default();
         for split in [Split::Train, Split::Val] {
             summary += write::split(folder, config, split)?;

@@ -10,6 +10,7 @@ use super::config::{Split, SynthConfig, SynthSummary};
 use super::scene::{self, Object};
 use super::shapes::Shape;
 use crate::DataError;
+use crate::output::{create_folder, failed};
 
 #[derive(Serialize)]
 struct Info {
@@ -140,42 +141,4 @@ fn write_png(path: &Path, pixels: &[u8], [height, width]: [usize; 2]) -> Result<
     )
     .map_err(|error| failed(path, io::Error::other(error)))?;
     fs::write(path, bytes.into_inner()).map_err(|reason| failed(path, reason))
-}
-
-/// Lets `fill` fill a folder next to `out`, then gives it the name `out`; removes it on failure.
-pub(super) fn atomically<T>(
-    out: &Path,
-    fill: impl FnOnce(&Path) -> Result<T, DataError>,
-) -> Result<T, DataError> {
-    if out.exists() {
-        return Err(DataError::Exists {
-            path: out.to_path_buf(),
-        });
-    }
-    let mut name = out.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".partial-{}", std::process::id()));
-    let partial = out.with_file_name(name);
-    create_folder(&partial)?;
-    let result = fill(&partial).and_then(|value| {
-        let renamed = fs::rename(&partial, out);
-        renamed
-            .map(|()| value)
-            .map_err(|reason| failed(out, reason))
-    });
-    if result.is_err() {
-        // The first error is the one to report; a left-over folder does no harm.
-        let _ = fs::remove_dir_all(&partial);
-    }
-    result
-}
-
-fn create_folder(path: &Path) -> Result<(), DataError> {
-    fs::create_dir_all(path).map_err(|reason| failed(path, reason))
-}
-
-fn failed(path: &Path, reason: io::Error) -> DataError {
-    DataError::Write {
-        path: path.to_path_buf(),
-        reason,
-    }
 }
