@@ -5,7 +5,7 @@ mod content;
 mod samples;
 
 use std::fs::File;
-use std::io::{self, Cursor, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 
 use image::metadata::Orientation;
@@ -183,6 +183,31 @@ pub(crate) fn extent(path: &Path, config: &DecodeConfig) -> Option<[u16; 2]> {
         }
         _ => None,
     }
+}
+
+/// Height and width of the upright picture in a file, of which no pixel is decoded.
+///
+/// # Errors
+/// If the file cannot be read, or is no image of a format that is decoded.
+pub(crate) fn upright_size(path: &Path) -> Result<[usize; 2], DataError> {
+    let unreadable = |reason| DataError::ImageFile {
+        path: path.to_path_buf(),
+        reason,
+    };
+    let mut file = BufReader::new(File::open(path).map_err(unreadable)?);
+    let start = file.fill_buf().map_err(unreadable)?;
+    let format = content::recognise(start).map_err(|held| failed(path, held))?;
+    let broken = |error| failed(path, explain(format, &error));
+    let decoder = ImageReader::with_format(file, format).into_decoder();
+    let mut decoder = decoder.map_err(broken)?;
+    let (width, height) = decoder.dimensions();
+    let turned = orientation(&mut decoder).map_err(broken)?.to_exif() >= 5;
+    let [height, width] = [height as usize, width as usize];
+    Ok(if turned {
+        [width, height]
+    } else {
+        [height, width]
+    })
 }
 
 /// Reads the header of an image, and checks its size before anything of that size is made.

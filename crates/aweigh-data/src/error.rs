@@ -255,6 +255,24 @@ pub enum DataError {
         /// What is wrong and what was expected.
         reason: String,
     },
+    /// A file of labels of another format than COCO's is not what it should be.
+    #[error("{}{}: {reason}", .path.display(), at_line(*.line))]
+    Labels {
+        /// The file.
+        path: PathBuf,
+        /// Line of the mistake, from 1, where it is known.
+        line: Option<usize>,
+        /// What was found and what was expected.
+        reason: String,
+    },
+    /// A folder or file is no dataset of a known layout.
+    #[error("{}: {reason}", .path.display())]
+    Layout {
+        /// The folder or file.
+        path: PathBuf,
+        /// What is missing and what was expected.
+        reason: String,
+    },
     /// The output of a generator exists already.
     #[error("{} exists already; remove it or choose another folder", .path.display())]
     Exists {
@@ -275,6 +293,11 @@ pub enum DataError {
 fn lines(errors: &[DataError]) -> String {
     let errors: Vec<String> = errors.iter().map(DataError::to_string).collect();
     errors.join("\n")
+}
+
+/// A line of a file, as editors and compilers write it.
+fn at_line(line: Option<usize>) -> String {
+    line.map_or_else(String::new, |line| format!(":{line}"))
 }
 
 /// Ids with a limit to how many are shown.

@@ -18,6 +18,7 @@ mod evenly;
 mod exif;
 mod files;
 mod finding;
+pub mod formats;
 mod loader;
 mod look;
 mod ordered;

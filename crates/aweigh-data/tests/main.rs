@@ -5,6 +5,7 @@ mod augment;
 mod concat;
 mod dataset;
 mod fixture;
+mod formats;
 mod loader;
 mod look;
 mod parity;
