@@ -69,6 +69,18 @@ impl CocoDataset {
         config: &DatasetConfig,
         purpose: Purpose,
     ) -> Result<Self, DataError> {
+        let dataset = Self::assemble(file, config, purpose)?;
+        dataset.log();
+        dataset.check_not_empty()?;
+        Ok(dataset)
+    }
+
+    /// As [`from_file`](Self::from_file), without a word in the log; it may be empty.
+    pub(crate) fn assemble(
+        file: &AnnotationFile,
+        config: &DatasetConfig,
+        purpose: Purpose,
+    ) -> Result<Self, DataError> {
         let Built {
             classes,
             images,
@@ -93,16 +105,13 @@ impl CocoDataset {
             images: 0..images.len(),
             boxes: stats.boxes,
         };
-        let dataset = Self {
+        Ok(Self {
             parts: vec![part],
             classes,
             images,
             stats,
             findings,
-        };
-        dataset.log();
-        dataset.check_not_empty()?;
-        Ok(dataset)
+        })
     }
 
     /// The classes; the position is the label `0..C`. Sorted by category id, in each annotation

@@ -10,6 +10,8 @@ pub enum Severity {
     Note,
     /// Probably a mistake.
     Warning,
+    /// Training stops at it.
+    Error,
 }
 
 /// One kind of thing that was found in a dataset: how often, and where first.
@@ -41,11 +43,19 @@ impl Finding {
         }
     }
 
+    pub(crate) fn error(file: &Path, text: String) -> Self {
+        Self {
+            severity: Severity::Error,
+            ..Self::note(file, text)
+        }
+    }
+
     /// Writes it to the log.
     pub fn log(&self) {
         match self.severity {
             Severity::Note => tracing::info!("{self}"),
             Severity::Warning => tracing::warn!("{self}"),
+            Severity::Error => tracing::error!("{self}"),
         }
     }
 }

@@ -19,6 +19,7 @@ mod exif;
 mod files;
 mod finding;
 pub mod formats;
+pub mod health;
 mod loader;
 mod look;
 mod ordered;

@@ -78,10 +78,33 @@ pub fn look_into(
 ) -> Pictures {
     let count = dataset.images().len();
     let mut pictures = Pictures::default();
-    for (index, result) in spread(count, workers, go_on, |index| look(dataset, index)) {
+    let look = |index| Some(look(dataset, index)?.map(|image| image.stored));
+    for (index, result) in spread(count, workers, go_on, look) {
         pictures.add(dataset, index, result);
     }
     pictures
+}
+
+/// As [`look_into`], at all pictures, with what `note` makes of each that can be read.
+pub(crate) fn look_at_all<T: Send>(
+    dataset: &CocoDataset,
+    workers: usize,
+    note: impl Fn(usize, &DecodedImage) -> T + Sync,
+) -> (Pictures, Vec<(usize, T)>) {
+    let look = |index| {
+        let image = look(dataset, index)?;
+        Some(image.map(|image| (image.stored, note(index, &image))))
+    };
+    let mut pictures = Pictures::default();
+    let mut notes = Vec::new();
+    for (index, result) in spread(dataset.images().len(), workers, || true, look) {
+        let result = result.map(|(stored, note)| {
+            notes.push((index, note));
+            stored
+        });
+        pictures.add(dataset, index, result);
+    }
+    (pictures, notes)
 }
 
 /// The smallest and the largest sample of all pictures of 16 bits of a dataset; none where it has
@@ -97,13 +120,13 @@ fn join([low, high]: [u16; 2], [lower, higher]: [u16; 2]) -> [u16; 2] {
     [low.min(lower), high.max(higher)]
 }
 
-/// What is known of a picture without its pixels; nothing of a file that does not exist.
-fn look(dataset: &CocoDataset, index: usize) -> Option<Result<Stored, DataError>> {
+/// A picture; nothing of a file that does not exist.
+fn look(dataset: &CocoDataset, index: usize) -> Option<Result<DecodedImage, DataError>> {
     match read_record(dataset, index) {
         Err(DataError::ImageFile { reason, .. }) if reason.kind() == io::ErrorKind::NotFound => {
             None
         }
-        result => Some(result.map(|image| image.stored)),
+        result => Some(result),
     }
 }
 

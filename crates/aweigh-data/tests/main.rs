@@ -6,6 +6,7 @@ mod concat;
 mod dataset;
 mod fixture;
 mod formats;
+mod health;
 mod loader;
 mod look;
 mod parity;
