@@ -55,6 +55,37 @@ pub fn unlearnt(method: &dyn MethodConfig, scene: &Scene, device: &Device) -> Ve
     causes
 }
 
+/// For each box of an image, the number of points or anchors of each level that learn it, `[box][level]`,
+/// by geometry alone as in [`unlearnt`].
+///
+/// # Panics
+///
+/// When the options do not fit the number of levels.
+pub fn learners(method: &dyn MethodConfig, scene: &Scene, device: &Device) -> Vec<Vec<usize>> {
+    let batch = scene.batch(std::slice::from_ref(&scene.truth), device);
+    let ends: Vec<usize> = scene
+        .levels
+        .iter()
+        .scan(0, |end, level| {
+            *end += level.points();
+            Some(*end)
+        })
+        .collect();
+    let mut learners = vec![vec![0; ends.len()]; scene.truth.boxes.len()];
+    for branch in method.reachable(&scene.levels, &batch, SizeLimits::Kept) {
+        let [_, all] = branch.positive.dims();
+        // The anchors of a point follow each other.
+        let per_point = all / ends.last().copied().unwrap_or(1).max(1);
+        let (slot, positive) = (branch.slot.to_data(), branch.positive.to_data());
+        let all = slot.iter::<i64>().zip(positive.iter::<bool>()).enumerate();
+        for (at, (slot, _)) in all.filter(|(_, (_, positive))| *positive) {
+            let level = ends.partition_point(|end| *end * per_point <= at);
+            learners[slot as usize][level] += 1;
+        }
+    }
+    learners
+}
+
 /// Why nothing learns these boxes: each is assigned once more as the only one of its image.
 fn find_causes(
     method: &dyn MethodConfig,

@@ -207,6 +207,6 @@ pub fn level_names(experiment: &Experiment) -> Result<Vec<String>, TrainError> {
         .collect())
 }
 
-fn level_name(stride: usize) -> String {
+pub(crate) fn level_name(stride: usize) -> String {
     format!("P{}", stride.ilog2())
 }

@@ -272,7 +272,10 @@ fn finer(experiment: &Experiment) -> Vec<String> {
 }
 
 /// The network input of one image.
-fn scene(experiment: &Experiment, plain: &PlainTruth) -> Result<Scene, DetectorConfigError> {
+pub(crate) fn scene(
+    experiment: &Experiment,
+    plain: &PlainTruth,
+) -> Result<Scene, DetectorConfigError> {
     let input = experiment.data.transform.padded(plain.resized);
     Ok(Scene {
         levels: experiment.detector.level_shapes(input)?,

@@ -31,6 +31,8 @@ pub mod predict;
 pub mod progress;
 pub mod run_folder;
 pub mod schedule;
+pub mod show;
+pub mod statistics;
 pub mod trainer;
 
 mod batches;
