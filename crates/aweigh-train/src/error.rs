@@ -31,6 +31,12 @@ pub enum TrainError {
     /// Both datasets of a run.
     #[error("{0}\n{1}")]
     Both(Box<DataError>, Box<Self>),
+    /// An annotation file has no box.
+    #[error("{}: no box to learn; expected annotations with a `bbox`", .annotations.display())]
+    NothingToLearn {
+        /// The file.
+        annotations: PathBuf,
+    },
     /// The model.
     #[error(transparent)]
     Detector(#[from] DetectorConfigError),

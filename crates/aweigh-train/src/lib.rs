@@ -29,6 +29,7 @@ pub mod normalization;
 pub mod optimizer;
 pub mod predict;
 pub mod progress;
+pub mod propose;
 pub mod run_folder;
 pub mod schedule;
 pub mod show;

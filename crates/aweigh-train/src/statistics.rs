@@ -17,6 +17,9 @@ use crate::learnable::scene;
 /// Time that a census takes at most, but for its last image.
 const BUDGET: Duration = Duration::from_secs(20);
 
+/// Time that a glance takes at most, but for its last image.
+const GLANCE: Duration = Duration::from_secs(2);
+
 /// Values in rising order at these parts of all.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Quantiles {
@@ -139,6 +142,19 @@ impl Quantiles {
             max: at(1.0),
         })
     }
+
+    /// Every value times `factor`.
+    pub(crate) fn times(self, factor: f32) -> Self {
+        let [min, p10, median, p90, max] =
+            [self.min, self.p10, self.median, self.p90, self.max].map(|value| value * factor);
+        Self {
+            min,
+            p10,
+            median,
+            p90,
+            max,
+        }
+    }
 }
 
 impl Statistics {
@@ -200,6 +216,18 @@ impl Census {
     /// When the detector's configuration is not valid.
     pub fn take(experiment: &Experiment, dataset: &CocoDataset) -> Result<Self, TrainError> {
         Self::within(BUDGET, experiment, dataset)
+    }
+
+    /// As [`take`](Self::take), of as many images as two seconds suffice for.
+    ///
+    /// # Errors
+    ///
+    /// When the detector's configuration is not valid.
+    pub(crate) fn glance(
+        experiment: &Experiment,
+        dataset: &CocoDataset,
+    ) -> Result<Self, TrainError> {
+        Self::within(GLANCE, experiment, dataset)
     }
 
     fn within(

@@ -58,7 +58,7 @@ fn normalization(
 }
 
 /// The network that the tensors show.
-fn shown(import: &Import) -> Result<BackboneConfig, TrainError> {
+pub(crate) fn shown(import: &Import) -> Result<BackboneConfig, TrainError> {
     let unknown = |reason: String| TrainError::NoConfiguration {
         weights: import.path.clone(),
         reason,

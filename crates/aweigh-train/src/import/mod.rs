@@ -26,6 +26,7 @@ use crate::model_file::{History, to_metadata};
 use crate::normalization;
 use crate::parameters::named_tensors;
 
+pub(crate) use backbone::shown as shown_backbone;
 pub use report::ImportReport;
 
 /// What to do with tensors that do not fit, and with places that have no tensor.
