@@ -3,6 +3,7 @@
 
 mod configs;
 mod data;
+mod datasets;
 mod errors;
 mod eval;
 mod help;

@@ -40,6 +40,7 @@ impl Command {
         match self {
             Self::Train(args) => return args.run(),
             Self::Predict(args) => return args.run(),
+            Self::Data(args) => return args.run(),
             Self::Eval(args) => args.run()?,
             Self::Explain(args) => args.run()?,
             Self::Import(args) => args.run()?,
@@ -47,7 +48,6 @@ impl Command {
             Self::Inspect(args) => args.run()?,
             Self::Bench(args) => args.run()?,
             Self::Devices(args) => args.run()?,
-            Self::Data(args) => args.run()?,
         }
         Ok(ExitCode::SUCCESS)
     }

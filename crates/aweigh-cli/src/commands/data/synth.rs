@@ -1,26 +1,14 @@
-//! `aweigh data`: datasets.
+//! `aweigh data synth`: a made-up dataset.
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 use aweigh_data::synth::{self, Split, SynthConfig};
-use clap::{Args, Subcommand};
+use clap::Args;
 
 use crate::output::print;
 
-/// Make datasets
-#[derive(Debug, Args)]
-pub(crate) struct DataArgs {
-    #[command(subcommand)]
-    command: DataCommand,
-}
-
-#[derive(Debug, Subcommand)]
-enum DataCommand {
-    Synth(SynthArgs),
-}
-
-const SYNTH_HELP: &str = "\
+const HELP: &str = "\
 Example:
   aweigh data synth --out datasets/shapes --train 400 --val 100";
 
@@ -30,8 +18,8 @@ Example:
 /// overlap, some crowd regions and some empty images. The same seed gives the same files, byte for
 /// byte, on every machine.
 #[derive(Debug, Args)]
-#[command(after_help = SYNTH_HELP)]
-struct SynthArgs {
+#[command(after_help = HELP)]
+pub(super) struct SynthArgs {
     /// Folder to make; it must not exist yet
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
@@ -52,16 +40,8 @@ struct SynthArgs {
     height: usize,
 }
 
-impl DataArgs {
-    pub(super) fn run(self) -> Result<()> {
-        match self.command {
-            DataCommand::Synth(args) => args.run(),
-        }
-    }
-}
-
 impl SynthArgs {
-    fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         let config = SynthConfig {
             train: self.train,
             val: self.val,
