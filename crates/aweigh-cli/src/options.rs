@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use aweigh_train::config::{Backend, Experiment};
+use aweigh_train::config::{Backend, DeviceConfig, Experiment};
 use aweigh_train::device::{self, DeviceOverrides};
 use aweigh_train::explain::AnnotatedImage;
 use aweigh_train::model::{Trained, Which};
@@ -220,13 +220,18 @@ impl DeviceOptions {
     /// # Errors
     /// When there is no such device; the message lists what there is.
     pub(crate) fn open(self, experiment: &mut Experiment) -> Result<Device> {
+        experiment.device = self.apply(&experiment.device);
+        Ok(device::select(&experiment.device, &experiment.conv)?)
+    }
+
+    /// The device of a configuration, or that of the command line and the environment.
+    pub(crate) fn apply(self, config: &DeviceConfig) -> DeviceConfig {
         let overrides = DeviceOverrides {
             backend: self.backend,
             index: self.device,
             threads: self.threads,
         };
-        experiment.device = overrides.apply(&experiment.device);
-        Ok(device::select(&experiment.device, &experiment.conv)?)
+        overrides.apply(config)
     }
 }
 

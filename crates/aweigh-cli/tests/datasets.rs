@@ -97,7 +97,7 @@ fn splits_are_counted_and_refuse_what_is_there() {
             &[&["--annotations", TRAIN_FILE, "--out", "splits"], more].concat(),
         )
     };
-    let table = split(&["--val", "0.25", "--stratify"]).ok();
+    let table = split(&["--val", "0.25"]).ok();
     contains(
         &table,
         &["train", "val", "images", "splits/instances_val.json"],
@@ -105,6 +105,8 @@ fn splits_are_counted_and_refuse_what_is_there() {
     let val = json(&folder.path().join("splits/instances_val.json"));
     assert_eq!(val["images"].as_array().map(Vec::len), Some(2));
     contains(&split(&[]).failed(1), &["splits exists already"]);
+    split(&["--force", "--stratify"]).ok();
+    assert!(folder.path().join("splits.old").is_dir());
     contains(
         &split(&["--force", "--group-by", "("]).failed(1),
         &["--group-by"],
@@ -192,4 +194,95 @@ fn sheets_show_the_images_of_an_epoch() {
     assert_eq!(show("b.png", &[]), first);
     assert_ne!(show("c.png", &["--epoch", "1"]), first);
     show("d.png", &["--split", "val"]);
+}
+
+/// A project whose dataset is in another format.
+fn other_format(format: &str) -> TempDir {
+    let folder = project();
+    data(
+        &folder,
+        "convert",
+        &["shapes", "--to", format, "--copy", "--out", "mine"],
+    )
+    .ok();
+    folder
+}
+
+/// The proposal of `init` passes a short training.
+fn trains(folder: &Path, arguments: &[&str]) -> String {
+    aweigh(
+        folder,
+        &[&["init", "--out", "mine.toml"], arguments].concat(),
+    )
+    .ok();
+    let short = [
+        "--set",
+        "train.epochs=1",
+        "--set",
+        "train.eval_every_epochs=0",
+    ];
+    let train = [&["train", "--config", "mine.toml"], short.as_slice()].concat();
+    aweigh(folder, &train).ok();
+    std::fs::read_to_string(folder.join("mine.toml")).expect("a configuration")
+}
+
+#[test]
+fn proposals_for_any_layout_and_method_train() {
+    let folder = other_format("voc");
+    let text = trains(folder.path(), &["--data", "mine", "--method", "fovea"]);
+    contains(
+        &text,
+        &[
+            "# Its data: converted from voc into mine_data/coco.",
+            "[detector.fovea]",
+        ],
+    );
+    let again = aweigh(
+        folder.path(),
+        &["init", "--data", "mine", "--out", "mine.toml"],
+    );
+    contains(&again.failed(1), &["mine.toml exists already"]);
+    let weights = [
+        "init",
+        "--data",
+        "mine",
+        "--out",
+        "b.toml",
+        "--weights",
+        "no.safetensors",
+    ];
+    contains(
+        &aweigh(folder.path(), &weights).failed(1),
+        &["no.safetensors"],
+    );
+    assert!(!folder.path().join("b_data").exists());
+    for method in ["fcos", "fsaf", "reppoints", "retina"] {
+        let folder = project();
+        let text = trains(folder.path(), &["--data", "shapes", "--method", method]);
+        contains(&text, &[&format!("[detector.{method}]"), "short_edge = 64"]);
+    }
+}
+
+#[test]
+fn a_folder_is_enough_to_train() {
+    let folder = other_format("yolo");
+    let short = ["--set", "train.epochs=1", "--minutes", "0.05"];
+    let train = [&["train", "--data", "mine"], short.as_slice()].concat();
+    let done = aweigh(folder.path(), &train);
+    contains(
+        &done.stderr,
+        &["converted from yolo into runs/mine/data/coco"],
+    );
+    done.ok();
+    let proposal = folder.path().join("runs/mine/proposal.toml");
+    let text = std::fs::read_to_string(proposal).expect("a proposal");
+    contains(&text, &["0.05 min at ", "ms a step"]);
+    contains(&aweigh(folder.path(), &train).failed(1), &["runs/mine"]);
+    let wishes = ["train", "--config", "tiny.toml", "--minutes", "1"];
+    contains(
+        &aweigh(folder.path(), &wishes).failed(2),
+        &["give --data FOLDER"],
+    );
+    let nothing = aweigh(folder.path(), &["train", "--data", "empty"]).failed(1);
+    contains(&nothing, &["empty: cannot be read"]);
 }

@@ -15,8 +15,8 @@ fn refuse(args: &[&str], parts: &[&str]) {
 #[test]
 fn every_command_explains_itself_with_an_example() {
     let commands = [
-        "train", "eval", "predict", "explain", "import", "export", "inspect", "bench", "devices",
-        "data",
+        "init", "train", "eval", "predict", "explain", "import", "export", "inspect", "bench",
+        "devices", "data",
     ];
     check(&["--help"], &commands);
     check(

@@ -7,6 +7,7 @@ mod eval;
 mod explain;
 mod export;
 mod import;
+mod init;
 mod inspect;
 mod predict;
 mod train;
@@ -19,6 +20,7 @@ use clap::Subcommand;
 /// What `aweigh` can do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Init(init::InitArgs),
     Train(train::TrainArgs),
     Eval(eval::EvalArgs),
     Predict(predict::PredictArgs),
@@ -41,6 +43,7 @@ impl Command {
             Self::Train(args) => return args.run(),
             Self::Predict(args) => return args.run(),
             Self::Data(args) => return args.run(),
+            Self::Init(args) => args.run()?,
             Self::Eval(args) => args.run()?,
             Self::Explain(args) => args.run()?,
             Self::Import(args) => args.run()?,

@@ -5,16 +5,19 @@ mod rehearsal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use aweigh_data::Existing;
 use aweigh_train::Experiment;
 use aweigh_train::checkpoint::{Best, Checkpoint};
+use aweigh_train::files::replace_file;
 use aweigh_train::run_folder::RunFolder;
 use aweigh_train::trainer::{Ended, Outcome, Trainer};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory};
 
+use super::init::WishOptions;
 use crate::options::{DeviceOptions, Overrides};
-use crate::output::{print, shell};
+use crate::output::{make_folder, print, shell};
 use crate::progress::Bars;
 use crate::{Cli, interrupt, logging};
 
@@ -23,6 +26,7 @@ Examples:
   aweigh train --config quickstart.toml
   aweigh train --config fcos_r50.toml --backend cuda --set train.batch_size=8 --set train.lr=0.005
   aweigh train --config fcos_r50.toml --dry-run
+  aweigh train --data my/dataset --minutes 20
   aweigh train --resume runs/fcos_r50
 
 Ctrl-C finishes the step or leaves the evaluation, writes a checkpoint and says how to resume; a
@@ -37,8 +41,18 @@ second one stops at once.";
 #[command(after_help = HELP)]
 pub(crate) struct TrainArgs {
     /// Configuration file, or the name of one in configs/
-    #[arg(long, value_name = "FILE", required_unless_present = "resume")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present_any = ["resume", "data"]
+    )]
     config: Option<PathBuf>,
+    /// Folder of a dataset, in place of a configuration: one is proposed as by 'aweigh init', and
+    /// kept in the run folder as proposal.toml
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["config", "resume"])]
+    data: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "With --data")]
+    wishes: WishOptions,
     #[command(flatten)]
     overrides: Overrides,
     /// Folder of the run [default: runs/ and the name of the configuration]
@@ -49,7 +63,7 @@ pub(crate) struct TrainArgs {
     resume: Option<Option<PathBuf>>,
     /// Check everything, do two steps, evaluate a few images, say what the run would be, write
     /// nothing
-    #[arg(long, conflicts_with = "resume")]
+    #[arg(long, conflicts_with_all = ["resume", "data"])]
     dry_run: bool,
     #[command(flatten)]
     device: DeviceOptions,
@@ -57,6 +71,9 @@ pub(crate) struct TrainArgs {
 
 impl TrainArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
+        if self.data.is_none() && !self.wishes.are_none() {
+            wrong_usage("--method, --minutes and --weights are for a proposal: give --data FOLDER");
+        }
         if self.dry_run {
             self.rehearse()?;
             return Ok(ExitCode::SUCCESS);
@@ -112,12 +129,35 @@ impl TrainArgs {
     }
 
     fn start(&self) -> Result<Trainer> {
-        let mut experiment = self.configured()?;
+        let mut experiment = match &self.data {
+            Some(data) => self.proposed(data)?,
+            None => self.configured()?,
+        };
         let device = self.device.open(&mut experiment)?;
         let trainer = Trainer::new(experiment, &device)?;
         tracing::info!("run folder {}", trainer.folder().dir().display());
         record(trainer.folder())?;
         Ok(trainer)
+    }
+
+    /// The experiment that is proposed for a dataset, in a run folder with the dataset's name.
+    fn proposed(&self, data: &Path) -> Result<Experiment> {
+        let absolute = std::path::absolute(data).unwrap_or_else(|_| data.to_path_buf());
+        let name = absolute.file_name().unwrap_or_default();
+        let folder = self.run_dir.clone();
+        let folder = folder.unwrap_or_else(|| Path::new("runs").join(name));
+        // A run that lies there already is not touched.
+        RunFolder::vacant(&folder)?;
+        let made = folder.join("data");
+        let existing = Existing::SetAside;
+        let proposal = self.wishes.propose(data, &made, existing, self.device)?;
+        let file = make_folder(&folder)?.join("proposal.toml");
+        replace_file(&file, proposal.text.as_bytes())
+            .with_context(|| format!("{}: cannot be written", file.display()))?;
+        tracing::info!("configuration {}", file.display());
+        let mut experiment = Experiment::load(&file, &self.overrides.set)?;
+        experiment.run.dir = Some(folder);
+        Ok(experiment)
     }
 
     /// The experiment of `--config`.
