@@ -93,8 +93,12 @@ impl Source<'_> {
     /// Turns an error of the TOML reader into one that names the place and the full key.
     pub(crate) fn parse_error(&self, error: &toml::de::Error) -> ConfigError {
         let message = describe(error);
-        let key = unknown_field(error.message()).map(|field| join(&key_path(error), field));
-        let span = key.and_then(|key| self.find(&key)).or(error.span());
+        let path = key_path(error);
+        let span = match unknown_field(error.message()) {
+            Some(field) => self.find(&join(&path, field)).or(error.span()),
+            // An error of a table knows no place.
+            None => error.span().or_else(|| self.find(&path)),
+        };
         self.place(message, span)
     }
 
@@ -145,6 +149,23 @@ impl Source<'_> {
     }
 }
 
+/// Types of Rust, in words.
+const TYPES: [(&str, &str); 8] = [
+    ("usize", WHOLE_FROM_0),
+    ("u64", WHOLE_FROM_0),
+    ("u32", WHOLE_FROM_0),
+    ("u8", WHOLE_FROM_0),
+    ("i64", "a whole number"),
+    ("i32", "a whole number"),
+    ("f64", "a number"),
+    ("f32", "a number"),
+];
+const WHOLE_FROM_0: &str = "a whole number from 0 on";
+
+/// How alike names are of which one may be meant by the other, from 0 to 1: what clap has for
+/// arguments.
+const ALIKE: f64 = 0.7;
+
 /// The message with the full path of the key, in the words of this project.
 pub(crate) fn describe(error: &toml::de::Error) -> String {
     let path = key_path(error);
@@ -152,14 +173,33 @@ pub(crate) fn describe(error: &toml::de::Error) -> String {
     match unknown_field(message) {
         Some(field) => {
             let known = message.split_once("`, ").map_or("", |(_, rest)| rest);
-            format!("unknown key `{}`, {known}", join(&path, field))
+            let key = join(&path, field);
+            match nearest(field, known) {
+                Some(meant) => format!("unknown key `{key}`, did you mean `{meant}`? {known}"),
+                None => format!("unknown key `{key}`, {known}"),
+            }
         }
-        None if path.is_empty() => message.replace("missing field", "missing key"),
-        None => format!(
-            "`{path}`: {}",
-            message.replace("missing field", "missing key")
-        ),
+        None if path.is_empty() => in_words(message),
+        None => format!("`{path}`: {}", in_words(message)),
     }
+}
+
+fn in_words(message: &str) -> String {
+    let message = message.replace("missing field", "missing key");
+    let typed = TYPES.iter().find_map(|(name, words)| {
+        let rest = message.strip_suffix(name)?.strip_suffix("expected ")?;
+        Some(format!("{rest}expected {words}"))
+    });
+    typed.unwrap_or(message)
+}
+
+/// Of the names that stand in backquotes in `known`, the most similar to `field`.
+fn nearest<'a>(field: &str, known: &'a str) -> Option<&'a str> {
+    let names = known.split('`').skip(1).step_by(2);
+    let alike = names.map(|name| (strsim::jaro(field, name), name));
+    let alike = alike.filter(|(likeness, _)| *likeness > ALIKE);
+    let nearest = alike.max_by(|a, b| a.0.total_cmp(&b.0));
+    nearest.map(|(_, name)| name)
 }
 
 fn unknown_field(message: &str) -> Option<&str> {

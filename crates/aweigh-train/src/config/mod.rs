@@ -141,6 +141,11 @@ impl Experiment {
         toml::to_string(self).expect("an experiment is a TOML table")
     }
 
+    /// The key that says what the model starts from, if one does.
+    pub(crate) fn weights_key(&self) -> Option<&'static str> {
+        self.model.given(&self.train).first().copied()
+    }
+
     /// What the model starts from.
     pub fn starts_from(&self) -> StartsFrom<'_> {
         StartsFrom::of(&self.model, &self.train)
@@ -196,12 +201,29 @@ fn available() -> Vec<String> {
 }
 
 fn read(source: Source<'_>) -> Result<Experiment, ConfigError> {
+    // Of an array that is too long, reading the text takes what fits and drops the rest without a
+    // word; reading a table refuses it. Only the text knows the places of other mistakes.
+    let experiment = toml::from_str(source.text).map_err(|error| source.parse_error(&error))?;
+    match read_table(source)?.try_into::<Experiment>() {
+        Ok(_) => Ok(experiment),
+        Err(error) => Err(source.parse_error(&error)),
+    }
+}
+
+fn read_table(source: Source<'_>) -> Result<Table, ConfigError> {
     toml::from_str(source.text).map_err(|error| source.parse_error(&error))
 }
 
 fn read_with(source: Source<'_>, overrides: &[String]) -> Result<Experiment, ConfigError> {
-    let mut table: Table =
-        toml::from_str(source.text).map_err(|error| source.parse_error(&error))?;
+    let mut table = read_table(source)?;
+    let replaced = overrides::replace_weights(&mut table, overrides);
+    if !replaced.is_empty() {
+        let replaced = replaced.join("`, `");
+        tracing::info!(
+            "--set names other weights: `{replaced}` of {} is left out",
+            source.file
+        );
+    }
     let unchanged = table.clone();
     for argument in overrides {
         overrides::apply(&mut table, argument)?;

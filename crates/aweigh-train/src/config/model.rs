@@ -23,14 +23,29 @@ pub struct WeightsConfig {
     /// detector.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backbone: Option<PathBuf>,
-    /// Weights of the whole detector, in place of `backbone`: a file or the folder of a checkpoint.
+    /// Weights of the whole detector, in place of `backbone`: a file, or the folder of a checkpoint
+    /// or of a run, whose best checkpoint it is.
     /// Classes that both have by name keep what was learnt of them; the others start anew.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detector: Option<PathBuf>,
-    /// SHA-256 of the file, or its first digits, at least 8. Default: not checked.
+    /// SHA-256 of the file, or of the one that it was imported from, or the first digits, at least 8.
+    /// Default: not checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
 }
+
+/// The key of the backbone's weights.
+const BACKBONE: &str = "model.weights.backbone";
+/// The key of the detector's.
+const DETECTOR: &str = "model.weights.detector";
+/// Older names of both.
+const OLD_BACKBONE: &str = "train.backbone_weights";
+const OLD_DETECTOR: &str = "train.weights";
+/// The key of the checksum of either.
+pub(super) const CHECKSUM: &str = "model.weights.sha256";
+
+/// Keys that name weights to start from, of which at most one is given.
+pub(super) const WEIGHTS: [&str; 4] = [BACKBONE, DETECTOR, OLD_BACKBONE, OLD_DETECTOR];
 
 /// Fewest digits of a checksum: those in the names of torchvision's and OpenMMLab's files.
 const FEWEST_DIGITS: usize = 8;
@@ -67,21 +82,27 @@ impl<'a> StartsFrom<'a> {
 }
 
 impl ModelConfig {
-    /// Checks every value and the combination with the older keys.
-    pub(super) fn check(&self, train: &TrainConfig) -> Result<(), Problem> {
+    /// The keys that name weights to start from, of those that may, with the older ones.
+    pub(super) fn given(&self, train: &TrainConfig) -> Vec<&'static str> {
         let weights = &self.weights;
         let keys = [
-            ("train.weights", train.weights.is_some()),
-            ("train.backbone_weights", train.backbone_weights.is_some()),
-            ("model.weights.backbone", weights.backbone.is_some()),
-            ("model.weights.detector", weights.detector.is_some()),
+            (OLD_DETECTOR, train.weights.is_some()),
+            (OLD_BACKBONE, train.backbone_weights.is_some()),
+            (BACKBONE, weights.backbone.is_some()),
+            (DETECTOR, weights.detector.is_some()),
         ];
-        let given: Vec<&str> = keys.iter().filter(|key| key.1).map(|key| key.0).collect();
+        let given = keys.into_iter().filter(|(_, given)| *given);
+        given.map(|(key, _)| key).collect()
+    }
+
+    /// Checks every value and the combination with the older keys.
+    pub(super) fn check(&self, train: &TrainConfig) -> Result<(), Problem> {
+        let given = self.given(train);
         if let [first, .., last] = given.as_slice() {
             let message = format!("given together with `{first}`; give one of the two");
             return Err(Problem::new(last, message));
         }
-        match &weights.sha256 {
+        match &self.weights.sha256 {
             Some(digits) => check_digits(digits, given.is_empty()),
             None => Ok(()),
         }
@@ -90,7 +111,7 @@ impl ModelConfig {
 
 fn check_digits(digits: &str, without_file: bool) -> Result<(), Problem> {
     let hexadecimal = digits.chars().all(|digit| digit.is_ascii_hexdigit());
-    let fail = |message: String| Err(Problem::new("model.weights.sha256", message));
+    let fail = |message: String| Err(Problem::new(CHECKSUM, message));
     if !hexadecimal || !(FEWEST_DIGITS..=ALL_DIGITS).contains(&digits.len()) {
         return fail(format!(
             "expected {FEWEST_DIGITS} to {ALL_DIGITS} hexadecimal digits, found {digits:?}"

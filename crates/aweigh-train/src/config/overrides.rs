@@ -5,6 +5,7 @@
 use toml::{Table, Value};
 
 use super::ConfigError;
+use super::model::{CHECKSUM, WEIGHTS};
 
 /// Keys of which at most one may be given: setting one removes the other.
 const ALTERNATIVES: [(&str, &str); 4] = [
@@ -44,10 +45,28 @@ pub(crate) fn apply(table: &mut Table, argument: &str) -> Result<(), ConfigError
         match key {
             _ if key == a => remove(table, b),
             _ if key == b => remove(table, a),
-            _ => {}
-        }
+            _ => false,
+        };
     }
     insert(table, key, value(text.trim())).map_err(error)
+}
+
+/// Takes out of `table`, which is that of a file, the weights that `arguments` name others in place
+/// of, with their checksum. Gives the keys.
+pub(crate) fn replace_weights(table: &mut Table, arguments: &[String]) -> Vec<&'static str> {
+    let keys = arguments
+        .iter()
+        .filter_map(|argument| argument.split_once('='));
+    let set: Vec<&str> = keys.map(|(key, _)| key.trim()).collect();
+    if !set.iter().any(|key| WEIGHTS.contains(key)) {
+        return Vec::new();
+    }
+    let others = WEIGHTS.into_iter().filter(|key| !set.contains(key));
+    let mut replaced: Vec<&str> = others.filter(|key| remove(table, key)).collect();
+    if !replaced.is_empty() && !set.contains(&CHECKSUM) && remove(table, CHECKSUM) {
+        replaced.push(CHECKSUM);
+    }
+    replaced
 }
 
 fn value(text: &str) -> Value {
@@ -80,16 +99,14 @@ fn insert(table: &mut Table, key: &str, value: Value) -> Result<(), String> {
     Ok(())
 }
 
-fn remove(table: &mut Table, key: &str) {
+/// Whether the key was there.
+fn remove(table: &mut Table, key: &str) -> bool {
     match key.split_once('.') {
-        Some((part, rest)) => {
-            if let Some(Value::Table(inner)) = table.get_mut(part) {
-                remove(inner, rest);
-            }
-        }
-        None => {
-            table.remove(key);
-        }
+        Some((part, rest)) => match table.get_mut(part) {
+            Some(Value::Table(inner)) => remove(inner, rest),
+            _ => false,
+        },
+        None => table.remove(key).is_some(),
     }
 }
 
@@ -129,6 +146,25 @@ mod tests {
             Ok("train = { iterations = 5, lr = 1 }"),
         );
         check(file, "train.epochs=1", Ok("train = { epochs = 1, lr = 1 }"));
+    }
+
+    #[test]
+    fn weights_replace_those_of_the_file() {
+        let file = "[model.weights]\nbackbone = 'b'\nsha256 = '01234567'\n[train]\nlr = 1\n";
+        let check = |arguments: &[&str], replaced: &[&str]| {
+            let mut table: Table = toml::from_str(file).unwrap();
+            let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
+            assert_eq!(replace_weights(&mut table, &arguments), replaced);
+        };
+        let (backbone, sha256) = ("model.weights.backbone", "model.weights.sha256");
+        check(&["model.weights.detector=d"], &[backbone, sha256]);
+        check(&["train.weights=d"], &[backbone, sha256]);
+        check(
+            &["model.weights.detector=d", "model.weights.sha256=89abcdef"],
+            &[backbone],
+        );
+        check(&["model.weights.backbone=c"], &[]);
+        check(&["train.lr=2"], &[]);
     }
 
     #[test]

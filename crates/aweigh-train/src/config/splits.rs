@@ -183,7 +183,7 @@ train = [
         };
         check(
             "{ annotation = \"a\", images = \"b\" }",
-            "x.toml:2:11: unknown key `data.train.annotation`, expected one of `annotations`",
+            "x.toml:2:11: unknown key `data.train.annotation`, did you mean `annotations`?",
         );
         check(
             "{ annotations = \"a\" }",

@@ -62,7 +62,17 @@ fn weights_are_named_once() {
     let old = "[train]\nweights = \"w.pth\"\n";
     let argument = "model.weights.detector=\"v.pth\"";
     let place = format!("--set {argument}: ");
-    refuse(old, &[argument], &place, &["`train.weights`"]);
+    refuse(
+        "",
+        &["train.weights=w.pth", argument],
+        &place,
+        &["`train.weights`"],
+    );
+    let changed = parse(&format!("{SHORT}{old}"), &[argument]).unwrap();
+    assert_eq!(
+        changed.starts_from(),
+        StartsFrom::Detector(Path::new("v.pth"))
+    );
     let short = "[model.weights]\nbackbone = \"w.pth\"\nsha256 = \"0123\"\n";
     refuse(short, &[], "x.toml:6:1: ", &["8 to 64", "\"0123\""]);
     let alone = "[model.weights]\nsha256 = \"01234567\"\n";
@@ -71,7 +81,7 @@ fn weights_are_named_once() {
 
 #[test]
 fn unknown_keys_name_place_line_and_valid_keys() {
-    let place = "x.toml:5:1: unknown key `train.lrr`, expected one of ";
+    let place = "x.toml:5:1: unknown key `train.lrr`, did you mean `lr`? expected one of ";
     refuse(
         "[train]\nlrr = 0.1\n",
         &[],
@@ -81,8 +91,14 @@ fn unknown_keys_name_place_line_and_valid_keys() {
     refuse(
         "[trian]\nlr = 1\n",
         &[],
-        "x.toml:4:2: unknown key `trian`",
-        &["`train`", "`detector`"],
+        "x.toml:4:2: unknown key `trian`, did you mean `train`? ",
+        &["`detector`"],
+    );
+    refuse(
+        "[train]\nzzz = 1\n",
+        &[],
+        "x.toml:5:1: unknown key `train.zzz`, expected one of ",
+        &[],
     );
     refuse(
         "[train.optimizer]\nkind = \"sgd\"\nmomentumm = 0.9\n",
@@ -100,7 +116,7 @@ fn unknown_keys_name_place_line_and_valid_keys() {
 
 #[test]
 fn wrong_types_name_place_and_key() {
-    let place = "x.toml:5:6: `train.lr`: invalid type: string \"fast\", expected f64";
+    let place = "x.toml:5:6: `train.lr`: invalid type: string \"fast\", expected a number\n";
     refuse(
         "[train]\nlr = \"fast\"\n",
         &[],
@@ -111,7 +127,13 @@ fn wrong_types_name_place_and_key() {
         "[train]\nbatch_size = -1\n",
         &[],
         "x.toml:5:14: `train.batch_size`: invalid value",
+        &["expected a whole number from 0 on\n"],
+    );
+    refuse(
+        "[detector.backbone]\nfrozen_stages = 1.5\n",
         &[],
+        "x.toml:5:17: `detector.backbone.frozen_stages`: invalid type",
+        &["expected a whole number\n"],
     );
     refuse(
         "[device]\nbackend = \"gpu\"\n",
@@ -120,6 +142,26 @@ fn wrong_types_name_place_and_key() {
         &["`wgpu`"],
     );
     refuse("[train\n", &[], "x.toml:4:7: ", &["4 | [train"]);
+}
+
+#[test]
+fn what_an_array_has_too_much_is_refused() {
+    let check = |more: &str, place: &str, key: &str| {
+        let start = format!("x.toml:{place}: `{key}`: invalid length");
+        refuse(more, &[], &start, &["expected fewer elements", "| ^"]);
+        // An override does not hide the mistake in the file.
+        refuse(more, &["seed=1"], &start, &[]);
+    };
+    check(
+        "regress_ranges = [[-1.0, 48.0, 3], [48.0, 1e8]]\n",
+        "4:1",
+        "detector.fcos.regress_ranges",
+    );
+    check(
+        "[data.transform]\nmean = [1.0, 2.0, 3.0, 4.0]\n",
+        "5:1",
+        "data.transform.mean",
+    );
 }
 
 #[test]
@@ -190,7 +232,7 @@ fn augmentations_are_read_checked_and_round_trip() {
         "data.transform.resize=lanczos",
         "expected `bilinear` or `area`",
     );
-    refuse("data.cache_mb=-1", "expected usize");
+    refuse("data.cache_mb=-1", "expected a whole number from 0 on");
 }
 
 #[test]
@@ -276,7 +318,7 @@ fn wrong_overrides_name_the_argument() {
         );
     };
     check("train.lrr=1", "unknown key `train.lrr`", "`lr`");
-    check("train.lr=fast", "`train.lr`: invalid type", "f64");
+    check("train.lr=fast", "`train.lr`: invalid type", "a number");
     check("train.lr=-1", "`train.lr`: expected a positive number", "");
     check("train.lr", "expected key=value", "");
     check("seed.x=1", "`seed` is integer, not a table", "");
