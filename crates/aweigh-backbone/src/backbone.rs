@@ -172,8 +172,7 @@ impl Backbone {
         used.or_fresh_offsets(&self).load_into(self)
     }
 
-    /// Names of the tensors that this network has no use for, though its reference has them: of a
-    /// MobileNetV2 those behind the last map that is returned.
+    /// Names of the tensors that this network [leaves out](Self::leaves_out).
     pub fn left_out<'a>(&self, state_dict: &'a StateDict) -> Vec<&'a str> {
         state_dict
             .names()
@@ -181,7 +180,9 @@ impl Backbone {
             .collect()
     }
 
-    fn leaves_out(&self, name: &str) -> bool {
+    /// Whether this network has no use for a tensor that its reference has: of a MobileNetV2, one
+    /// behind the last map that is returned.
+    pub fn leaves_out(&self, name: &str) -> bool {
         match self {
             Self::ResNet(_) => false,
             Self::MobileNetV2(net) => net.leaves_out(name),

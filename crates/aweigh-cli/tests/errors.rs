@@ -53,7 +53,7 @@ fn a_model_of_unknown_classes_names_the_way_out() {
         &["inspect", "--config", "tiny.toml"],
         &[
             "cannot read annotation file shapes/annotations/instances_train.json",
-            "the classes are counted there unless `detector.num_classes` is given",
+            "the classes are counted in `data.train` unless `detector.num_classes` is given",
         ],
     );
 }
@@ -163,7 +163,11 @@ fn a_missing_dataset_is_named() {
     refuse(
         folder.path(),
         &TRAIN,
-        &["error: cannot read annotation file", file],
+        &[
+            "error: cannot read annotation file",
+            file,
+            "; `data.train.annotations` names it, relative to the folder that aweigh is started in",
+        ],
     );
     let folder = project();
     std::fs::rename(
@@ -174,7 +178,10 @@ fn a_missing_dataset_is_named() {
     refuse(
         folder.path(),
         &TRAIN,
-        &["error: image folder shapes/train does not exist"],
+        &[
+            "error: image folder shapes/train does not exist",
+            "; `data.train.images` names it, relative to",
+        ],
     );
 }
 
@@ -276,11 +283,34 @@ fn wrong_weights_are_named() {
     refuse(
         folder.path(),
         &eval("shapes"),
-        &["error: no checkpoint in shapes"],
+        &["error: no checkpoint in shapes", "or that of a run"],
     );
     let backbone = ["--set", "train.backbone_weights=a.safetensors"];
     let train = [TRAIN.as_slice(), &backbone].concat();
     refuse(folder.path(), &train, &["error: a.safetensors: "]);
+}
+
+#[test]
+fn missing_weights_are_told_before_the_data_is_read() {
+    let folder = no_data();
+    let check = |change: &str, parts: &[&str]| {
+        refuse(folder.path(), &train(&["--set", change]), parts);
+    };
+    check(
+        "model.weights.backbone=weights/resnet18.safetensors",
+        &[
+            "error: weights/resnet18.safetensors: there are no such weights",
+            "`model.weights.backbone` names",
+            "`scripts/fetch_weights.sh resnet18` fetches",
+        ],
+    );
+    check(
+        "train.weights=best.safetensors",
+        &[
+            "error: best.safetensors: there are no such weights, which `train.weights` names",
+            "relative to the folder that aweigh is started in",
+        ],
+    );
 }
 
 #[test]

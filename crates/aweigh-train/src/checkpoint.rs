@@ -69,7 +69,9 @@ pub enum CheckpointError {
         times: usize,
     },
     /// There is no checkpoint.
-    #[error("no checkpoint in {}, expected a folder with {MODEL_FILE}", .path.display())]
+    #[error(
+        "no checkpoint in {}, expected a folder with {MODEL_FILE}, or that of a run", .path.display()
+    )]
     Missing {
         /// Where it was looked for.
         path: PathBuf,
@@ -235,6 +237,11 @@ impl Checkpoint {
     /// The file of the configuration.
     pub fn config_file(&self) -> PathBuf {
         self.dir.join(CONFIG_FILE)
+    }
+
+    /// Whether it has a position in a run, which a model file in a folder of its own has not.
+    pub(crate) fn has_state(&self) -> bool {
+        self.dir.join(STATE_FILE).is_file()
     }
 
     /// The position in the run.

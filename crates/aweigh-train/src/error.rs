@@ -45,14 +45,16 @@ pub enum TrainError {
     Weights(#[from] WeightsError),
     /// Weights have another checksum than the configuration says.
     #[error(
-        "{}: its SHA-256 is {found}, the configuration expects {expected} (`model.weights.sha256`)",
-        .weights.display()
+        "{}: its SHA-256 is {found}{}, the configuration expects {expected} \
+         (`model.weights.sha256`)", .weights.display(), of_source(.source_sha256)
     )]
     Checksum {
         /// The file.
         weights: PathBuf,
         /// That of the file.
         found: String,
+        /// That of the file that it was imported from, if it was.
+        source_sha256: Option<String>,
         /// That of the configuration.
         expected: String,
     },
@@ -66,10 +68,30 @@ pub enum TrainError {
         /// Parameters that there are.
         examples: String,
     },
+    /// There are no such weights.
+    #[error("{}: there are no such weights, which `{key}` names; {advice}", .weights.display())]
+    MissingWeights {
+        /// The file or folder.
+        weights: PathBuf,
+        /// The key of the configuration.
+        key: &'static str,
+        /// Where to get them, or what the path is relative to.
+        advice: String,
+    },
+    /// Weights are of another network than the configuration.
+    #[error("{}: the file is {found}, the configuration has {configured}", .weights.display())]
+    OtherNetwork {
+        /// The weights.
+        weights: PathBuf,
+        /// The network that they show.
+        found: String,
+        /// The network of the configuration.
+        configured: String,
+    },
     /// A configuration feeds a network with other pixels than its weights expect.
     #[error(
-        "{} belongs to {expected}; the configuration has {configured}: take that of the weights, or \
-         other weights", .weights.display()
+        "{} belongs to {expected}; the configuration has {configured}: set {} as the weights have \
+         it, or take other weights", .weights.display(), .keys.join(", ")
     )]
     Normalization {
         /// The weights.
@@ -78,6 +100,8 @@ pub enum TrainError {
         expected: String,
         /// What the configuration has.
         configured: String,
+        /// The keys that differ.
+        keys: Vec<&'static str>,
     },
     /// Nothing says what network a file of weights belongs to.
     #[error(
@@ -125,8 +149,18 @@ pub enum TrainError {
     /// The evaluation.
     #[error(transparent)]
     Eval(#[from] EvalError),
+    /// A path of the configuration leads nowhere.
+    #[error("{reason}; `{key}` names it, relative to the folder that aweigh is started in")]
+    DataPath {
+        /// What is missing.
+        reason: Box<DataError>,
+        /// The key of the path.
+        key: String,
+    },
     /// The annotations that the number of classes is taken from.
-    #[error("{reason}; the classes are counted there unless `detector.num_classes` is given")]
+    #[error(
+        "{reason}; the classes are counted in `data.train` unless `detector.num_classes` is given"
+    )]
     Classes {
         /// What is wrong with them.
         reason: DataError,
@@ -211,4 +245,27 @@ pub enum TrainError {
         /// The annotation file or files.
         annotations: String,
     },
+}
+
+impl TrainError {
+    /// An error of the table `split` of a configuration, such as `data.train`, with the key of a path
+    /// that leads nowhere.
+    pub(crate) fn of_split(error: DataError, split: &str) -> Self {
+        let key = match &error {
+            DataError::AnnotationFile { .. } => "annotations",
+            DataError::ImageFolder { .. } => "images",
+            _ => return error.into(),
+        };
+        Self::DataPath {
+            reason: Box::new(error),
+            key: format!("{split}.{key}"),
+        }
+    }
+}
+
+fn of_source(sha256: &Option<String>) -> String {
+    match sha256 {
+        Some(sha256) => format!(", that of the file it was imported from {sha256}"),
+        None => String::new(),
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aweigh_data::annotations::AnnotationFile;
-use aweigh_data::{CocoDataset, HostBatch, Loader, LoaderConfig, Purpose};
+use aweigh_data::{CocoDataset, DataError, HostBatch, Loader, LoaderConfig, Purpose};
 use aweigh_detectors::Detector;
 use aweigh_geometry::Detection;
 use burn::tensor::Device;
@@ -47,7 +47,8 @@ impl Validation {
     pub fn open(experiment: &Experiment, classes: &[Class]) -> Result<Self, TrainError> {
         let split = experiment.data.val.as_ref();
         let annotations = &split.ok_or(TrainError::NoValidationSet)?.annotations;
-        Self::from_file(&AnnotationFile::read(annotations)?, experiment, classes)
+        let file = AnnotationFile::read(annotations).map_err(named)?;
+        Self::from_file(&file, experiment, classes)
     }
 
     /// Opens the validation set of an experiment for a trained model. Classes of the model that
@@ -61,7 +62,7 @@ impl Validation {
         let annotations = &split.ok_or(TrainError::NoValidationSet)?.annotations;
         let file = match trained.take_annotations(annotations) {
             Some(file) => file,
-            None => AnnotationFile::read(annotations)?,
+            None => AnnotationFile::read(annotations).map_err(named)?,
         };
         Self::new(&file, experiment, |dataset| {
             categories(dataset, &trained.classes)
@@ -98,7 +99,8 @@ impl Validation {
         let data = &experiment.data;
         let split = data.val.as_ref().ok_or(TrainError::NoValidationSet)?;
         let config = data.dataset(split);
-        let mut dataset = CocoDataset::from_file(file, &config, Purpose::Evaluate)?;
+        let mut dataset =
+            CocoDataset::from_file(file, &config, Purpose::Evaluate).map_err(named)?;
         let categories = categories(&mut dataset)?;
         look::files(&dataset, data.on_bad_image)?;
         look::limits(experiment)?;
@@ -202,6 +204,11 @@ impl Validation {
         let Detection { bbox, score, .. } = *detection;
         Some(CocoResult::from_corners(image, category, bbox, score))
     }
+}
+
+/// Names the key of a path of the validation set that leads nowhere.
+fn named(error: DataError) -> TrainError {
+    TrainError::of_split(error, "data.val")
 }
 
 /// The category of each class of a model that may know more classes than a dataset, by name where

@@ -41,6 +41,7 @@ mod data_record;
 mod ema;
 mod freeze;
 mod look;
+mod network;
 mod parameters;
 mod pictures;
 mod step;

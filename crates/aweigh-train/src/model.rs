@@ -3,18 +3,21 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use aweigh_backbone::Backbone;
 use aweigh_backbone::weights::{AdoptedClasses, ClassLayer, StateDict, WeightsError};
 use aweigh_data::annotations::AnnotationFile;
 use aweigh_data::{CocoDataset, Purpose};
 use aweigh_detectors::{Detector, DetectorConfig, DetectorConfigError};
-use aweigh_weights::{Import, Wanted, WeightsFile, recognise};
+use aweigh_weights::{Import, Part, Skipped, Wanted, WeightsFile, recognise};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 
 use crate::TrainError;
-use crate::checkpoint::{Checkpoint, Class, RunState, read_whole};
+use crate::checkpoint::{Checkpoint, CheckpointError, Class, RunState, read_whole};
 use crate::config::{Experiment, StartsFrom};
 use crate::files::same_file;
+use crate::import::source_sha256;
+use crate::network::Shown;
 use crate::normalization;
 use crate::run_folder::RunFolder;
 
@@ -59,20 +62,77 @@ pub(crate) fn load_pretrained(
         StartsFrom::Backbone(path) => {
             let import = open_checked(path, Wanted::Backbone, experiment)?;
             let summary = import.summary();
+            let shown = Shown::of(&import, Part::Backbone);
             let weights = StateDict::of_backbone(import);
             let left_out = detector.backbone.left_out(&weights).join(", ");
-            detector.backbone = detector.backbone.load(weights)?;
+            let loaded = detector.backbone.load(weights);
+            detector.backbone = loaded.map_err(|e| shown.explain(e, &experiment.detector))?;
             tracing::info!("backbone weights from {}: {summary}", path.display());
-            if !left_out.is_empty() {
-                tracing::info!("behind the backbone's last output, not used: {left_out}");
-            }
+            tell_of_left_out(&left_out);
         }
         StartsFrom::Detector(path) => {
-            let import = open_checked(path, Wanted::Model, experiment)?;
-            detector = load_for_classes(detector, path, import, classes)?;
+            let mut import = open_checked(path, Wanted::Model, experiment)?;
+            let left_out = leave_out(&mut import, &detector.backbone).join(", ");
+            let shown = Shown::of(&import, Part::Detector);
+            let loaded = load_for_classes(detector, path, import, classes);
+            detector = loaded.map_err(|e| shown.explain(e, &experiment.detector))?;
+            tell_of_left_out(&left_out);
         }
     }
     Ok(detector)
+}
+
+fn tell_of_left_out(names: &str) {
+    if !names.is_empty() {
+        tracing::info!("{BEHIND}, not used: {names}");
+    }
+}
+
+/// Where tensors of a backbone lie that it has no use for.
+const BEHIND: &str = "behind the backbone's last output";
+
+/// Takes the tensors out of weights that the backbone has no use for, though its reference has them
+/// ([`Backbone::leaves_out`]). Gives their names.
+pub(crate) fn leave_out(import: &mut Import, backbone: &Backbone) -> Vec<String> {
+    let prefix = match import.part {
+        Part::Backbone => "",
+        Part::Detector => "backbone.",
+    };
+    let unused = |name: &&String| {
+        let own = name.strip_prefix(prefix);
+        own.is_some_and(|own| backbone.leaves_out(own))
+    };
+    let names: Vec<String> = import.tensors.keys().filter(unused).cloned().collect();
+    for name in &names {
+        import.tensors.remove(name);
+        import.skipped.push(Skipped {
+            name: name.clone(),
+            reason: BEHIND.to_owned(),
+        });
+    }
+    names
+}
+
+/// Refuses weights to start from that are not there, before anything else takes its time.
+pub(crate) fn check_weights_exist(experiment: &Experiment) -> Result<(), TrainError> {
+    let path = match experiment.starts_from() {
+        StartsFrom::Backbone(path) | StartsFrom::Detector(path) if !path.exists() => path,
+        _ => return Ok(()),
+    };
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    let fetched = path
+        .parent()
+        .is_some_and(|folder| folder.ends_with("weights"))
+        && path.extension().is_some_and(|end| end == "safetensors");
+    Err(TrainError::MissingWeights {
+        weights: path.into(),
+        key: experiment.weights_key().unwrap_or("model.weights"),
+        advice: if fetched {
+            format!("`scripts/fetch_weights.sh {name}` fetches official ones of that name")
+        } else {
+            "a path is relative to the folder that aweigh is started in".to_owned()
+        },
+    })
 }
 
 /// Reads weights that are those of the configuration: by checksum, and by what they expect of
@@ -83,19 +143,32 @@ fn open_checked(
     experiment: &Experiment,
 ) -> Result<Import, TrainError> {
     let import = open_weights(path, wanted)?;
-    if let Some(expected) = &experiment.model.weights.sha256
-        && !import.sha256.starts_with(&expected.to_lowercase())
-    {
-        return Err(TrainError::Checksum {
-            weights: import.path,
-            found: import.sha256,
-            expected: expected.clone(),
-        });
-    }
+    check_sha256(&import, experiment)?;
     if let Some(expected) = &import.normalization {
         normalization::check(path, expected, experiment)?;
     }
     Ok(import)
+}
+
+/// Checks that weights, or the file that they were imported from, have the checksum of the
+/// configuration: that of an imported file changes with the version that writes it.
+fn check_sha256(import: &Import, experiment: &Experiment) -> Result<(), TrainError> {
+    let Some(expected) = &experiment.model.weights.sha256 else {
+        return Ok(());
+    };
+    let source = import.metadata.as_ref().and_then(|m| m.source.as_deref());
+    let source = source.and_then(source_sha256);
+    let digits = expected.to_lowercase();
+    let mut known = source.into_iter().chain([import.sha256.as_str()]);
+    if known.any(|sha256| sha256.starts_with(&digits)) {
+        return Ok(());
+    }
+    Err(TrainError::Checksum {
+        weights: import.path.clone(),
+        found: import.sha256.clone(),
+        source_sha256: source.map(str::to_owned),
+        expected: expected.clone(),
+    })
 }
 
 /// Loads a detector whose class layers keep their fresh values for classes that the file does not
@@ -105,7 +178,7 @@ fn load_for_classes(
     path: &Path,
     import: Import,
     classes: &[Class],
-) -> Result<Detector, TrainError> {
+) -> Result<Detector, WeightsError> {
     let known = known_classes(path, &import);
     let mut weights = StateDict::of_model(import);
     let layers = detector.class_layers();
@@ -175,25 +248,40 @@ fn subject(layers: &[ClassLayer]) -> String {
     }
 }
 
-/// Loads every weight of a detector from a file or from the folder of a checkpoint.
+/// Loads every weight of a detector from a file, or from the folder of a checkpoint or of a run.
 ///
 /// # Errors
 ///
 /// When the file cannot be read or belongs to another model.
 pub fn load(detector: Detector, path: &Path) -> Result<Detector, TrainError> {
-    let weights = StateDict::of_model(open_weights(path, Wanted::Model)?);
-    Ok(weights.load_into(detector)?)
+    let mut import = open_weights(path, Wanted::Model)?;
+    leave_out(&mut import, &detector.backbone);
+    Ok(StateDict::of_model(import).load_into(detector)?)
 }
 
-/// Reads and recognises weights, which may be given as the folder of a checkpoint.
+/// Reads and recognises weights, which may be given as the folder of a checkpoint or of a run.
 pub(crate) fn open_weights(path: &Path, wanted: Wanted) -> Result<Import, TrainError> {
     let file = if path.is_dir() {
-        Checkpoint::open(path)?.evaluated_file()
+        checkpoint_in(path)?.evaluated_file()
     } else {
         path.to_path_buf()
     };
     let file = WeightsFile::open(&file).map_err(WeightsError::from)?;
-    Ok(recognise(file, wanted).map_err(WeightsError::from)?)
+    let import = recognise(file, wanted).map_err(WeightsError::from)?;
+    warn_of_non_finite(&import);
+    Ok(import)
+}
+
+fn warn_of_non_finite(import: &Import) {
+    let Some((first, _)) = import.non_finite.first() else {
+        return;
+    };
+    let values: usize = import.non_finite.iter().map(|(_, count)| count).sum();
+    tracing::warn!(
+        "{}: {values} values are infinite or no numbers, the first of them in {first}: a model with \
+         them finds nothing",
+        import.path.display()
+    );
 }
 
 /// Which checkpoint of a run.
@@ -288,14 +376,16 @@ impl Trained {
             Known::Weights(import) => import,
         };
         let data = &experiment.data;
-        let configs = match &data.val {
-            Some(val) => vec![data.dataset(val)],
-            None => data.train_sets(),
+        let (configs, key) = match &data.val {
+            Some(val) => (vec![data.dataset(val)], "data.val"),
+            None => (data.train_sets(), "data.train"),
         };
+        let named = |error| TrainError::of_split(error, key);
         let (mut datasets, mut annotations) = (Vec::new(), None);
         for config in &configs {
-            let file = AnnotationFile::read(&config.annotations)?;
-            datasets.push(CocoDataset::from_file(&file, config, Purpose::Evaluate)?);
+            let file = AnnotationFile::read(&config.annotations).map_err(named)?;
+            let dataset = CocoDataset::from_file(&file, config, Purpose::Evaluate);
+            datasets.push(dataset.map_err(named)?);
             annotations = Some(file);
         }
         let dataset = CocoDataset::concat(datasets)?;
@@ -341,12 +431,16 @@ impl Trained {
         if let Some(expected) = &import.normalization {
             normalization::check(source, expected, experiment)?;
         }
+        let mut import = import;
         let mut config = experiment.detector.clone();
         config.num_classes.get_or_insert(classes.len());
         // Every weight is read, so that none has to be drawn.
         let detector = config.init(&device.clone().inner())?;
+        leave_out(&mut import, &detector.backbone);
+        let shown = Shown::of(&import, Part::Detector);
+        let loaded = StateDict::of_model(import).load_into(detector);
         Ok(Self {
-            detector: StateDict::of_model(import).load_into(detector)?,
+            detector: loaded.map_err(|error| shown.explain(error, &config))?,
             classes,
             source: source.into(),
             annotations: None,
@@ -394,15 +488,26 @@ impl Known {
     }
 }
 
-/// The checkpoint that weights are, as a folder or as the file in it.
-fn checkpoint_of(weights: &Path) -> Option<Checkpoint> {
-    if weights.is_dir() {
-        return Checkpoint::open(weights).ok();
-    }
-    let checkpoint = Checkpoint::open(weights.parent()?).ok();
-    checkpoint.filter(|checkpoint| {
-        let files = [Some(checkpoint.model_file()), checkpoint.ema_file()];
-        files.iter().flatten().any(|file| file == weights)
+/// The checkpoint that weights are: in a folder, or as a file in it.
+pub(crate) fn checkpoint_of(weights: &Path) -> Option<Checkpoint> {
+    let checkpoint = if weights.is_dir() {
+        checkpoint_in(weights).ok()?
+    } else {
+        let beside = Checkpoint::open(weights.parent()?).ok();
+        beside.filter(|checkpoint| {
+            let files = [Some(checkpoint.model_file()), checkpoint.ema_file()];
+            files.iter().flatten().any(|file| file == weights)
+        })?
+    };
+    // An exported model may have the same name.
+    Some(checkpoint).filter(Checkpoint::has_state)
+}
+
+/// The checkpoint that a folder is, or the best one of the run in it.
+fn checkpoint_in(folder: &Path) -> Result<Checkpoint, CheckpointError> {
+    Checkpoint::open(folder).or_else(|none| match RunFolder::open(folder) {
+        Ok(run) => run.best_checkpoint(),
+        Err(_) => Err(none),
     })
 }
 

@@ -10,7 +10,7 @@ use burn::tensor::Device;
 use serde_json::Value;
 
 use crate::TrainError;
-use crate::checkpoint::Class;
+use crate::checkpoint::{Checkpoint, Class};
 use crate::config::Experiment;
 use crate::model::{Trained, Which, open_weights};
 use crate::normalization::normalization_of;
@@ -105,6 +105,21 @@ pub(crate) fn to_metadata(experiment: &Experiment, classes: &[Class]) -> ModelMe
     }
 }
 
+/// What is known about the model of a checkpoint, by the files beside it.
+///
+/// # Errors
+///
+/// When one of them is missing or damaged.
+pub(crate) fn checkpoint_metadata(checkpoint: &Checkpoint) -> Result<ModelMetadata, TrainError> {
+    let experiment = Experiment::load(&checkpoint.config_file(), &[])?;
+    let history = History::of_checkpoint(checkpoint)?;
+    Ok(ModelMetadata {
+        metrics: history.metrics,
+        command: history.command,
+        ..to_metadata(&experiment, &checkpoint.state()?.classes)
+    })
+}
+
 /// How a model came to be.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct History {
@@ -123,7 +138,20 @@ impl History {
     ///
     /// When the run has no such checkpoint, or its files cannot be read.
     pub fn of_run(run: &RunFolder, which: Which) -> Result<Self, TrainError> {
-        let state = run.checkpoint(which)?.state()?;
+        Self::within(run, &run.checkpoint(which)?)
+    }
+
+    /// That of a checkpoint, which lies in the folder of its run or was taken out of it.
+    fn of_checkpoint(checkpoint: &Checkpoint) -> Result<Self, TrainError> {
+        let run = checkpoint.dir().parent().and_then(Path::parent);
+        match run.map(RunFolder::open) {
+            Some(Ok(run)) => Self::within(&run, checkpoint),
+            _ => Ok(Self::default()),
+        }
+    }
+
+    fn within(run: &RunFolder, checkpoint: &Checkpoint) -> Result<Self, TrainError> {
+        let state = checkpoint.state()?;
         Ok(Self {
             metrics: run.figures(state.iteration)?,
             command: run.commands()?,

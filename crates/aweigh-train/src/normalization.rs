@@ -29,7 +29,7 @@ pub fn normalization_of(experiment: &Experiment) -> Normalization {
 }
 
 /// The style of a backbone's blocks; none where there is nothing to choose.
-fn style_of(backbone: &BackboneConfig) -> Option<Style> {
+pub(crate) fn style_of(backbone: &BackboneConfig) -> Option<Style> {
     let BackboneConfig::ResNet(resnet) = backbone else {
         return None;
     };
@@ -63,17 +63,34 @@ pub(crate) fn check(
     let configured = normalization_of(experiment);
     let near = |a: [f32; 3], b: [f32; 3]| a.iter().zip(b).all(|(a, b)| (a - b).abs() <= SAME);
     let styles = [expected.style, configured.style];
-    let same = near(expected.mean, configured.mean)
-        && near(expected.std, configured.std)
-        && expected.order == configured.order
-        && (styles.contains(&None) || styles[0] == styles[1]);
-    if same {
+    let same = [
+        (
+            "`data.transform.channel_order`",
+            expected.order == configured.order,
+        ),
+        (
+            "`data.transform.mean`",
+            near(expected.mean, configured.mean),
+        ),
+        ("`data.transform.std`", near(expected.std, configured.std)),
+        (
+            "`detector.backbone.style`",
+            styles.contains(&None) || styles[0] == styles[1],
+        ),
+    ];
+    let keys: Vec<&str> = same
+        .iter()
+        .filter(|(_, same)| !same)
+        .map(|(key, _)| *key)
+        .collect();
+    if keys.is_empty() {
         return Ok(());
     }
     Err(TrainError::Normalization {
         weights: weights.into(),
         expected: Described(expected).to_string(),
         configured: Described(&configured).to_string(),
+        keys,
     })
 }
 
@@ -133,7 +150,11 @@ mod tests {
         );
         check(
             "[data.transform]\nstd = [1.0, 1.0, 1.0]\n",
-            &["std = [58.395, 57.12, 57.375]", "std = [1.0, 1.0, 1.0]"],
+            &[
+                "std = [58.395, 57.12, 57.375]",
+                "std = [1.0, 1.0, 1.0]",
+                ": set `data.transform.std` as the weights have it",
+            ],
         );
         let caffe = "[detector.backbone]\nstyle = \"caffe\"\n";
         check(caffe, &["style = \"pytorch\"", "style = \"caffe\""]);

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use aweigh_train::config::{ConvConfig, DeviceConfig, Experiment};
 use aweigh_train::device;
 use aweigh_train::import::{ImportOptions, Partial, import};
-use aweigh_weights::{ChannelOrder, Normalization, Style};
+use aweigh_weights::{ChannelOrder, Normalization, Part, Style};
 use clap::{Args, ValueEnum};
 
 use crate::options::Overrides;
@@ -28,10 +28,11 @@ Examples:
 ///
 /// A backbone is there to train from (model.weights.backbone), a whole detector for that too
 /// (model.weights.detector), and for predict, eval and export.
+/// The folder of a run stands for its best checkpoint.
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(crate) struct ImportArgs {
-    /// File of weights, or folder of a checkpoint
+    /// File of weights, or folder of a checkpoint or of a run
     #[arg(value_name = "SOURCE")]
     source: PathBuf,
     #[command(flatten)]
@@ -50,7 +51,7 @@ pub(crate) struct ImportArgs {
     /// Accept tensors that do not fit: they are listed, and what is missing stays random
     #[arg(long)]
     allow_partial: bool,
-    /// Write the configuration of the network, too
+    /// Write the configuration of a detector, too, which starts from the written weights
     #[arg(long, value_name = "FILE")]
     write_config: Option<PathBuf>,
 }
@@ -89,27 +90,68 @@ impl Preset {
 
 impl ImportArgs {
     pub(super) fn run(self) -> Result<()> {
-        self.out.check()?;
+        self.check()?;
         if let Some(path) = &self.write_config {
             self.out.check_other(path)?;
         }
         let device = device::select(&DeviceConfig::default(), &ConvConfig::default())?;
         let imported = import(&self.source, &self.options()?, &device)?;
-        let config = match (&self.write_config, imported.config_text()) {
-            (Some(path), Some(text)) => Some((path, text)),
-            (Some(_), None) => bail!(
-                "{}: a backbone alone has no configuration to write",
-                self.source.display()
-            ),
-            (None, _) => None,
-        };
+        let text = imported.config_text(self.out.path());
+        if text.is_none() {
+            self.check_backbone()?;
+        }
         self.out.write_model(&imported.model)?;
-        if let Some((path, text)) = config {
+        if let (Some(path), Some(text)) = (&self.write_config, &text) {
             self.out.write_other(path, text.as_bytes())?;
         }
         print(imported.report.to_string().trim_end())?;
         tracing::info!("model in {}", shell(self.out.path()));
+        self.say_what_next(imported.model.metadata.part)
+    }
+
+    /// Refuses options that would do nothing, and a name that no command would take.
+    fn check(&self) -> Result<()> {
+        self.out.check()?;
+        let out = self.out.path();
+        if out.extension().is_none_or(|end| end != "safetensors") {
+            bail!(
+                "{}: expected a name that ends in .safetensors, which is what is written",
+                out.display()
+            );
+        }
+        if self.config.is_none() && !self.overrides.set.is_empty() {
+            bail!("--set changes the configuration of --config, and there is none");
+        }
         Ok(())
+    }
+
+    /// Refuses options that a backbone alone has no use for.
+    fn check_backbone(&self) -> Result<()> {
+        let source = self.source.display();
+        if self.write_config.is_some() {
+            bail!("{source}: a backbone alone has no configuration for --write-config");
+        }
+        if self.classes.is_some() {
+            bail!("{source}: a backbone alone has no classes for --classes to name");
+        }
+        Ok(())
+    }
+
+    fn say_what_next(&self, part: Part) -> Result<()> {
+        let out = shell(self.out.path());
+        let key = match part {
+            Part::Detector => "model.weights.detector",
+            Part::Backbone => "model.weights.backbone",
+        };
+        let train = match &self.write_config {
+            Some(config) => format!("--config {}", shell(config)),
+            None => format!("--config CONFIG --set {key}={out}"),
+        };
+        let predict = match part {
+            Part::Detector => format!("\n  aweigh predict --model {out} PICTURES"),
+            Part::Backbone => String::new(),
+        };
+        print(format_args!("next:{predict}\n  aweigh train {train}"))
     }
 
     fn options(&self) -> Result<ImportOptions> {

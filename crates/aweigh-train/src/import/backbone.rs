@@ -1,6 +1,7 @@
 //! Weights of a backbone alone.
 
 use aweigh_backbone::{BackboneConfig, Depth, MobileNetV2Config, NormConfig, ResNetConfig};
+use aweigh_detectors::DetectorConfig;
 use aweigh_weights::{
     BackboneKind, FileLayout, Import, ModelMetadata, NormKind, Normalization, Part,
 };
@@ -9,16 +10,21 @@ use burn::tensor::Device;
 use super::report::ImportReport;
 use super::{ImportOptions, Imported, file, fit, origin};
 use crate::TrainError;
-use crate::normalization::{self, normalization_of};
+use crate::model::leave_out;
+use crate::network::Shown;
+use crate::normalization::{self, normalization_of, style_of};
 
 /// Groups of the group norms of a backbone, which weights do not show and loading does not need.
 const GROUPS: usize = 1;
 
-/// Base channels that the width of a ResNeXt's groups is given for.
-const PUBLISHED_CHANNELS: usize = 64;
+/// Stages of a MobileNetV2 whose maps are used where its last convolution is not there.
+const WITHOUT_LAST: [usize; 4] = [1, 2, 4, 6];
+
+/// Elements of a MobileNetV2 up to its last block.
+const UP_TO_LAST_BLOCK: usize = 18;
 
 pub(super) fn import(
-    import: Import,
+    mut import: Import,
     options: &ImportOptions,
     device: &Device,
 ) -> Result<Imported, TrainError> {
@@ -27,9 +33,21 @@ pub(super) fn import(
         None => shown(&import)?,
     };
     let network = config.init(&device.clone().inner());
-    let fitted = fit(&import, &network, options.partial)?;
+    leave_out(&mut import, &network);
+    let fitted = fit(&import, &network, options.partial);
+    let detector = DetectorConfig {
+        backbone: config,
+        ..DetectorConfig::default()
+    };
+    let explain = |e| Shown::of(&import, Part::Backbone).explain(e, &detector);
+    let fitted = fitted.map_err(explain)?;
     let mut metadata = ModelMetadata::new(Part::Backbone, FileLayout::Aweigh);
     metadata.normalization = normalization(&import, options)?;
+    if style_of(&detector.backbone).is_none()
+        && let Some(normalization) = &mut metadata.normalization
+    {
+        normalization.style = None;
+    }
     metadata.source = Some(origin(&import));
     let report = ImportReport::new(&import, &fitted, &metadata);
     Ok(Imported {
@@ -86,7 +104,7 @@ pub(crate) fn shown(import: &Import) -> Result<BackboneConfig, TrainError> {
             groups: *groups,
             base_width: match groups {
                 1 => ResNetConfig::default().base_width,
-                _ => *base_width * PUBLISHED_CHANNELS / *base_channels,
+                _ => *base_width,
             },
             norm: match norm {
                 NormKind::Group => NormConfig::GroupNorm { groups: GROUPS },
@@ -96,12 +114,16 @@ pub(crate) fn shown(import: &Import) -> Result<BackboneConfig, TrainError> {
         })),
         BackboneKind::MobileNetV2 { channels } => {
             // The channels of the last block show the factor: a multiple of 8 out of 320.
-            let last = channels.get(17).copied();
+            let last = channels.get(UP_TO_LAST_BLOCK - 1).copied();
             let last = last.ok_or_else(|| unknown(format!("{kind} without its last block")))?;
-            Ok(BackboneConfig::MobileNetV2(MobileNetV2Config {
+            let mut config = MobileNetV2Config {
                 widen_factor: last as f64 / 320.0,
                 ..MobileNetV2Config::default()
-            }))
+            };
+            if channels.len() == UP_TO_LAST_BLOCK {
+                config.out_indices = WITHOUT_LAST.to_vec();
+            }
+            Ok(BackboneConfig::MobileNetV2(config))
         }
     }
 }

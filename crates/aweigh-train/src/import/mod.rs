@@ -5,28 +5,33 @@
 
 mod backbone;
 mod coco;
+mod origin;
 mod preset;
 mod report;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aweigh_backbone::weights::{Differences, WeightsError};
 use aweigh_weights::{
-    Import, ModelFile, ModelMetadata, Normalization, Part, Precision, Tensor, Wanted,
+    Import, Layout, ModelFile, ModelMetadata, Normalization, Part, Precision, Tensor, Wanted,
 };
 use burn::module::Module;
 use burn::tensor::Device;
 
 use crate::TrainError;
-use crate::checkpoint::Class;
-use crate::config::{Experiment, mmdet};
-use crate::model::{fresh, open_weights};
-use crate::model_file::{History, to_metadata};
+use crate::checkpoint::{Checkpoint, CheckpointError, Class, read_whole};
+use crate::config::{DeviceConfig, Experiment, RunConfig, WeightsConfig, mmdet};
+use crate::model::{checkpoint_of, fresh, leave_out, open_weights};
+use crate::model_file::{History, checkpoint_metadata, to_metadata};
+use crate::network::Shown;
 use crate::normalization;
 use crate::parameters::named_tensors;
 
+use origin::origin;
+
 pub(crate) use backbone::shown as shown_backbone;
+pub(crate) use origin::source_sha256;
 pub use report::ImportReport;
 
 /// What to do with tensors that do not fit, and with places that have no tensor.
@@ -64,14 +69,27 @@ pub struct Imported {
 
 impl Imported {
     /// The configuration as TOML for people, without what the defaults say; none for a backbone.
-    pub fn config_text(&self) -> Option<String> {
-        let experiment = self.experiment.clone()?;
+    ///
+    /// It starts from `model`, the file that the weights are written to, for the classes of the data
+    /// that it is given, and names no run and no device.
+    pub fn config_text(&self, model: &Path) -> Option<String> {
+        let mut experiment = self.experiment.clone()?;
+        experiment.detector.num_classes = None;
+        experiment.run = RunConfig::default();
+        experiment.device = DeviceConfig::default();
+        experiment.train.weights = None;
+        experiment.train.backbone_weights = None;
+        experiment.model.weights = WeightsConfig {
+            detector: Some(model.to_owned()),
+            ..WeightsConfig::default()
+        };
         let notes = self.report.notes.clone();
         Some(mmdet::Imported { experiment, notes }.to_toml())
     }
 }
 
-/// Reads a file of weights and gives its tensors their places in the network that it belongs to.
+/// Reads a file of weights, or the folder of a checkpoint or of a run, and gives its tensors their
+/// places in the network that they belong to.
 ///
 /// The network is that of `options.config`; otherwise, for a whole detector, what the file says (a
 /// model file of ours, a checkpoint of mmdetection), or what its authors build (torchvision,
@@ -86,15 +104,33 @@ pub fn import(
     options: &ImportOptions,
     device: &Device,
 ) -> Result<Imported, TrainError> {
-    let import = open_weights(source, Wanted::Model)?;
+    let import = open(source)?;
     match import.part {
         Part::Backbone => backbone::import(import, options, device),
         Part::Detector => detector(import, options, device),
     }
 }
 
+/// Weights with what is known about them; what the file of a checkpoint does not say, the files
+/// beside it do.
+fn open(source: &Path) -> Result<Import, TrainError> {
+    let place = || {
+        let path = PathBuf::from(source);
+        checkpoint_of(source).ok_or(CheckpointError::Missing { path })
+    };
+    if place().is_err() {
+        return open_weights(source, Wanted::Model);
+    }
+    read_whole(place, |checkpoint: &Checkpoint| {
+        let mut import = open_weights(checkpoint.dir(), Wanted::Model)?;
+        import.layout = Layout::Aweigh;
+        import.metadata = Some(checkpoint_metadata(checkpoint)?);
+        Ok(import)
+    })
+}
+
 fn detector(
-    import: Import,
+    mut import: Import,
     options: &ImportOptions,
     device: &Device,
 ) -> Result<Imported, TrainError> {
@@ -106,7 +142,10 @@ fn detector(
         experiment.seed,
         &device.clone().inner(),
     )?;
-    let fitted = fit(&import, &network, options.partial)?;
+    leave_out(&mut import, &network.backbone);
+    let fitted = fit(&import, &network, options.partial);
+    let explain = |e| Shown::of(&import, Part::Detector).explain(e, &experiment.detector);
+    let fitted = fitted.map_err(explain)?;
     let history = match &import.metadata {
         Some(known) => History::from(known),
         None => History {
@@ -135,7 +174,13 @@ fn configuration(
     options: &ImportOptions,
 ) -> Result<(Experiment, Vec<String>), TrainError> {
     if let Some(experiment) = &options.config {
-        return Ok((experiment.clone(), Vec::new()));
+        let needs = preset::options(import.layout).map(|options| {
+            format!(
+                "the configuration is yours: {} needs {options}",
+                import.layout
+            )
+        });
+        return Ok((experiment.clone(), needs.into_iter().collect()));
     }
     let metadata = import.metadata.as_ref();
     if let Some(text) = metadata.and_then(|metadata| metadata.config.as_ref()) {
@@ -154,7 +199,9 @@ fn configuration(
     let architecture =
         architecture.ok_or_else(|| unknown("its tensors show no known network".to_owned()))?;
     let experiment = preset::experiment(import.layout, architecture).map_err(unknown)?;
-    Ok((experiment, Vec::new()))
+    let set = preset::options(import.layout)
+        .map(|options| format!("the configuration is that of its authors, with {options}"));
+    Ok((experiment, set.into_iter().collect()))
 }
 
 /// Compares what the file says about pixels with the configuration.
@@ -232,7 +279,7 @@ struct Fitted {
 }
 
 /// Gives every place of a network its tensor.
-fn fit<M: Module>(import: &Import, network: &M, partial: Partial) -> Result<Fitted, TrainError> {
+fn fit<M: Module>(import: &Import, network: &M, partial: Partial) -> Result<Fitted, WeightsError> {
     let mut tensors = BTreeMap::new();
     let mut differences = Differences {
         unexpected: import.left_over.clone(),
@@ -264,8 +311,7 @@ fn fit<M: Module>(import: &Import, network: &M, partial: Partial) -> Result<Fitt
         return Err(WeightsError::Mismatch {
             path: import.path.clone(),
             differences: Box::new(differences),
-        }
-        .into());
+        });
     }
     Ok(Fitted {
         tensors,
@@ -279,11 +325,4 @@ fn file(fitted: Fitted, metadata: ModelMetadata) -> ModelFile {
         metadata,
         precision: Precision::F32,
     }
-}
-
-/// Where weights come from, for those who get the model file.
-fn origin(import: &Import) -> String {
-    let name = import.path.file_name().unwrap_or_default();
-    let name = name.to_string_lossy();
-    format!("{name} (SHA-256 {}), {}", import.sha256, import.summary())
 }

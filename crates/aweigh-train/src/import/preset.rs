@@ -47,6 +47,21 @@ pub(super) fn experiment(
     Experiment::parse("the authors' network", &text, &[]).map_err(|error| error.to_string())
 }
 
+/// What a configuration needs for a layout that no tensor shows, in words.
+pub(super) fn options(layout: Layout) -> Option<&'static str> {
+    match layout {
+        Layout::TorchvisionFcos => Some(
+            "points = \"torchvision\", norm_on_bbox, centerness_on_reg, conv_bias and score = \
+             \"sqrt\"",
+        ),
+        Layout::TorchvisionRetina => Some("anchors = { style = \"torchvision\" }"),
+        Layout::AdelaiDet => {
+            Some("norm_on_bbox, centerness_on_reg, conv_bias and score = \"sqrt\"")
+        }
+        _ => None,
+    }
+}
+
 /// `torchvision/models/detection/fcos.py`, `fcos_resnet50_fpn`.
 fn torchvision_fcos(head: &HeadShape) -> String {
     format!(

@@ -21,7 +21,7 @@ use crate::files::same_file;
 use crate::freeze::{Freezer, trainable_names};
 use crate::learnable;
 use crate::look;
-use crate::model::{classes, fresh, load_pretrained, num_classes, shorten};
+use crate::model::{check_weights_exist, classes, fresh, load_pretrained, num_classes, shorten};
 use crate::optimizer::Optimizer;
 use crate::pictures;
 use crate::run_folder::{RunFolder, RunLock};
@@ -41,6 +41,7 @@ impl Trainer {
     pub fn new(experiment: Experiment, device: &Device) -> Result<Self, TrainError> {
         let mut experiment = experiment;
         let folder = RunFolder::vacant(experiment.run_dir())?;
+        check_weights_exist(&experiment)?;
         let train = TrainSet::open(&mut experiment)?;
         let state = RunState::new(classes(&train.dataset));
         let mut setup = Setup::open(experiment, train, state, device)?;
@@ -69,10 +70,12 @@ impl TrainSet {
     pub(super) fn open(experiment: &mut Experiment) -> Result<Self, TrainError> {
         make_synthetic(experiment)?;
         let val = experiment.data.val.as_ref();
+        let named = |error| TrainError::of_split(error, "data.train");
         let (mut datasets, mut shared) = (Vec::new(), None);
         for config in experiment.data.train_sets() {
-            let file = AnnotationFile::read(&config.annotations)?;
-            datasets.push(CocoDataset::from_file(&file, &config, Purpose::Train)?);
+            let file = AnnotationFile::read(&config.annotations).map_err(named)?;
+            let dataset = CocoDataset::from_file(&file, &config, Purpose::Train);
+            datasets.push(dataset.map_err(named)?);
             if val.is_some_and(|val| same_file(&val.annotations, &config.annotations)) {
                 shared = Some(file);
             }

@@ -116,7 +116,7 @@ fn what_is_written_reads_as_the_same_experiment() {
 #[test]
 fn what_is_written_says_what_the_user_has_to_know() {
     let expected = r#"# data: set the paths; mmdetection had data/coco/annotations/instances_train2017.json and data/coco/annotations/instances_val2017.json
-# train.backbone_weights: mmdetection began with torchvision://resnet50
+# model.weights.backbone: mmdetection began with torchvision://resnet50
 # train.batch_size = 16: what the learning rate is meant for (auto_scale_lr.base_batch_size); each process had 2 images
 
 [data.train]

@@ -3,6 +3,7 @@
 mod configs;
 mod determinism;
 mod errors;
+mod importing;
 mod learnable;
 mod mmdet_configs;
 mod mmdet_sets;

@@ -7,6 +7,9 @@ use crate::architecture::{BackboneKind, NormKind};
 use crate::normalization::{Normalization, is_folded};
 use crate::{ModelMetadata, Style};
 
+/// Classes of torchvision's own detectors.
+const COCO_OUTPUTS: usize = 91;
+
 impl Import {
     /// Fills in everything but the tensors.
     pub(super) fn describe(&mut self, metadata: Option<ModelMetadata>, python: Option<&Value>) {
@@ -70,28 +73,22 @@ impl Import {
         }
     }
 
-    /// How the layout's network differs from ours in what no tensor shows.
+    /// What no tensor shows of the network and of its outputs.
     fn differences(&self) -> Vec<String> {
-        let mut notes: Vec<&str> = match self.layout {
-            Layout::TorchvisionFcos => vec![
-                "torchvision's FCOS has its points at i * stride, not (i + 0.5) * stride",
-                "torchvision's FCOS needs norm_on_bbox and centerness_on_reg, and scores by the square \
-                 root of class and centre-ness",
-                "torchvision's class i is COCO's category i, the first of 91 stands for none",
-            ],
-            Layout::TorchvisionRetina => vec![
-                "torchvision's anchors have sides of whole pixels",
-                "torchvision's class i is COCO's category i, the first of 91 stands for none",
-            ],
-            Layout::AdelaiDet => {
-                vec!["AdelaiDet's FCOS needs norm_on_bbox and centerness_on_reg"]
+        let architecture = self.architecture.as_ref();
+        let head = architecture.and_then(|architecture| architecture.head.as_ref());
+        let mut notes = match (self.layout, head.map(|head| head.num_classes)) {
+            (Layout::TorchvisionFcos | Layout::TorchvisionRetina, Some(COCO_OUTPUTS)) => {
+                vec![
+                    "class i is COCO's category i; 0 and the ten ids without a category are unused",
+                ]
+            }
+            (Layout::TorchvisionFcos | Layout::TorchvisionRetina, Some(_)) => {
+                vec!["torchvision counts labels from 0, which most data sets keep for no object"]
             }
             _ => Vec::new(),
         };
-        let norm = self
-            .architecture
-            .as_ref()
-            .map(|architecture| &architecture.backbone);
+        let norm = architecture.map(|architecture| &architecture.backbone);
         if let Some(BackboneKind::ResNet {
             norm: NormKind::None,
             ..

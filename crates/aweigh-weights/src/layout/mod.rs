@@ -124,7 +124,7 @@ pub struct Import {
     pub mmdet_config: Option<String>,
     /// What is known about a file of ours.
     pub metadata: Option<ModelMetadata>,
-    /// What the user should know: differences between the layout's network and ours.
+    /// What the user should know and no tensor shows.
     pub notes: Vec<String>,
 }
 

@@ -193,10 +193,12 @@ fn notes(
         images.annotations.join(" and ")
     )];
     if let Some(weights) = config.text("load_from")? {
-        notes.push(format!("train.weights: mmdetection began with {weights}"));
+        notes.push(format!(
+            "model.weights.detector: mmdetection began with {weights}"
+        ));
     } else if let Some(weights) = backbone_weights(model)? {
         notes.push(format!(
-            "train.backbone_weights: mmdetection began with {weights}"
+            "model.weights.backbone: mmdetection began with {weights}"
         ));
     }
     if images.repeats > 1 {
