@@ -69,8 +69,9 @@ pub fn export(
     if options.raw == RawOutputs::With {
         raw(&mut network, &head, &levels, options);
     }
-    let notes = notes(&network, options, inference);
     let title = detector.method().title();
+    let mut notes = notes(&network, &target);
+    notes.extend(borders(options, config));
     let proto = model(network.graph.finish(title), options, &notes);
     let bytes = proto.encoded_len();
     if bytes > LARGEST {
@@ -134,8 +135,8 @@ fn images(size: Option<[usize; 2]>, options: &OnnxOptions) -> Port {
         element: Element::Float,
         shape: vec![batch(options), Axis::Known(3), height, width],
         doc: format!(
-            "Images, channel after channel, normalised, padded below and at the right with zeros; \
-             sides of multiples of {SIDE_MULTIPLE} as in training."
+            "Images, channel after channel, pixels of 0 to 255 normalised, then padded below and at \
+             the right with zeros; sides of multiples of {SIDE_MULTIPLE} as in training."
         ),
     }
 }
@@ -190,7 +191,7 @@ fn results(network: &mut Network, head: &HeadOutputs, levels: &Levels, target: &
             graph.output(&scores, float("scores", vec![count()], "best first"));
             let labels_port = Port {
                 element: Element::Int64,
-                ..float("labels", vec![count()], "classes, counted from 0")
+                ..float("labels", vec![count()], "places in aweigh.classes, from 0")
             };
             graph.output(&labels, labels_port);
         }
@@ -217,7 +218,8 @@ fn raw(network: &mut Network, head: &HeadOutputs, levels: &Levels, options: &Onn
 }
 
 /// What users of the model should know.
-fn notes(network: &Network, options: &OnnxOptions, inference: &InferenceConfig) -> Vec<String> {
+fn notes(network: &Network, target: &Target<'_>) -> Vec<String> {
+    let (options, inference) = (target.options, target.inference);
     let mut notes = Vec::new();
     let folded = network.folded.len();
     if folded > 0 {
@@ -237,12 +239,40 @@ fn notes(network: &Network, options: &OnnxOptions, inference: &InferenceConfig) 
             ),
         });
     }
-    notes.push("boxes end at the borders of the input, where the detector ends them at those of the image in it".to_owned());
+    if let InputSize::Fixed([height, width]) = options.input
+        && network.group_norms > 0
+    {
+        notes.push(format!(
+            "group norms average over the padding, too: for pictures of another shape than \
+             {height}x{width}, detections differ from Aweigh's, which pads to multiples of \
+             {SIDE_MULTIPLE} alone; a model of any size (--dynamic), fed so, gives the same"
+        ));
+    }
     if options.outputs == Outputs::Detections && inference.min_box_size > 0.0 {
         notes.push(format!(
             "min_box_size = {} is in pixels of the input, not of the file",
             inference.min_box_size
         ));
+    }
+    if options.outputs == Outputs::Detections {
+        notes.push("labels are places in aweigh.classes, counted from 0".to_owned());
+    }
+    notes
+}
+
+/// Where boxes end, which the input alone does not say of the picture in it.
+fn borders(options: &OnnxOptions, config: &DetectorConfig) -> Vec<String> {
+    let after = match options.outputs {
+        Outputs::Decoded => "clip them to the picture before NMS, as Aweigh does",
+        Outputs::Detections => {
+            "NMS compares them so, where Aweigh clips them to the picture first: clip what it keeps"
+        }
+    };
+    let mut notes = vec![format!(
+        "boxes are clipped to the borders of the input, its padding included; {after}"
+    )];
+    if config.fovea.is_some() {
+        notes.push("FoveaBox's boxes end at the last pixel, width - 1 and height - 1".to_owned());
     }
     notes
 }

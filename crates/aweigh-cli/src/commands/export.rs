@@ -59,12 +59,12 @@ enum Format {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Safetensors")]
 struct SafetensorsOptions {
-    /// Bits of each weight
-    #[arg(long, value_name = "NAME", default_value = "f32")]
-    precision: PrecisionName,
-    /// Whose names the weights get, for other programs to load
-    #[arg(long, value_name = "NAME", default_value = "aweigh")]
-    layout: LayoutName,
+    /// Bits of each weight [default: f32]
+    #[arg(long, value_name = "NAME")]
+    precision: Option<PrecisionName>,
+    /// Whose names the weights get, for other programs to load [default: aweigh]
+    #[arg(long, value_name = "NAME")]
+    layout: Option<LayoutName>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -129,6 +129,7 @@ impl ExportArgs {
     pub(super) fn run(self) -> Result<()> {
         self.out.check()?;
         let format = self.format()?;
+        self.check(format)?;
         let model = self.model.open()?;
         match format {
             Format::Safetensors => self.write_safetensors(&model)?,
@@ -153,10 +154,29 @@ impl ExportArgs {
         }
     }
 
+    /// Refuses options of the other kind of file, which would do nothing.
+    fn check(&self, format: Format) -> Result<()> {
+        let (given, other) = match format {
+            Format::Safetensors => (self.onnx.given(), "ONNX"),
+            Format::Onnx => (self.safetensors.given(), "safetensors"),
+        };
+        match given.first() {
+            Some(option) => bail!(
+                "{}: {option} is an option of {other} files alone",
+                self.out.path().display()
+            ),
+            None => Ok(()),
+        }
+    }
+
     fn write_safetensors(&self, model: &Model) -> Result<()> {
         let options = ExportOptions {
-            layout: self.safetensors.layout.into(),
-            precision: self.safetensors.precision.into(),
+            layout: self.safetensors.layout.map(Into::into).unwrap_or_default(),
+            precision: self
+                .safetensors
+                .precision
+                .map(Into::into)
+                .unwrap_or_default(),
             history: model.history()?,
         };
         let file = model.trained.to_model_file(&model.experiment, options)?;
@@ -170,7 +190,9 @@ impl ExportArgs {
             ..
         } = model;
         let input = self.onnx.input(experiment);
-        let metadata = trained.metadata(experiment, model.history()?).to_map();
+        let metadata = trained
+            .metadata(experiment, model.history()?)
+            .to_properties();
         let config = trained.complete(experiment).detector;
         let onnx = aweigh_onnx::export(
             &trained.detector,
@@ -184,15 +206,47 @@ impl ExportArgs {
     }
 }
 
+impl SafetensorsOptions {
+    /// Names of the options that are given.
+    fn given(&self) -> Vec<&'static str> {
+        let options = [
+            ("--precision", self.precision.is_some()),
+            ("--layout", self.layout.is_some()),
+        ];
+        names(&options)
+    }
+}
+
+fn names(options: &[(&'static str, bool)]) -> Vec<&'static str> {
+    let given = options.iter().filter(|(_, given)| *given);
+    given.map(|(name, _)| *name).collect()
+}
+
 impl OnnxArgs {
+    /// Names of the options that are given.
+    fn given(&self) -> Vec<&'static str> {
+        names(&[
+            ("--size", self.size.is_some()),
+            ("--dynamic", self.dynamic),
+            ("--with-nms", self.with_nms),
+            ("--with-raw", self.with_raw),
+            ("--decompose-deform-conv", self.decompose_deform_conv),
+        ])
+    }
+
     /// Pixels of the input.
     fn input(&self, experiment: &Experiment) -> InputSize {
-        let usual = || experiment.data.transform.usual_input();
         if self.dynamic {
-            InputSize::Dynamic
-        } else {
-            InputSize::Fixed(self.size.unwrap_or_else(usual))
+            return InputSize::Dynamic;
         }
+        InputSize::Fixed(self.size.unwrap_or_else(|| {
+            let [height, width] = experiment.data.transform.usual_input();
+            tracing::info!(
+                "the input is {height}x{width}, what evaluation pads a picture of the usual shape to; \
+                 --size takes another, --dynamic any"
+            );
+            [height, width]
+        }))
     }
 
     fn options(&self, input: InputSize, metadata: BTreeMap<String, String>) -> OnnxOptions {

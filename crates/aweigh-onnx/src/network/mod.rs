@@ -26,6 +26,8 @@ pub(crate) struct Network {
     pub(crate) folded: Vec<String>,
     /// Number of deformable convolutions.
     pub(crate) deformable: usize,
+    /// Number of group norms, those of a head once for each level.
+    pub(crate) group_norms: usize,
 }
 
 /// A convolution and what follows it, by module path.
@@ -44,6 +46,7 @@ impl Network {
             deform_conv,
             folded: Vec::new(),
             deformable: 0,
+            group_norms: 0,
         }
     }
 
@@ -70,6 +73,7 @@ impl Network {
     ) -> Result<Value, OnnxError> {
         let scale = self.parameter(&format!("{path}.weight"), &[channels])?;
         let shift = self.parameter(&format!("{path}.bias"), &[channels])?;
+        self.group_norms += 1;
         let norm = self
             .graph
             .group_norm(x, [&scale, &shift], groups, EPSILON as f32);

@@ -222,6 +222,36 @@ fn what_was_changed_is_noted() {
     assert!(plain.contains("borders of the input"), "{plain}");
 }
 
+#[test]
+fn what_a_runtime_does_otherwise_is_noted() {
+    let check = |config: &DetectorConfig, options: &OnnxOptions, words: &str, there: bool| {
+        let notes = exported(config, options).0.notes.join("\n");
+        assert_eq!(notes.contains(words), there, "`{words}`: {notes}");
+    };
+    let fcos = recipes::fcos(Default::default());
+    let with_nms = |input| OnnxOptions {
+        outputs: Outputs::Detections,
+        ..OnnxOptions::new(input)
+    };
+    let (fixed, dynamic) = (InputSize::Fixed([64, 96]), InputSize::Dynamic);
+    let group_norm = "group norms average over the padding, too: for pictures of another shape \
+                      than 64x96";
+    check(&fcos, &with_nms(fixed), group_norm, true);
+    check(&fcos, &with_nms(dynamic), "group norms", false);
+    let before = "clip them to the picture before NMS";
+    check(&fcos, &OnnxOptions::new(dynamic), before, true);
+    let so = "NMS compares them so";
+    check(&fcos, &with_nms(dynamic), so, true);
+    let labels = "labels are places in aweigh.classes";
+    check(&fcos, &with_nms(dynamic), labels, true);
+    check(&fcos, &OnnxOptions::new(dynamic), labels, false);
+    check(&fcos, &OnnxOptions::new(dynamic), "FoveaBox", false);
+    let mut all = recipes::all().into_iter();
+    let fovea = all.find(|config| config.fovea.is_some()).expect("a recipe");
+    let last_pixel = "end at the last pixel, width - 1";
+    check(&fovea, &OnnxOptions::new(dynamic), last_pixel, true);
+}
+
 /// Values of a constant.
 fn values(graph: &GraphProto, name: &str) -> Vec<f32> {
     let mut constants = graph.initializer.iter();

@@ -118,16 +118,22 @@ impl ModelMetadata {
     /// The entries of `__metadata__`. `format` is `pt`, by which other programs know tensors of
     /// PyTorch's shapes.
     pub fn to_map(&self) -> BTreeMap<String, String> {
+        let mut entries = self.to_properties();
+        entries.insert("format".to_owned(), "pt".to_owned());
+        entries.insert("aweigh.layout".to_owned(), self.layout.to_string());
+        entries
+    }
+
+    /// The entries for a model that is no file of safetensors: without what they say of its tensors.
+    pub fn to_properties(&self) -> BTreeMap<String, String> {
         let part = match self.part {
             Part::Backbone => "backbone",
             Part::Detector => "detector",
         };
         let entries = [
-            ("format", Some("pt".to_owned())),
             ("aweigh.format", Some(FORMAT.to_string())),
             ("aweigh.version", Some(self.version.clone())),
             ("aweigh.part", Some(part.to_owned())),
-            ("aweigh.layout", Some(self.layout.to_string())),
             ("aweigh.method", self.method.clone()),
             ("aweigh.config", self.config.clone()),
             (
@@ -296,6 +302,13 @@ mod tests {
             let read = ModelMetadata::from_map(&metadata.to_map()).expect("readable");
             assert_eq!(read, Some(metadata));
         }
+    }
+
+    #[test]
+    fn properties_say_nothing_of_tensors() {
+        let (properties, mut entries) = (full().to_properties(), full().to_map());
+        entries.retain(|key, _| !["format", "aweigh.layout"].contains(&key.as_str()));
+        assert_eq!(properties, entries);
     }
 
     #[test]
