@@ -78,7 +78,19 @@ impl EvalArgs {
     /// The annotations and images of the command line.
     fn split(&self) -> Result<Option<SplitConfig>> {
         match (&self.annotations, &self.images) {
-            (Some(annotations), Some(images)) => Ok(Some(SplitConfig::new(annotations, images))),
+            (Some(annotations), Some(images)) => {
+                // Later, the key of the configuration would be blamed.
+                if !annotations.is_file() {
+                    bail!(
+                        "--annotations {}: there is no such file",
+                        annotations.display()
+                    );
+                }
+                if !images.is_dir() {
+                    bail!("--images {}: there is no such folder", images.display());
+                }
+                Ok(Some(SplitConfig::new(annotations, images)))
+            }
             (Some(_), None) => bail!("--annotations need --images, the folder of their images"),
             (None, _) => Ok(None),
         }

@@ -104,8 +104,10 @@ pub fn load_results(path: &Path, truth: &EvalTruth) -> Result<Vec<CocoResult>, E
             reason,
         };
         results.push(CocoResult {
-            image_id: id_in_truth(&images, entry.image_id, truth).map_err(unknown)?,
-            category_id: id_in_truth(&categories, entry.category_id, truth).map_err(unknown)?,
+            image_id: id_in_truth(&images, entry.image_id)
+                .map_err(|name| unknown(stranger("image", &name, truth)))?,
+            category_id: id_in_truth(&categories, entry.category_id)
+                .map_err(|name| unknown(stranger("category", &name, truth)))?,
             bbox: entry.bbox,
             score: entry.score,
         });
@@ -119,15 +121,17 @@ pub fn load_results(path: &Path, truth: &EvalTruth) -> Result<Vec<CocoResult>, E
 type IdMap = HashMap<i64, Result<i64, String>>;
 
 /// The id in the annotation file: that of a record which the file of detections lists, or the same.
-fn id_in_truth(ids: &IdMap, id: i64, truth: &EvalTruth) -> Result<i64, String> {
-    match ids.get(&id) {
-        None => Ok(id),
-        Some(Ok(found)) => Ok(*found),
-        Some(Err(name)) => Err(format!(
-            "it is of {id}, `{name}`, which {} does not have",
-            truth.path().display()
-        )),
-    }
+fn id_in_truth(ids: &IdMap, id: i64) -> Result<i64, String> {
+    ids.get(&id).cloned().unwrap_or(Ok(id))
+}
+
+/// A name that the annotation file does not have, and what to do.
+fn stranger(kind: &str, name: &str, truth: &EvalTruth) -> String {
+    format!(
+        "its {kind} `{name}` is not in {}: leave out the detections of what that file does not have, \
+         or score with annotations that have it",
+        truth.path().display()
+    )
 }
 
 /// The image of the annotation file for each image that a file of detections lists by its name.
@@ -326,8 +330,10 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         };
         let stranger = r#"[{"id": 1, "file_name": "c.png"}]"#;
-        fails(stranger, same, "entry 0: it is of 1, `c.png`, which");
-        fails("[]", ["ring", "moon"], "entry 0: it is of 2, `moon`, which");
+        fails(stranger, same, "entry 0: its image `c.png` is not in ");
+        fails(stranger, same, "truth.json: leave out the detections of ");
+        let moon = ["ring", "moon"];
+        fails("[]", moon, "entry 0: its category `moon` is not in ");
     }
 
     #[test]
