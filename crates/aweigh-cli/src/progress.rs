@@ -41,13 +41,16 @@ impl Progress for Bars {
         } else {
             "going on"
         };
+        let iterations = if start.iteration == start.total {
+            format!("all {} iterations are done", start.total)
+        } else {
+            format!("iterations {} to {}", start.iteration, start.total)
+        };
         tracing::info!(
-            "{verb}: {} images, {} classes, {} trained parameters, iterations {} to {} ({} per epoch)",
+            "{verb}: {} images, {} classes, {} trained parameters, {iterations} ({} per epoch)",
             HumanCount(start.images as u64),
             start.classes,
             HumanCount(start.trainable_parameters as u64),
-            start.iteration,
-            start.total,
             start.per_epoch,
         );
         let training = bar("train", start.total);

@@ -174,6 +174,8 @@ impl Trainer {
         self
     }
 
+    /// Whether there is nothing left to train: everything that the configuration asks for is done, or
+    /// the run got no better for so long that it ends early.
     fn finished(&self) -> bool {
         self.gets_no_better() || self.at_end()
     }
@@ -184,7 +186,8 @@ impl Trainer {
         stopping.is_some_and(|stop| self.state.evaluations_since_best >= stop.patience)
     }
 
-    fn at_end(&self) -> bool {
+    /// Whether everything that the configuration asks for is trained.
+    pub fn at_end(&self) -> bool {
         match self.experiment.train.length() {
             Span::Epochs(epochs) => self.state.epoch >= epochs,
             Span::Iterations(iterations) => self.state.iteration >= iterations,

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use aweigh_data::Existing;
 use aweigh_train::Experiment;
 use aweigh_train::checkpoint::{Best, Checkpoint};
+use aweigh_train::config::Span;
 use aweigh_train::files::replace_file;
 use aweigh_train::run_folder::RunFolder;
 use aweigh_train::trainer::{Ended, Outcome, Trainer};
@@ -185,6 +186,9 @@ impl TrainArgs {
         let mut experiment = self.overrides.load_run(&folder)?;
         let device = self.device.open(&mut experiment)?;
         let trainer = Trainer::resume(experiment, folder, &device)?;
+        if trainer.at_end() {
+            say_how_to_train_on(&trainer);
+        }
         record(trainer.folder())?;
         Ok(trainer)
     }
@@ -212,6 +216,19 @@ fn say_how_to_continue(folder: &RunFolder, iteration: usize, checkpoint: &Checkp
         "stopped after iteration {iteration}, with a checkpoint in {}; continue with\n  \
          aweigh train --resume {run}",
         checkpoint.dir().display()
+    );
+}
+
+/// A finished run has nothing to resume.
+fn say_how_to_train_on(trainer: &Trainer) {
+    let (done, key) = match trainer.experiment().train.length() {
+        Span::Epochs(epochs) => (format!("{epochs} epochs"), "epochs"),
+        Span::Iterations(iterations) => (format!("{iterations} iterations"), "iterations"),
+    };
+    tracing::warn!(
+        "all {done} of this run are done; train on with\n  \
+         aweigh train --resume {} --set train.{key}=N",
+        shell(trainer.folder().dir())
     );
 }
 

@@ -19,6 +19,7 @@ pub(super) fn run(folder: &Path) {
     half_precision(folder);
     round_trips(folder);
     onnx(folder);
+    of_run(folder);
     start_from(folder);
 }
 
@@ -128,6 +129,81 @@ fn onnx(folder: &Path) {
         "plain.onnx: is there already",
     );
     refused(folder, &export_to("model.txt"), ".safetensors or .onnx");
+    let refuse = |name: &str, option: &[&str], words: &str| {
+        refused(
+            folder,
+            &[export_to(name).as_slice(), option].concat(),
+            words,
+        );
+    };
+    let of_onnx = "is an option of ONNX files alone";
+    refuse("x.safetensors", &["--size", "64"], of_onnx);
+    refuse("x.safetensors", &["--with-nms"], of_onnx);
+    let precision = "--precision is an option of safetensors files alone";
+    refuse("x.onnx", &["--precision", "f16"], precision);
+    refuse("x.onnx", &["--layout", "mmdet"], "--layout is an option of");
+    let usual = aweigh(folder, &export_to("usual.onnx")).stderr;
+    contains(&usual, &["the input is 64x64, ", "group norms average"]);
+}
+
+/// The run itself as the source of an import, and training that goes on from it.
+fn of_run(folder: &Path) {
+    let import = ["import", "my run", "--out", "of-run.safetensors"];
+    let report = aweigh(
+        folder,
+        &[&import[..], &["--write-config", "of-run.toml"]].concat(),
+    )
+    .ok();
+    contains(
+        &report,
+        &[
+            "classes     5: ",
+            "next:\n  aweigh predict --model of-run.safetensors PICTURES\n",
+            "  aweigh train --config of-run.toml",
+        ],
+    );
+    let train = [
+        "train",
+        "--config",
+        "of-run.toml",
+        "--set",
+        "train.iterations=1",
+    ];
+    let done = aweigh(folder, &train);
+    contains(&done.stderr, &["weights from of-run.safetensors"]);
+    contains(&done.ok(), &["runs/of-run"]);
+    let again = ["train", "--resume", "runs/of-run"];
+    contains(
+        &aweigh(folder, &again).stderr,
+        &[
+            "all 1 iterations of this run are done; train on with",
+            "aweigh train --resume runs/of-run --set train.iterations=N",
+            "all 1 iterations are done (",
+        ],
+    );
+    let other = ["import", "my run", "--out", "o.pth"];
+    refused(
+        folder,
+        &other,
+        "o.pth: expected a name that ends in .safetensors",
+    );
+    let set = ["--set", "seed=1", "--force"];
+    let refusal = "--set changes the configuration of --config";
+    refused(folder, &[&import[..], &set].concat(), refusal);
+    let none = [
+        "eval",
+        "--run",
+        "my run",
+        "--annotations",
+        "no.json",
+        "--images",
+        "shapes",
+    ];
+    refused(
+        folder,
+        &none,
+        "--annotations no.json: there is no such file",
+    );
 }
 
 fn export_to(file: &str) -> [&str; 5] {
@@ -163,6 +239,7 @@ fn start_from(folder: &Path) {
         &[
             "model.safetensors belongs to channel_order = \"rgb\"",
             "the configuration has channel_order = \"bgr\"",
+            ": set `data.transform.channel_order` as the weights have it",
         ],
     );
     assert!(!folder.join("none").exists());
