@@ -98,7 +98,7 @@ struct ModelSource {
         conflicts_with_all = ["config", "model"]
     )]
     checkpoint: CheckpointName,
-    /// Weights: a .safetensors or .pth file, or the folder of a checkpoint
+    /// Weights: a .safetensors or .pth file, or the folder of a checkpoint or of a run
     #[arg(long, value_name = "FILE", requires = "config")]
     weights: Option<PathBuf>,
     #[command(flatten)]

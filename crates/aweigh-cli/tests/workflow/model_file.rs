@@ -2,6 +2,10 @@
 
 use std::path::Path;
 
+use aweigh_weights::{
+    FileLayout, ModelFile, ModelMetadata, Overwrite, Part, Precision, WeightsFile, write_model,
+};
+
 use crate::support::{aweigh, contains, json};
 
 /// Exports, predicts and scores from the file alone, starts training from it, and writes nothing
@@ -20,6 +24,7 @@ pub(super) fn run(folder: &Path) {
     round_trips(folder);
     onnx(folder);
     of_run(folder);
+    backbone_alone(folder);
     start_from(folder);
 }
 
@@ -210,6 +215,30 @@ fn export_to(file: &str) -> [&str; 5] {
     ["export", "--run", "my run", "--out", file]
 }
 
+/// The backbone of the run: there are no classes and no configuration to ask for.
+fn backbone_alone(folder: &Path) {
+    let model = WeightsFile::open(&folder.join("model.safetensors")).expect("weights");
+    let tensors = model.tensors.into_iter();
+    let own = tensors.filter_map(|(name, t)| Some((name.strip_prefix("backbone.")?.to_owned(), t)));
+    let backbone = ModelFile {
+        tensors: own.collect(),
+        metadata: ModelMetadata::new(Part::Backbone, FileLayout::Aweigh),
+        precision: Precision::default(),
+    };
+    let path = folder.join("backbone.safetensors");
+    write_model(&path, &backbone, Overwrite::No).expect("writes");
+    std::fs::write(folder.join("names.txt"), "one\n").expect("writes");
+    let import = ["import", "backbone.safetensors", "--out", "b.safetensors"];
+    let refuse = |more: [&str; 2], words: &str| {
+        refused(folder, &[import.as_slice(), &more].concat(), words);
+    };
+    refuse(["--classes", "names.txt"], "has no classes for --classes");
+    let config = "has no configuration for --write-config";
+    refuse(["--write-config", "b.toml"], config);
+    let next = "next:\n  aweigh train --config CONFIG --set model.weights.backbone=b.safetensors";
+    contains(&aweigh(folder, &import).ok(), &[next]);
+}
+
 /// Training that starts from the file, and from files that are not those of the configuration.
 fn start_from(folder: &Path) {
     let train = [
@@ -224,6 +253,15 @@ fn start_from(folder: &Path) {
         let args = [&["--run-dir", run, "--set", detector], more].concat();
         aweigh(folder, &[train.as_slice(), &args].concat())
     };
+    // A checkpoint's file has the same name, and more beside it.
+    let weights = [
+        "eval",
+        "--config",
+        "tiny.toml",
+        "--weights",
+        "model.safetensors",
+    ];
+    aweigh(folder, &weights).ok();
     let done = start("tuned", &[]);
     contains(&done.stderr, &["weights from model.safetensors"]);
     done.ok();

@@ -52,6 +52,24 @@ fn backbones_are_recognised() {
 }
 
 #[test]
+fn outputs_of_torchvision_are_explained() {
+    let check = |classes: usize, words: &str| {
+        let mut tensors = listed("tv_fcos_resnet50_fpn");
+        for (part, shape) in [
+            ("weight", vec![classes, 256, 3, 3]),
+            ("bias", vec![classes]),
+        ] {
+            let name = format!("head.classification_head.cls_logits.{part}");
+            tensors.insert(name, Tensor::filled(shape, 0.0));
+        }
+        let notes = import(tensors).notes.join("\n");
+        assert!(notes.contains(words), "{classes}: {notes}");
+    };
+    check(91, "class i is COCO's category i");
+    check(4, "torchvision counts labels from 0");
+}
+
+#[test]
 fn all_spellings_give_the_same_backbone() {
     let names = |list: &str| import(listed(list)).tensors.into_keys().collect::<Vec<_>>();
     let torchvision = names("tv_resnet50");
