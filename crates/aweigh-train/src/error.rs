@@ -58,6 +58,12 @@ pub enum TrainError {
         /// That of the configuration.
         expected: String,
     },
+    /// No image of a validation set can be read.
+    #[error("no image of {annotations} can be read: there is nothing to evaluate")]
+    NothingEvaluated {
+        /// The annotation file.
+        annotations: String,
+    },
     /// A pattern of the configuration is that of no parameter.
     #[error("`{key}`: no parameter that is trained matches `{pattern}`; they are {examples}")]
     NoParameter {

@@ -284,6 +284,11 @@ impl<'a> Scoring<'a> {
 
     fn finish(self) -> Result<Scored, TrainError> {
         let Validation { truth, options, .. } = self.validation;
+        if self.images == 0 {
+            // With `on_bad_image = "skip"`; an AP of 0 would look like a figure.
+            let annotations = self.validation.dataset().name();
+            return Err(TrainError::NothingEvaluated { annotations });
+        }
         Ok(Scored {
             evaluation: truth.evaluate(&self.results, options)?,
             results: self.results,
