@@ -64,6 +64,10 @@ def resnet(**changes):
     return {"depth": 18, "base_channels": 8, "norm": {"frozen_bn": {}}, **changes}
 
 
+def mobilenet_v2(**changes):
+    return {"type": "mobilenet_v2", "norm": {"frozen_bn": {}}, **changes}
+
+
 def small(method, table, backbone=None, neck=None):
     """Backbone, neck and head of a few ten thousand parameters."""
     test = {"nms_pre": 60, "max_per_image": 80, **table.pop("test", {})}
@@ -109,6 +113,8 @@ CASES = {
     "retina": small("retina", {}, neck={"add_extra_convs": "none"}),
     "retina_torchvision": small("retina", {"anchors": {"style": "torchvision"}}),
     "retina_fsaf": small("retina", {"fsaf": {}}),
+    "fcos_mobilenet_v2": small("fcos", {}, mobilenet_v2()),
+    "retina_fsaf_mobilenet_v2": small("retina", {"fsaf": {}}, mobilenet_v2(norm="batch_norm", widen_factor=0.5)),
     # No score passes, so that nothing is left for NMS.
     "fcos_nothing": small("fcos", {"test": {"score_threshold": 0.999999}}),
 }

@@ -1,8 +1,8 @@
 //! Tiny detectors of the variants of every method, backbone and neck.
 
 use aweigh_backbone::{
-    BackboneConfig, DcnConfig, DcnKind, Depth, ExtraLevels, FpnConfig, NormConfig, ResNetConfig,
-    Upsampling,
+    BackboneConfig, DcnConfig, DcnKind, Depth, ExtraLevels, FpnConfig, MobileNetV2Config,
+    NormConfig, ResNetConfig, Upsampling,
 };
 use aweigh_detectors::fcos::FcosConfig;
 use aweigh_detectors::fovea::FoveaConfig;
@@ -86,9 +86,9 @@ fn retina(fsaf: Option<FsafBranch>) -> DetectorConfig {
 }
 
 /// FCOS with another backbone.
-fn with_backbone(resnet: ResNetConfig) -> DetectorConfig {
+fn with_backbone(backbone: BackboneConfig) -> DetectorConfig {
     DetectorConfig {
-        backbone: BackboneConfig::ResNet(resnet),
+        backbone,
         ..fcos(FcosConfig::default())
     }
 }
@@ -174,7 +174,13 @@ fn backbones() -> Vec<DetectorConfig> {
         group_norm,
         batch_norm,
     ];
-    resnets.map(with_backbone).into()
+    let mobile = MobileNetV2Config {
+        widen_factor: 0.25,
+        ..MobileNetV2Config::default()
+    };
+    let resnets = resnets.map(BackboneConfig::ResNet).into_iter();
+    let all = resnets.chain([BackboneConfig::MobileNetV2(mobile)]);
+    all.map(with_backbone).collect()
 }
 
 fn necks() -> Vec<DetectorConfig> {
