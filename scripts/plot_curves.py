@@ -15,8 +15,9 @@ from xml.sax.saxutils import escape
 WIDTH, HEIGHT = 380, 280
 LEFT, RIGHT, TOP, BOTTOM = 48, 12, 34, 40
 COLOURS = ("#0b6e99", "#c4572f", "#4b8b3b", "#7a5195")
-STEPS = (0.01, 0.02, 0.05, 0.1, 0.2)
+STEPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 MOST_LINES = 6
+STEP_OF_HUNDREDTHS = 0.01
 
 
 def evaluations(run):
@@ -35,11 +36,12 @@ def panel(title, curves, left):
     x = lambda epoch: left + LEFT + (WIDTH - LEFT - RIGHT) * epoch / last
     y = lambda ap: HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * ap / top
     text = lambda px, py, words, more="": f'<text x="{px:.1f}" y="{py:.1f}" {more}>{escape(words)}</text>'
+    digits = ".2f" if step >= STEP_OF_HUNDREDTHS else ".3f"
     parts = [text(left + LEFT, TOP - 14, title, 'font-weight="bold"')]
     for i in range(int(top / step + 0.5) + 1):
         ap = i * step
         parts.append(f'<path d="M{x(0):.1f} {y(ap):.1f}H{x(last):.1f}" stroke="#ddd"/>')
-        parts.append(text(x(0) - 6, y(ap) + 4, f"{ap:.2f}", 'text-anchor="end"'))
+        parts.append(text(x(0) - 6, y(ap) + 4, f"{ap:{digits}}", 'text-anchor="end"'))
     for epoch in (0, last / 2, last):
         parts.append(text(x(epoch), HEIGHT - BOTTOM + 16, f"{epoch:g}", 'text-anchor="middle"'))
     parts.append(text((x(0) + x(last)) / 2, HEIGHT - 8, "epoch", 'text-anchor="middle"'))
