@@ -46,6 +46,7 @@ mod parameters;
 mod pictures;
 mod step;
 mod synthetic;
+mod weights;
 mod window;
 
 pub use config::{ConfigError, Experiment};

@@ -12,10 +12,11 @@ use serde_json::Value;
 use crate::TrainError;
 use crate::checkpoint::{Checkpoint, Class};
 use crate::config::Experiment;
-use crate::model::{Trained, Which, open_weights};
+use crate::model::{Trained, Which};
 use crate::normalization::normalization_of;
 use crate::parameters::named_tensors;
 use crate::run_folder::RunFolder;
+use crate::weights::open_weights;
 
 impl From<&FileClass> for Class {
     fn from(class: &FileClass) -> Self {

@@ -10,9 +10,9 @@ use burn::tensor::Device;
 use super::report::ImportReport;
 use super::{ImportOptions, Imported, file, fit, origin};
 use crate::TrainError;
-use crate::model::leave_out;
 use crate::network::Shown;
 use crate::normalization::{self, normalization_of, style_of};
+use crate::weights::leave_out;
 
 /// Groups of the group norms of a backbone, which weights do not show and loading does not need.
 const GROUPS: usize = 1;

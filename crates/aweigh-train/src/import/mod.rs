@@ -22,11 +22,12 @@ use burn::tensor::Device;
 use crate::TrainError;
 use crate::checkpoint::{Checkpoint, CheckpointError, Class, read_whole};
 use crate::config::{DeviceConfig, Experiment, RunConfig, WeightsConfig, mmdet};
-use crate::model::{checkpoint_of, fresh, leave_out, open_weights};
+use crate::model::fresh;
 use crate::model_file::{History, checkpoint_metadata, to_metadata};
 use crate::network::Shown;
 use crate::normalization;
 use crate::parameters::named_tensors;
+use crate::weights::{checkpoint_of, leave_out, open_weights};
 
 use origin::origin;
 

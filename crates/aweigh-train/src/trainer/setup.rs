@@ -21,12 +21,13 @@ use crate::files::same_file;
 use crate::freeze::{Freezer, trainable_names};
 use crate::learnable;
 use crate::look;
-use crate::model::{check_weights_exist, classes, fresh, load_pretrained, num_classes, shorten};
+use crate::model::{classes, fresh, load_pretrained, num_classes, shorten};
 use crate::optimizer::Optimizer;
 use crate::pictures;
 use crate::run_folder::{RunFolder, RunLock};
 use crate::schedule::{RunLength, Schedule};
 use crate::synthetic::make_synthetic;
+use crate::weights::check_weights_exist;
 use crate::window::Window;
 
 impl Trainer {
