@@ -13,9 +13,9 @@ use super::{ProposedMethod, Wishes};
 use crate::TrainError;
 use crate::config::Backend;
 use crate::import::shown_backbone;
-use crate::model::open_weights;
 use crate::model_file::OpenedModel;
 use crate::normalization;
+use crate::weights::open_weights;
 
 /// What the network is made of.
 #[derive(Debug, Clone, PartialEq)]

@@ -151,8 +151,9 @@ impl Spread<'_> {
             S::store(values[LANES..].as_mut_ptr(), high);
             let first = padding.saturating_sub(2 * at).min(2 * LANES);
             let last = (across + padding - 2 * at).min(2 * LANES);
-            for place in first..last {
-                *out.add(2 * at + place - padding) = values[place];
+            let to = out.add(2 * at + first - padding);
+            for (place, value) in values[first..last].iter().enumerate() {
+                *to.add(place) = *value;
             }
         }
     }
