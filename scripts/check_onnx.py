@@ -302,7 +302,7 @@ def compare(outputs, results, detector, images):
 # --- the table -------------------------------------------------------------------
 
 COLUMNS = [
-    Column("detector", "case", 15),
+    Column("detector", "case", 24),
     Column("model", "model", 24),
     Column("input", "input", 12),
     Column("raw", "raw", 8, 9),
