@@ -168,14 +168,7 @@ fn train(
         }
         let host = made_up(options);
         let mut step = Stopwatch::start(device);
-        let context = StepContext {
-            device,
-            detector: &experiment.detector,
-            optimizer: &mut optimizer,
-            lr: experiment.train.lr,
-            clip_norm: experiment.train.clip_norm,
-            micro_batch_size: experiment.train.micro_batch_size,
-        };
+        let context = StepContext::new(experiment, device, &mut optimizer, experiment.train.lr);
         model = train_step(context, model, host, |phase| step.end(phase)).model;
         times.steps.push(step.phases);
     }

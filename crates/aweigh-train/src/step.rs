@@ -12,18 +12,38 @@ use burn::tensor::{Device, Tensor};
 
 use crate::batch::Batch;
 use crate::clip::clip_gradients;
+use crate::config::Experiment;
 use crate::optimizer::Optimizer;
 
 /// What a step needs besides the model and the batch.
 pub(crate) struct StepContext<'a> {
-    pub(crate) device: &'a Device,
-    pub(crate) detector: &'a DetectorConfig,
-    pub(crate) optimizer: &'a mut Optimizer,
-    pub(crate) lr: f64,
+    device: &'a Device,
+    detector: &'a DetectorConfig,
+    optimizer: &'a mut Optimizer,
+    lr: f64,
     /// The largest norm of all gradients together, if they are clipped.
-    pub(crate) clip_norm: Option<f64>,
+    clip_norm: Option<f64>,
     /// Images that go through the network at once, if not all of a batch do.
-    pub(crate) micro_batch_size: Option<usize>,
+    micro_batch_size: Option<usize>,
+}
+
+impl<'a> StepContext<'a> {
+    /// A step of an experiment at a learning rate.
+    pub(crate) fn new(
+        experiment: &'a Experiment,
+        device: &'a Device,
+        optimizer: &'a mut Optimizer,
+        lr: f64,
+    ) -> Self {
+        Self {
+            device,
+            detector: &experiment.detector,
+            optimizer,
+            lr,
+            clip_norm: experiment.train.clip_norm,
+            micro_batch_size: experiment.train.micro_batch_size,
+        }
+    }
 }
 
 /// What a step gives.

@@ -157,14 +157,8 @@ impl Trainer {
     /// One optimiser step. Waits for the loader, not for the device.
     fn step(mut self, batch: HostBatch) -> Self {
         let images = batch.meta.len();
-        let context = StepContext {
-            device: &self.device,
-            detector: &self.experiment.detector,
-            optimizer: &mut self.optimizer,
-            lr: self.schedule.lr(self.state.iteration),
-            clip_norm: self.experiment.train.clip_norm,
-            micro_batch_size: self.experiment.train.micro_batch_size,
-        };
+        let lr = self.schedule.lr(self.state.iteration);
+        let context = StepContext::new(&self.experiment, &self.device, &mut self.optimizer, lr);
         let stepped = train_step(context, self.model, batch, |_| {});
         self.model = stepped.model;
         self.ema = self.ema.map(|ema| ema.follow(&self.model));

@@ -70,13 +70,13 @@ fn configured_rule(config: &OptimizerConfig) -> GroupRule {
             decay: group.decay_mult,
         })
     };
-    Box::new(move |name, layer| match layer {
-        _ if by_name(name).is_some() => by_name(name).unwrap_or(PLAIN),
+    let by_layer = move |name: &str, layer| match layer {
         Layer::Norm => norm,
         Layer::Other if name.ends_with(".conv_offset.bias") => PLAIN,
         Layer::Other if name.ends_with(".bias") => bias,
         Layer::Other => PLAIN,
-    })
+    };
+    Box::new(move |name, layer| by_name(name).unwrap_or_else(|| by_layer(name, layer)))
 }
 
 impl Optimizer {

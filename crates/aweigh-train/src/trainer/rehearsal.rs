@@ -8,14 +8,11 @@ use burn::module::Module;
 use burn::tensor::Device;
 
 use super::Trainer;
-use super::setup::{Setup, TrainSet, length, trainable_parameters};
+use super::setup::{Setup, length, trainable_parameters};
 use crate::TrainError;
 use crate::batches::{Batches, Position};
 use crate::bench::peak_rss_mib;
-use crate::checkpoint::RunState;
 use crate::config::{Experiment, Span};
-use crate::learnable;
-use crate::model::{classes, load_pretrained};
 use crate::parameters::named_tensors;
 use crate::progress::{Progress, Start};
 use crate::run_folder::RunFolder;
@@ -93,14 +90,7 @@ impl Trainer {
         device: &Device,
         progress: &mut dyn Progress,
     ) -> Result<Rehearsal, TrainError> {
-        let mut experiment = experiment;
-        let folder = RunFolder::vacant(experiment.run_dir())?;
-        let train = TrainSet::open(&mut experiment)?;
-        let state = RunState::new(classes(&train.dataset));
-        let mut setup = Setup::open(experiment, train, state, device)?;
-        let (experiment, classes) = (&setup.experiment, &setup.state.classes);
-        setup.model = load_pretrained(setup.model, experiment, classes)?;
-        learnable::warn(&setup.experiment, setup.loader.dataset())?;
+        let (setup, folder) = Setup::fresh(experiment, device)?;
         setup.rehearse(folder, progress)
     }
 }
@@ -171,14 +161,8 @@ impl Setup {
     ) -> Result<Self, TrainError> {
         let train = &self.experiment.train;
         let length = length(&self.experiment, self.loader.batches_per_epoch());
-        let context = StepContext {
-            device: &self.device,
-            detector: &self.experiment.detector,
-            optimizer: &mut self.optimizer,
-            lr: Schedule::new(&train.schedule, train.scaled_lr(), length).lr(iteration),
-            clip_norm: train.clip_norm,
-            micro_batch_size: train.micro_batch_size,
-        };
+        let lr = Schedule::new(&train.schedule, train.scaled_lr(), length).lr(iteration);
+        let context = StepContext::new(&self.experiment, &self.device, &mut self.optimizer, lr);
         let stepped = train_step(context, self.model, batches.next_batch()?, |_| {});
         self.model = stepped.model;
         window.add(stepped.scalars);

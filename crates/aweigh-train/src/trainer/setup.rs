@@ -40,16 +40,7 @@ impl Trainer {
     ///
     /// When data, weights or the folder cannot be used, or another process writes to the folder.
     pub fn new(experiment: Experiment, device: &Device) -> Result<Self, TrainError> {
-        let mut experiment = experiment;
-        let folder = RunFolder::vacant(experiment.run_dir())?;
-        check_weights_exist(&experiment)?;
-        let train = TrainSet::open(&mut experiment)?;
-        let state = RunState::new(classes(&train.dataset));
-        let mut setup = Setup::open(experiment, train, state, device)?;
-        let (experiment, classes) = (&setup.experiment, &setup.state.classes);
-        setup.model = load_pretrained(setup.model, experiment, classes)?;
-        setup.start_ema(0);
-        learnable::warn(&setup.experiment, setup.loader.dataset())?;
+        let (setup, folder) = Setup::fresh(experiment, device)?;
         let lock = folder.create(&setup.experiment)?;
         Ok(setup.into_trainer(folder, lock))
     }
@@ -102,6 +93,28 @@ pub(super) struct Setup {
 }
 
 impl Setup {
+    /// A run that is yet to start, with the weights that it starts from, and its vacant folder.
+    ///
+    /// # Errors
+    ///
+    /// When data, weights or the folder cannot be used.
+    pub(super) fn fresh(
+        experiment: Experiment,
+        device: &Device,
+    ) -> Result<(Self, RunFolder), TrainError> {
+        let mut experiment = experiment;
+        let folder = RunFolder::vacant(experiment.run_dir())?;
+        check_weights_exist(&experiment)?;
+        let train = TrainSet::open(&mut experiment)?;
+        let state = RunState::new(classes(&train.dataset));
+        let mut setup = Self::open(experiment, train, state, device)?;
+        let (experiment, classes) = (&setup.experiment, &setup.state.classes);
+        setup.model = load_pretrained(setup.model, experiment, classes)?;
+        setup.start_ema(0);
+        learnable::warn(&setup.experiment, setup.loader.dataset())?;
+        Ok((setup, folder))
+    }
+
     /// Opens the validation set, looks at the pictures of both sets, and makes the model for the
     /// classes of the training set.
     ///
