@@ -61,6 +61,9 @@ pub struct HostBatch {
     pub truth: Vec<HostTruth>,
     /// The way of each image into the batch.
     pub meta: Vec<ImageMeta>,
+    /// Whether its one image is empty and stands for none, which trains nothing: a process that has
+    /// nothing of a batch of several processes takes part with it.
+    pub stand_in: bool,
 }
 
 impl HostBatch {
@@ -92,8 +95,57 @@ impl HostBatch {
             shape: [truth.len(), channels, height, width],
             truth: truth.to_vec(),
             meta: meta.to_vec(),
+            stand_in: self.stand_in,
         };
         of_images.zip(of_truth).map(part).collect()
+    }
+
+    /// A batch of one empty image of `[height, width]`, which stands for none.
+    pub fn empty(index: usize, size: [usize; 2]) -> Self {
+        let [height, width] = size;
+        Self {
+            index,
+            images: vec![0.0; 3 * height * width],
+            shape: [1, 3, height, width],
+            truth: vec![HostTruth::default()],
+            meta: vec![ImageMeta {
+                image_id: 0,
+                file: PathBuf::new(),
+                original: size,
+                frame: ImageFrame::new(size, size),
+                padded: size,
+                flipped: false,
+                augmented: false,
+            }],
+            stand_in: true,
+        }
+    }
+
+    /// The batch with zeros right of and below its images, up to `[height, width]`.
+    ///
+    /// # Panics
+    /// If the batch is larger.
+    pub fn pad_to(self, [height, width]: [usize; 2]) -> Self {
+        let [images, channels, rows, stride] = self.shape;
+        if [rows, stride] == [height, width] {
+            return self;
+        }
+        assert!(
+            rows <= height && stride <= width,
+            "a batch of {rows} x {stride} pixels does not fit into {height} x {width}"
+        );
+        let mut padded = vec![0.0; images * channels * height * width];
+        let planes = padded.chunks_exact_mut(height * width);
+        for (to, from) in planes.zip(self.images.chunks_exact(rows * stride)) {
+            for (to, from) in to.chunks_exact_mut(width).zip(from.chunks_exact(stride)) {
+                to[..stride].copy_from_slice(from);
+            }
+        }
+        Self {
+            images: padded,
+            shape: [images, channels, height, width],
+            ..self
+        }
     }
 
     /// Decodes and transforms one image of a dataset as evaluation does, with its ground truth.
@@ -282,6 +334,7 @@ pub(crate) fn collate(
         shape: [prepared.len(), 3, height, width],
         meta: prepared.iter().map(|image| image.meta.clone()).collect(),
         truth: prepared.into_iter().map(|image| image.truth).collect(),
+        stand_in: false,
     }
 }
 
@@ -427,6 +480,28 @@ mod tests {
             assert_eq!(bbox[0], expected);
             assert_eq!(batch.meta[0].to_original(bbox), [0.0, 0.0, 1.0, 2.0]);
         }
+    }
+
+    #[test]
+    fn a_batch_that_is_padded_later_is_the_one_padded_at_once() {
+        let transform = transform(ChannelOrder::Rgb);
+        let prepared = |sizes: &[(usize, usize)]| {
+            let of_size = |&(height, width): &(usize, usize)| {
+                let source = Source {
+                    image_id: 0,
+                    file: Path::new(""),
+                    truth: &HostTruth::default(),
+                };
+                prepare(Cow::Owned(image(height, width)), source, &transform)
+            };
+            collate(0, sizes.iter().map(of_size).collect(), &transform)
+        };
+        let whole = prepared(&[(2, 3), (2, 9)]);
+        let [_, _, height, width] = whole.shape;
+        let alone = prepared(&[(2, 3)]);
+        assert_ne!(alone.shape[3], width);
+        let padded = alone.pad_to([height, width]);
+        assert_eq!(padded, whole.split(1).remove(0));
     }
 
     #[test]

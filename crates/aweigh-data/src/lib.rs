@@ -47,7 +47,7 @@ pub use evenly::evenly_spread;
 pub use exif::Exif;
 pub use files::{check_files, shared_pictures};
 pub use finding::{Finding, Severity};
-pub use loader::{Epoch, Loader, LoaderConfig, OnBadImage};
+pub use loader::{Epoch, Loader, LoaderConfig, OnBadImage, Part, Share};
 pub use output::Existing;
 pub use pictures::{Pictures, Seen, look_into, measure_range, read_picture};
 pub use record::ImageRecord;

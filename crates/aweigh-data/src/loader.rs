@@ -1,5 +1,6 @@
 //! The deterministic parallel loader.
 
+mod share;
 mod told;
 
 use std::borrow::Cow;
@@ -20,6 +21,7 @@ use crate::{
     CocoDataset, DataError, DecodedImage, HostBatch, Pictures, Purpose, SamplingConfig,
     TransformConfig,
 };
+pub use share::Share;
 use told::Told;
 
 /// What to do about an image that is missing, broken or of another size than declared.
@@ -165,6 +167,13 @@ impl Loader {
     ///
     /// Workers start at once. A `start` at or beyond the end gives no batches.
     pub fn epoch(&self, epoch: u64, start: usize) -> Epoch {
+        self.epoch_share(epoch, start, Share::default())
+    }
+
+    /// What one of several processes loads of an epoch from batch `start` on: in training a part of
+    /// each batch, in evaluation every so many-th batch as a whole, so that no image is padded
+    /// otherwise than in one process.
+    pub fn epoch_share(&self, epoch: u64, start: usize, share: Share) -> Epoch {
         let shared = Arc::clone(&self.shared);
         let plan = self
             .sampler
@@ -173,7 +182,8 @@ impl Loader {
         let (workers, prefetch) = (shared.config.workers, shared.config.prefetch);
         let worker = Arc::clone(&shared);
         let batches = OrderedMap::new(range, workers, prefetch, move |index, stop| {
-            worker.load(index, &plan[index], epoch, stop)
+            let samples = worker.share_of(share, index, &plan[index]);
+            worker.load(index, samples, epoch, stop)
         });
         Epoch {
             shared,
@@ -185,8 +195,9 @@ impl Loader {
 
 /// The batches of one epoch, in order; dropping it stops the workers.
 ///
-/// It ends after the first error. With [`OnBadImage::Skip`] a batch lacks its bad images, and a
-/// batch of nothing but bad images is left out: [`HostBatch::index`] then jumps.
+/// It ends after the first error. With [`OnBadImage::Skip`] a batch lacks its bad images. A batch of
+/// which there is nothing is left out, and [`HostBatch::index`] jumps then: one of nothing but bad
+/// images, or one that another process evaluates.
 pub struct Epoch {
     shared: Arc<Shared>,
     /// None after an error.
@@ -198,6 +209,25 @@ impl Epoch {
     /// Bad images left out of the batches up to now.
     pub fn skipped(&self) -> usize {
         self.skipped
+    }
+
+    /// The next batch, with none where there is nothing of it: processes that load an epoch together
+    /// go through the same numbers.
+    pub fn next_part(&mut self) -> Option<Result<Part, DataError>> {
+        let part = match self.batches.as_mut()?.next()? {
+            Ok(loaded) => {
+                self.report(&loaded);
+                Ok(Part {
+                    index: loaded.index,
+                    batch: loaded.batch,
+                })
+            }
+            Err(error) => {
+                self.batches = None;
+                Err(error)
+            }
+        };
+        Some(part)
     }
 
     /// Counts and logs what a batch lacks, and what is doubtful about its pictures. Done here and
@@ -220,26 +250,32 @@ impl Iterator for Epoch {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            match self.batches.as_mut()?.next()? {
-                Ok(loaded) => {
-                    self.report(&loaded);
-                    if let Some(batch) = loaded.batch {
-                        return Some(Ok(batch));
-                    }
-                }
-                Err(error) => {
-                    self.batches = None;
-                    return Some(Err(error));
-                }
+            match self.next_part()? {
+                Ok(Part { batch: None, .. }) => {}
+                Ok(Part {
+                    batch: Some(batch), ..
+                }) => return Some(Ok(batch)),
+                Err(error) => return Some(Err(error)),
             }
         }
     }
 }
 
+/// What a process has of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    /// Number of the batch in its epoch, from 0.
+    pub index: usize,
+    /// Its images; none where it has none.
+    pub batch: Option<HostBatch>,
+}
+
 /// What a worker makes.
 #[derive(Default)]
 struct Loaded {
-    /// None where all images are bad.
+    /// Number of the batch in its epoch.
+    index: usize,
+    /// None where it has no image, or all are bad.
     batch: Option<HostBatch>,
     /// The errors of the images that the batch lacks.
     skipped: Vec<DataError>,
@@ -277,6 +313,15 @@ impl Shared {
         }))
     }
 
+    /// What a process loads of a batch.
+    fn share_of<'a>(&self, share: Share, index: usize, samples: &'a [Sample]) -> &'a [Sample] {
+        match self.purpose {
+            Purpose::Train => share.part_of(samples),
+            Purpose::Evaluate if share.has(index) => samples,
+            Purpose::Evaluate => &[],
+        }
+    }
+
     /// Makes one batch.
     fn load(
         &self,
@@ -286,7 +331,10 @@ impl Shared {
         stop: &AtomicBool,
     ) -> Result<Loaded, DataError> {
         let mut prepared = Vec::with_capacity(samples.len());
-        let mut loaded = Loaded::default();
+        let mut loaded = Loaded {
+            index,
+            ..Loaded::default()
+        };
         for &sample in samples {
             if stop.load(Ordering::Relaxed) {
                 return Ok(Loaded::default());
