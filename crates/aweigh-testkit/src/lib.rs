@@ -13,12 +13,14 @@ mod case;
 mod gradient;
 pub mod module;
 pub mod options;
+mod processes;
 mod report;
 
 use burn::tensor::Device;
 
 pub use case::{Case, cases, understand};
 pub use gradient::finite_difference;
+pub use processes::{ThreadGroup, processes};
 pub use report::{Report, Tolerance};
 
 /// The device of CPU tests: Flex, without autodiff.

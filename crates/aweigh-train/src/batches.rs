@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use aweigh_data::{Epoch, HostBatch, Loader};
+use aweigh_data::{Epoch, HostBatch, Loader, Part, Share};
+use aweigh_distributed::{ProcessGroup, exchange};
 
 use crate::TrainError;
+use crate::distributed::own_or_other;
 
 /// A position in a run: the batch of an epoch that comes next.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -15,8 +17,10 @@ pub(crate) struct Position {
 
 /// One batch further in a run.
 pub(crate) struct Advance {
-    /// None where the rest of an epoch has no readable image.
+    /// What this process has of the next batch. None where the rest of an epoch has no readable image.
     pub(crate) batch: Option<HostBatch>,
+    /// Images of the batch in all processes.
+    pub(crate) images: usize,
     /// The position behind it.
     pub(crate) position: Position,
 }
@@ -24,6 +28,7 @@ pub(crate) struct Advance {
 /// Goes through the batches of a training set without end.
 pub(crate) struct Batches {
     loader: Loader,
+    share: Share,
     per_epoch: usize,
     position: Position,
     /// The rest of the current epoch; none before its first batch is asked for.
@@ -31,9 +36,11 @@ pub(crate) struct Batches {
 }
 
 impl Batches {
-    /// The batches from `position` on. Nothing is loaded before the first is asked for.
-    pub(crate) fn new(loader: Loader, position: Position) -> Self {
+    /// The batches from `position` on, of which this process loads a share. Nothing is loaded before
+    /// the first is asked for.
+    pub(crate) fn new(loader: Loader, position: Position, share: Share) -> Self {
         Self {
+            share,
             per_epoch: loader.batches_per_epoch(),
             loader,
             position,
@@ -46,18 +53,19 @@ impl Batches {
         &self.loader
     }
 
-    /// The next batch, or the end of an epoch whose last batches cannot be read.
+    /// The next batch, or the end of an epoch whose last batches cannot be read. All processes get the
+    /// same one, each its part of it.
     ///
     /// # Errors
     ///
-    /// When an image cannot be read, or no image of a whole epoch can.
-    pub(crate) fn advance(&mut self) -> Result<Advance, TrainError> {
+    /// When an image cannot be read, in whichever process, or no image of a whole epoch can.
+    pub(crate) fn advance(&mut self, group: &dyn ProcessGroup) -> Result<Advance, TrainError> {
         let Position { epoch, batch } = self.position;
-        let loader = &self.loader;
+        let (loader, share) = (&self.loader, self.share);
         let rest = self
             .epoch
-            .get_or_insert_with(|| loader.epoch(epoch as u64, batch));
-        let batch = rest.next().transpose()?;
+            .get_or_insert_with(|| loader.epoch_share(epoch as u64, batch, share));
+        let (batch, images) = next(rest, group)?;
         if batch.is_none() && self.position.batch == 0 {
             // Another epoch would be no better, and so on without end.
             let annotations = loader.dataset().name();
@@ -73,7 +81,11 @@ impl Batches {
             };
         }
         let position = self.position;
-        Ok(Advance { batch, position })
+        Ok(Advance {
+            batch,
+            images,
+            position,
+        })
     }
 
     /// The next batch that has an image.
@@ -81,13 +93,53 @@ impl Batches {
     /// # Errors
     ///
     /// As of [`advance`](Self::advance).
-    pub(crate) fn next_batch(&mut self) -> Result<HostBatch, TrainError> {
+    pub(crate) fn next_batch(&mut self, group: &dyn ProcessGroup) -> Result<HostBatch, TrainError> {
         loop {
-            if let Some(batch) = self.advance()?.batch {
+            if let Some(batch) = self.advance(group)?.batch {
                 return Ok(batch);
             }
         }
     }
+}
+
+/// What this process has of the next batch of which any has an image, as high and wide as in one
+/// process, and the number of its images. No batch at the end of the epoch.
+fn next(
+    rest: &mut Epoch,
+    group: &dyn ProcessGroup,
+) -> Result<(Option<HostBatch>, usize), TrainError> {
+    loop {
+        let part = rest.next_part().transpose().map_err(TrainError::from);
+        let (part, all) = match part {
+            Ok(part) => {
+                let batch = part.as_ref().and_then(|part| part.batch.as_ref());
+                let all = exchange(group, Ok(size_of_part(batch)));
+                (part, all)
+            }
+            Err(error) => (None, exchange(group, Err(error))),
+        };
+        let all = all.map_err(own_or_other)?;
+        let images: u64 = all.iter().map(|[images, ..]| images).sum();
+        let largest = |side: usize| all.iter().map(|size| size[side] as usize).max();
+        match part {
+            None => return Ok((None, 0)),
+            Some(_) if images == 0 => {}
+            Some(Part { index, batch }) => {
+                let size = [1, 2].map(|side| largest(side).unwrap_or(0));
+                let padded = batch.map(|batch| batch.pad_to(size));
+                let batch = padded.unwrap_or_else(|| HostBatch::empty(index, size));
+                return Ok((Some(batch), images as usize));
+            }
+        }
+    }
+}
+
+/// Images, height and width of what a process has of a batch.
+fn size_of_part(batch: Option<&HostBatch>) -> [u64; 3] {
+    batch.map_or([0; 3], |batch| {
+        let [_, _, height, width] = batch.shape;
+        [batch.meta.len(), height, width].map(|count| count as u64)
+    })
 }
 
 impl fmt::Debug for Batches {
@@ -111,6 +163,7 @@ mod tests {
     };
 
     use super::*;
+    use aweigh_distributed::Alone;
 
     /// A dataset of five pictures, in batches of two: the loader of an epoch has three.
     fn loader(dir: &Path) -> Loader {
@@ -134,9 +187,11 @@ mod tests {
 
     /// The epoch, the next batch and the images of so many advances.
     fn advances(loader: &Loader, start: Position, count: usize) -> Vec<[usize; 3]> {
-        let mut batches = Batches::new(loader.clone(), start);
+        let mut batches = Batches::new(loader.clone(), start, Share::default());
         let next = |_| {
-            let Advance { batch, position } = batches.advance().unwrap();
+            let Advance {
+                batch, position, ..
+            } = batches.advance(&Alone).unwrap();
             let images = batch.map_or(0, |batch| batch.meta.len());
             [position.epoch, position.batch, images]
         };
@@ -169,8 +224,8 @@ mod tests {
     fn batches_that_cannot_be_read_end_an_epoch_or_the_run() {
         let dir = tempfile::tempdir().unwrap();
         let loader = loader(&dir.path().join("data"));
-        let mut batches = Batches::new(loader.clone(), Position::default());
-        let first = batches.advance().unwrap().batch.unwrap();
+        let mut batches = Batches::new(loader.clone(), Position::default(), Share::default());
+        let first = batches.advance(&Alone).unwrap().batch.unwrap();
         let good: Vec<_> = first.meta.iter().map(|meta| meta.file.clone()).collect();
         let files: Vec<_> = (0..5)
             .map(|index| loader.dataset().image_path(index))
@@ -183,7 +238,7 @@ mod tests {
         files
             .iter()
             .for_each(|file| fs::write(file, "none").unwrap());
-        let error = Batches::new(loader, Position::default()).next_batch();
+        let error = Batches::new(loader, Position::default(), Share::default()).next_batch(&Alone);
         let message = error.unwrap_err().to_string();
         assert!(
             message.starts_with("epoch 0 has no usable image in "),

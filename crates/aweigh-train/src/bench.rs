@@ -9,6 +9,7 @@ use std::time::Instant;
 use aweigh_conv::profile;
 use aweigh_data::{HostBatch, ImageMeta};
 use aweigh_detectors::Detector;
+use aweigh_distributed::Alone;
 use aweigh_geometry::{HostTruth, ImageFrame};
 use burn::module::Module;
 use burn::tensor::Device;
@@ -168,7 +169,13 @@ fn train(
         }
         let host = made_up(options);
         let mut step = Stopwatch::start(device);
-        let context = StepContext::new(experiment, device, &mut optimizer, experiment.train.lr);
+        let context = StepContext::new(
+            experiment,
+            &Alone,
+            device,
+            &mut optimizer,
+            experiment.train.lr,
+        );
         model = train_step(context, model, host, |phase| step.end(phase)).model;
         times.steps.push(step.phases);
     }
@@ -238,6 +245,7 @@ fn made_up(options: &BenchOptions) -> HostBatch {
         shape,
         truth: vec![truth; options.batch],
         meta: vec![meta; options.batch],
+        stand_in: false,
     }
 }
 

@@ -138,6 +138,9 @@ pub struct RunState {
     /// Whether the evaluation of this position is due and not done; a resumed run starts with it.
     #[serde(default)]
     pub evaluation_due: bool,
+    /// How many processes train together.
+    #[serde(default = "one")]
+    pub processes: usize,
     /// The annotations that the run learns from; none in a run of an older version.
     #[serde(default)]
     pub data: Option<DataRecord>,
@@ -157,9 +160,14 @@ impl RunState {
             window: WindowState::default(),
             classes,
             evaluation_due: false,
+            processes: 1,
             data: None,
         }
     }
+}
+
+fn one() -> usize {
+    1
 }
 
 /// What a checkpoint is made of.

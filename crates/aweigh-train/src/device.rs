@@ -66,6 +66,18 @@ pub enum DeviceError {
         /// What can be used.
         available: Vec<DeviceInfo>,
     },
+    /// A machine has more processes than devices were listed.
+    #[error(
+        "--devices lists {devices} devices for the {processes} processes on {host}: list one for each"
+    )]
+    TooFew {
+        /// How many are listed.
+        devices: usize,
+        /// How many processes there are on the machine.
+        processes: usize,
+        /// The machine.
+        host: String,
+    },
     /// The environment asks for convolutions of an unknown kind.
     #[error(transparent)]
     Convolution(#[from] UnknownAlgorithm),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use aweigh_backbone::weights::WeightsError;
 use aweigh_data::DataError;
 use aweigh_detectors::DetectorConfigError;
+use aweigh_distributed::OtherProcess;
 use aweigh_weights::{ExportError, WriteError};
 use thiserror::Error;
 
@@ -231,6 +232,31 @@ pub enum TrainError {
         looked: usize,
         /// What is wrong with the first.
         first: Box<DataError>,
+    },
+    /// Another process of the training cannot go on.
+    #[error(transparent)]
+    OtherProcess(OtherProcess),
+    /// A process is in another training than the first one.
+    #[error("{process} has {difference}; all processes of a training need the same")]
+    OtherRun {
+        /// Which process, and where.
+        process: String,
+        /// What it has, and what the first one has.
+        difference: String,
+    },
+    /// Processes have other weights than the first one.
+    #[error(
+        "process {processes} of {size} has other weights than process 0 at iteration {iteration}: \
+         their devices do not compute the same, or a memory is faulty; continue from the latest \
+         checkpoint"
+    )]
+    OtherWeights {
+        /// Which processes.
+        processes: String,
+        /// How many there are.
+        size: usize,
+        /// Completed iterations.
+        iteration: usize,
     },
     /// A loss is infinite or not a number.
     #[error(

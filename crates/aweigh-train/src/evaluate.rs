@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use aweigh_data::annotations::AnnotationFile;
 use aweigh_data::{CocoDataset, DataError, HostBatch, Loader, LoaderConfig, Purpose};
 use aweigh_detectors::Detector;
+use aweigh_distributed::{ProcessGroup, exchange};
 use aweigh_geometry::Detection;
 use burn::tensor::Device;
 
@@ -14,6 +15,7 @@ use crate::TrainError;
 use crate::batch::{image_frames, upload_images};
 use crate::checkpoint::Class;
 use crate::config::Experiment;
+use crate::distributed::{own_or_other, share_of};
 use crate::evaluation::{CocoResult, EvalOptions, EvalTruth, Evaluation};
 use crate::look;
 use crate::model::{Trained, match_classes, shorten};
@@ -143,6 +145,7 @@ impl Validation {
         device: &Device,
         progress: &mut dyn Progress,
     ) -> Result<Scored, TrainError> {
+        progress.on_eval_start(self.images());
         let mut scoring = Scoring::start(self, detector, device, progress);
         for batch in self.loader.epoch(0, 0) {
             scoring.add(batch?);
@@ -163,6 +166,7 @@ impl Validation {
         progress: &mut dyn Progress,
         count: usize,
     ) -> Result<usize, TrainError> {
+        progress.on_eval_start(self.images());
         let mut scoring = Scoring::start(self, detector, device, progress);
         for batch in self.loader.epoch(0, 0) {
             scoring.add(batch?);
@@ -175,27 +179,68 @@ impl Validation {
         Ok(images)
     }
 
-    /// As [`run`](Self::run), but stops between two batches once `interrupt` is true; then there is
-    /// nothing to score.
+    /// The detections of all processes of `group`, each of which runs `detector`, which is without
+    /// autodiff, on its share of the images. They are those of one process, in its order. Stops
+    /// between two batches once a process is interrupted; then there are none.
     ///
     /// # Errors
     ///
-    /// When an image cannot be read.
-    pub(crate) fn run_until(
+    /// When an image cannot be read, in whichever process.
+    pub(crate) fn detect_among(
         &self,
+        group: &dyn ProcessGroup,
         detector: &Detector,
         device: &Device,
-        progress: &mut dyn Progress,
-        interrupt: &AtomicBool,
-    ) -> Result<Option<Scored>, TrainError> {
+        scan: Scan<'_>,
+    ) -> Result<Option<Vec<CocoResult>>, TrainError> {
+        let Scan {
+            progress,
+            interrupt,
+        } = scan;
+        progress.on_eval_start(self.images().div_ceil(group.size()));
         let mut scoring = Scoring::start(self, detector, device, progress);
-        for batch in self.loader.epoch(0, 0) {
-            if interrupt.load(Ordering::Relaxed) {
-                return Ok(None);
+        let mut stopped = false;
+        let mut own = Ok(());
+        for batch in self.loader.epoch_share(0, 0, share_of(group)) {
+            stopped = interrupt.load(Ordering::Relaxed);
+            match batch {
+                Ok(batch) if !stopped => scoring.add(batch),
+                Ok(_) => break,
+                Err(error) => {
+                    own = Err(error.into());
+                    break;
+                }
             }
-            scoring.add(batch?);
         }
-        scoring.finish().map(Some)
+        let own = own.map(|()| [u64::from(stopped), scoring.images as u64]);
+        let all = exchange(group, own).map_err(own_or_other)?;
+        if all.iter().any(|[stopped, _]| *stopped > 0) {
+            return Ok(None);
+        }
+        let images: u64 = all.iter().map(|[_, images]| images).sum();
+        self.check_seen(images as usize)?;
+        Ok(Some(gather_results(group, scoring.results)))
+    }
+
+    /// The figures of detections of the whole validation set.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be scored.
+    pub(crate) fn score(&self, results: Vec<CocoResult>) -> Result<Scored, TrainError> {
+        Ok(Scored {
+            evaluation: self.truth.evaluate(&results, &self.options)?,
+            results,
+        })
+    }
+
+    fn check_seen(&self, images: usize) -> Result<(), TrainError> {
+        if images > 0 {
+            return Ok(());
+        }
+        // With `on_bad_image = "skip"`; an AP of 0 would look like a figure.
+        let annotations = self.dataset().name();
+        Err(TrainError::NothingEvaluated { annotations })
     }
 
     /// A detection in COCO's result format; none if the annotations do not have its class.
@@ -248,7 +293,29 @@ struct Scoring<'a> {
     progress: &'a mut dyn Progress,
     /// Images up to now.
     images: usize,
-    results: Vec<CocoResult>,
+    /// Those of each batch, with its number.
+    results: Vec<(usize, Vec<CocoResult>)>,
+}
+
+/// How an evaluation is followed and stopped.
+pub(crate) struct Scan<'a> {
+    pub(crate) progress: &'a mut dyn Progress,
+    pub(crate) interrupt: &'a AtomicBool,
+}
+
+/// The detections of all processes in the order of their batches.
+fn gather_results(group: &dyn ProcessGroup, own: Vec<(usize, Vec<CocoResult>)>) -> Vec<CocoResult> {
+    let mut all = own;
+    if group.size() > 1 {
+        let bytes = serde_json::to_vec(&all).expect("detections are JSON");
+        let of_process = |bytes: &Vec<u8>| {
+            serde_json::from_slice::<Vec<(usize, Vec<CocoResult>)>>(bytes)
+                .expect("processes run the same program")
+        };
+        all = group.gather(&bytes).iter().flat_map(of_process).collect();
+        all.sort_by_key(|(batch, _)| *batch);
+    }
+    all.into_iter().flat_map(|(_, results)| results).collect()
 }
 
 impl<'a> Scoring<'a> {
@@ -258,7 +325,6 @@ impl<'a> Scoring<'a> {
         device: &'a Device,
         progress: &'a mut dyn Progress,
     ) -> Self {
-        progress.on_eval_start(validation.images());
         Self {
             validation,
             detector,
@@ -271,28 +337,25 @@ impl<'a> Scoring<'a> {
 
     fn add(&mut self, batch: HostBatch) {
         self.images += batch.meta.len();
+        let index = batch.index;
         let ids: Vec<i64> = batch.meta.iter().map(|meta| meta.image_id).collect();
         let detections = detect(self.detector, batch, self.device);
-        for (id, detections) in ids.into_iter().zip(detections) {
+        let pairs = ids.into_iter().zip(detections);
+        let of_image = |(id, detections): (i64, Vec<Detection>)| {
             let results = detections
                 .iter()
                 .filter_map(|d| self.validation.result(id, d));
-            self.results.extend(results);
-        }
+            results.collect::<Vec<_>>()
+        };
+        self.results
+            .push((index, pairs.flat_map(of_image).collect()));
         self.progress.on_eval_step(self.images);
     }
 
     fn finish(self) -> Result<Scored, TrainError> {
-        let Validation { truth, options, .. } = self.validation;
-        if self.images == 0 {
-            // With `on_bad_image = "skip"`; an AP of 0 would look like a figure.
-            let annotations = self.validation.dataset().name();
-            return Err(TrainError::NothingEvaluated { annotations });
-        }
-        Ok(Scored {
-            evaluation: truth.evaluate(&self.results, options)?,
-            results: self.results,
-        })
+        self.validation.check_seen(self.images)?;
+        let results = self.results.into_iter().flat_map(|(_, results)| results);
+        self.validation.score(results.collect())
     }
 }
 

@@ -27,6 +27,7 @@ pub mod model;
 pub mod model_file;
 pub mod normalization;
 pub mod optimizer;
+pub mod placement;
 pub mod predict;
 pub mod progress;
 pub mod propose;
@@ -38,6 +39,7 @@ pub mod trainer;
 
 mod batches;
 mod data_record;
+mod distributed;
 mod ema;
 mod freeze;
 mod look;

@@ -64,6 +64,9 @@ pub struct StepLog {
     pub images_per_s: f64,
     /// Share of the time spent waiting for the loader, between 0 and 1.
     pub loading: f64,
+    /// Share of the time spent with sums over several processes, waiting for them included, between 0
+    /// and 1.
+    pub reducing: f64,
     /// Estimated seconds to the end of training.
     pub eta_s: f64,
 }

@@ -2,10 +2,14 @@
 //!
 //! A batch that memory has no room for goes through the network in parts, whose gradients add up.
 //! They are those of the batch as a whole: its parts keep its size in pixels, and the losses of each
-//! are divided by what those of the whole batch are.
+//! are divided by what those of the whole batch are. The parts of other processes count as parts, too.
 
+use std::time::{Duration, Instant};
+
+use aweigh_backbone::NormConfig;
 use aweigh_data::HostBatch;
-use aweigh_detectors::{Detector, DetectorConfig, Losses};
+use aweigh_detectors::{Assigned, Detector, DetectorConfig, Losses};
+use aweigh_distributed::{ProcessGroup, sum_in_order};
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Tensor};
@@ -13,6 +17,7 @@ use burn::tensor::{Device, Tensor};
 use crate::batch::Batch;
 use crate::clip::clip_gradients;
 use crate::config::Experiment;
+use crate::distributed::{share_statistics, sum_gradients};
 use crate::optimizer::Optimizer;
 
 /// What a step needs besides the model and the batch.
@@ -25,12 +30,19 @@ pub(crate) struct StepContext<'a> {
     clip_norm: Option<f64>,
     /// Images that go through the network at once, if not all of a batch do.
     micro_batch_size: Option<usize>,
+    /// The processes that have the other images of the batch.
+    group: &'a dyn ProcessGroup,
+    /// Gradients that are summed over them at once.
+    bucket_values: usize,
+    /// Whether norms of the network take the statistics of a batch.
+    batch_statistics: bool,
 }
 
 impl<'a> StepContext<'a> {
-    /// A step of an experiment at a learning rate.
+    /// A step of an experiment at a learning rate, together with the processes of `group`.
     pub(crate) fn new(
         experiment: &'a Experiment,
+        group: &'a dyn ProcessGroup,
         device: &'a Device,
         optimizer: &'a mut Optimizer,
         lr: f64,
@@ -42,6 +54,9 @@ impl<'a> StepContext<'a> {
             lr,
             clip_norm: experiment.train.clip_norm,
             micro_batch_size: experiment.train.micro_batch_size,
+            group,
+            bucket_values: experiment.distributed.bucket_values(),
+            batch_statistics: batch_statistics(&experiment.detector),
         }
     }
 }
@@ -49,12 +64,23 @@ impl<'a> StepContext<'a> {
 /// What a step gives.
 pub(crate) struct Stepped {
     pub(crate) model: Detector,
-    /// `loss`, its parts, `positives` and, with clipping, `grad_norm`: each `[1]`, without autodiff.
+    /// `loss`, its parts, `positives` and, with clipping, `grad_norm`, of the images of all processes:
+    /// each `[1]`, without autodiff.
     pub(crate) scalars: Vec<(String, Tensor<1>)>,
+    /// Time spent with the sums over all processes, waiting for the others included.
+    pub(crate) reducing: Duration,
 }
 
-/// Forward, losses, backward, clipping and one step of the optimiser. Nothing is read back from the
-/// device.
+/// Whether norms of a network take the statistics of a batch, which is the one thing that parts of a
+/// batch change.
+pub(crate) fn batch_statistics(detector: &DetectorConfig) -> bool {
+    let norms = [Some(detector.backbone.norm()), detector.neck.norm.as_ref()];
+    let mut norms = norms.into_iter().flatten();
+    norms.any(|norm| *norm == NormConfig::BatchNorm)
+}
+
+/// Forward, losses, backward, clipping and one step of the optimiser. In one process nothing is read
+/// back from the device; several add up what losses are divided by, and their gradients.
 ///
 /// The model is taken, not borrowed: the optimiser changes parameters in place where they have one
 /// owner. `phase_ends` is told the name of each phase when all of its work has been issued; in a
@@ -65,26 +91,54 @@ pub(crate) fn train_step(
     host: HostBatch,
     mut phase_ends: impl FnMut(&'static str),
 ) -> Stepped {
+    let mut reducing = Duration::ZERO;
+    // Else an empty image goes through the network, so that all processes do the same.
+    let counts = !host.stand_in;
     let size = context.micro_batch_size.unwrap_or(usize::MAX);
     let parts = host.split(size).into_iter();
     let parts: Vec<Batch> = parts
         .map(|part| Batch::upload(part, context.device))
         .collect();
     phase_ends("upload");
-    let normalisers = match &parts[..] {
+    let of_parts = match &parts[..] {
         [_] => None,
         parts => Some(normalisers(context.detector, &model, parts)),
     };
+    let mut over_all = |own: Tensor<1>| {
+        let (sum, time) = over_all(context.group, own, counts);
+        reducing += time;
+        sum
+    };
+    let mut normalisers = of_parts.map(&mut over_all);
     let mut scalars = Vec::new();
     let mut gradients = GradientsAccumulator::new();
     for part in parts {
-        let losses = losses(&model, part, normalisers.as_ref(), &mut phase_ends);
+        let assigned = assign(&model, part, &mut phase_ends);
+        let normalisers = normalisers.get_or_insert_with(|| over_all(assigned.normalisers()));
+        let losses = counted(assigned.losses(normalisers), counts);
+        phase_ends("loss");
         add(&mut scalars, &losses);
         let of_part = GradientsParams::from_grads(losses.total.backward(), &model);
         gradients.accumulate(&model, of_part);
         phase_ends("backward");
     }
     let mut gradients = gradients.grads();
+    let mut model = model;
+    if context.group.size() > 1 {
+        wait_for(context.device);
+        let started = Instant::now();
+        let StepContext {
+            group,
+            bucket_values,
+            ..
+        } = context;
+        gradients = sum_gradients(group, &model, gradients, &mut scalars, bucket_values);
+        if context.batch_statistics {
+            model = share_statistics(group, model);
+        }
+        reducing += started.elapsed();
+        phase_ends("reduce");
+    }
     if let Some(max_norm) = context.clip_norm {
         let (clipped, norm) = clip_gradients(&model, gradients, max_norm, context.device);
         scalars.push(("grad_norm".to_owned(), norm));
@@ -93,7 +147,48 @@ pub(crate) fn train_step(
     }
     let model = context.optimizer.step(context.lr, model, gradients);
     phase_ends("optimizer");
-    Stepped { model, scalars }
+    Stepped {
+        model,
+        scalars,
+        reducing,
+    }
+}
+
+/// What the losses of the images of all processes are divided by, from what those of this one are,
+/// and how long the others took.
+fn over_all(group: &dyn ProcessGroup, own: Tensor<1>, counts: bool) -> (Tensor<1>, Duration) {
+    if group.size() == 1 {
+        return (own, Duration::ZERO);
+    }
+    let device = own.device();
+    let mut values = own.into_data().iter::<f32>().collect::<Vec<f32>>();
+    if !counts {
+        values.fill(0.0);
+    }
+    let started = Instant::now();
+    let sums = sum_in_order(group, &values);
+    (Tensor::from_floats(&sums[..], &device), started.elapsed())
+}
+
+/// Waits until a device has done what it was told, so that its time is not taken for that of the sums
+/// that follow. A device that fails says so at the next operation.
+fn wait_for(device: &Device) {
+    if let Err(error) = device.sync() {
+        tracing::debug!("{error}");
+    }
+}
+
+/// The losses, or zeros in their place where their images do not count.
+fn counted(losses: Losses, counts: bool) -> Losses {
+    if counts {
+        return losses;
+    }
+    let parts = losses.parts.into_iter();
+    Losses {
+        total: losses.total * 0.0,
+        parts: parts.map(|(name, part)| (name, part * 0.0)).collect(),
+        positives: losses.positives * 0.0,
+    }
 }
 
 /// What the losses of a batch in parts are divided by, `[N]`. Where that depends on predictions, all
@@ -114,23 +209,19 @@ fn normalisers(config: &DetectorConfig, model: &Detector, parts: &[Batch]) -> Te
     all.expect("a batch has a part")
 }
 
-/// The losses of a batch, or of a part of one whose `normalisers` are given.
-fn losses(
+/// The predictions for a batch, or for a part of one, with their targets.
+fn assign(
     model: &Detector,
     batch: Batch,
-    normalisers: Option<&Tensor<1>>,
     mut phase_ends: impl FnMut(&'static str),
-) -> Losses {
+) -> Box<dyn Assigned> {
     let features = model.features(batch.images);
     phase_ends("backbone");
     let predictions = model.predict(features);
     phase_ends("head");
     let assigned = predictions.assign(&batch.truth);
     phase_ends("assign");
-    let own = assigned.normalisers();
-    let losses = assigned.losses(normalisers.unwrap_or(&own));
-    phase_ends("loss");
-    losses
+    assigned
 }
 
 /// Adds the losses of a part to those of the parts before.

@@ -7,16 +7,18 @@ mod resume;
 mod saving;
 mod setup;
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aweigh_data::HostBatch;
 use aweigh_detectors::Detector;
+use aweigh_distributed::{Group, any};
 use burn::tensor::Device;
 
 use crate::TrainError;
-use crate::batches::{Batches, Position};
+use crate::batches::{Advance, Batches};
 use crate::checkpoint::{Best, Checkpoint, RunState};
 use crate::config::{Experiment, Span};
+use crate::distributed::{check_same_weights, together};
 use crate::ema::Ema;
 use crate::evaluate::Validation;
 use crate::freeze::Freezer;
@@ -31,11 +33,16 @@ use clock::Clock;
 pub use rehearsal::{Rehearsal, RehearsedEvaluation};
 
 /// A run: everything that the loop needs.
+///
+/// Several processes may train together. Each has a trainer of its own, with the same weights and
+/// its part of every batch; the first one alone writes to the run's folder.
 #[derive(Debug)]
 pub struct Trainer {
     experiment: Experiment,
     folder: RunFolder,
-    lock: RunLock,
+    /// The right to write to the folder; none in processes other than the first.
+    lock: Option<RunLock>,
+    group: Group,
     device: Device,
     batches: Batches,
     validation: Option<Validation>,
@@ -106,10 +113,11 @@ impl Trainer {
         while matches!(signal, Ok(Signal::GoOn)) && !self.finished() {
             self.model = self.freezer.apply(self.model, self.state.epoch);
             signal = match self.advance() {
-                Ok(Some(batch)) => {
-                    self = self.step(batch);
+                Ok(Some((batch, images))) => {
+                    self = self.step(batch, images);
                     progress.on_step(self.state.iteration);
-                    self.settle(progress, interrupt)
+                    self.check_others()
+                        .and_then(|()| self.settle(progress, interrupt))
                 }
                 Ok(None) => self.settle(progress, interrupt),
                 Err(error) => Err(error),
@@ -144,28 +152,72 @@ impl Trainer {
         }
     }
 
-    /// Moves on by one batch, which is none where the rest of an epoch cannot be read.
-    fn advance(&mut self) -> Result<Option<HostBatch>, TrainError> {
-        let batches = &mut self.batches;
-        let advance = self.clock.loading(|| batches.advance())?;
-        let Position { epoch, batch } = advance.position;
-        self.state.epoch = epoch;
-        self.state.batch = batch;
-        Ok(advance.batch)
+    /// Moves on by one batch, which is none where the rest of an epoch cannot be read. Gives what this
+    /// process has of it and its number of images in all processes.
+    fn advance(&mut self) -> Result<Option<(HostBatch, usize)>, TrainError> {
+        let (batches, group) = (&mut self.batches, &*self.group);
+        let Advance {
+            batch,
+            images,
+            position,
+        } = self.clock.loading(|| batches.advance(group))?;
+        self.state.epoch = position.epoch;
+        self.state.batch = position.batch;
+        Ok(batch.map(|batch| (batch, images)))
     }
 
-    /// One optimiser step. Waits for the loader, not for the device.
-    fn step(mut self, batch: HostBatch) -> Self {
-        let images = batch.meta.len();
+    /// One optimiser step on a part of a batch of so many images. Waits for the loader and for other
+    /// processes, not for the device.
+    fn step(mut self, batch: HostBatch, images: usize) -> Self {
         let lr = self.schedule.lr(self.state.iteration);
-        let context = StepContext::new(&self.experiment, &self.device, &mut self.optimizer, lr);
+        let (experiment, group) = (&self.experiment, &*self.group);
+        let context = StepContext::new(experiment, group, &self.device, &mut self.optimizer, lr);
         let stepped = train_step(context, self.model, batch, |_| {});
         self.model = stepped.model;
         self.ema = self.ema.map(|ema| ema.follow(&self.model));
         self.window.add(stepped.scalars);
         self.state.iteration += 1;
-        self.clock.step(images);
+        self.clock.step(images, stepped.reducing);
         self
+    }
+
+    /// Checks now and then that all processes still have the same weights.
+    fn check_others(&self) -> Result<(), TrainError> {
+        let (every, iteration) = (
+            self.experiment.distributed.check_every,
+            self.state.iteration,
+        );
+        if every == 0 || !iteration.is_multiple_of(every) {
+            return Ok(());
+        }
+        check_same_weights(&*self.group, &self.model, iteration)
+    }
+
+    /// Whether this process writes to the run's folder.
+    fn writes(&self) -> bool {
+        self.lock.is_some()
+    }
+
+    /// Does in the process that writes what the others do not, and has all fail if it does.
+    fn alone<T>(
+        &mut self,
+        write: impl FnOnce(&mut Self) -> Result<T, TrainError>,
+    ) -> Result<Option<T>, TrainError> {
+        let written = if self.writes() {
+            write(self).map(Some)
+        } else {
+            Ok(None)
+        };
+        together(&*self.group, written)
+    }
+
+    /// Whether any process was asked to stop.
+    fn asked_to_stop(&self, interrupt: &AtomicBool) -> bool {
+        let own = interrupt.load(Ordering::Relaxed);
+        if self.group.size() == 1 {
+            return own;
+        }
+        any(&*self.group, own)
     }
 
     /// Whether there is nothing left to train: everything that the configuration asks for is done, or

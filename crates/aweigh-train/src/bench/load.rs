@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use aweigh_data::{CocoDataset, Loader, Purpose};
+use aweigh_data::{CocoDataset, Loader, Purpose, Share};
+use aweigh_distributed::Alone;
 
 use super::{BenchOptions, Times};
 use crate::TrainError;
@@ -22,7 +23,7 @@ pub(super) fn data(
     let dataset = CocoDataset::open_all(&data.train_sets(), Purpose::Train)?;
     let config = data.loader(options.batch, experiment.seed.into());
     let loader = Loader::train(Arc::new(dataset), data.transform.clone(), config)?;
-    let mut batches = Batches::new(loader, Position::default());
+    let mut batches = Batches::new(loader, Position::default(), Share::default());
     let mut size = options.size;
     // Batches that are ready when they are asked for cost nothing: each figure is the mean of many
     // more than the queue holds, and the queue's own come before the first.
@@ -32,7 +33,7 @@ pub(super) fn data(
         let count = if figure == 0 { queue } else { group };
         let started = Instant::now();
         for _ in 0..count {
-            let [_, _, height, width] = batches.next_batch()?.shape;
+            let [_, _, height, width] = batches.next_batch(&Alone)?.shape;
             size = [height, width];
         }
         if figure > 0 {

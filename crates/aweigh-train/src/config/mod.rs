@@ -4,6 +4,7 @@
 //! the valid keys. `--set` overrides go through the same types.
 
 mod check;
+mod distributed;
 mod ema;
 mod error;
 pub mod mmdet;
@@ -22,6 +23,7 @@ use aweigh_detectors::DetectorConfig;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
+pub use distributed::DistributedConfig;
 pub use ema::{EmaConfig, EvaluatedWeights};
 pub use error::ConfigError;
 pub use model::{ModelConfig, StartsFrom, WeightsConfig};
@@ -62,6 +64,9 @@ pub struct Experiment {
     /// How it learns.
     #[serde(default)]
     pub train: TrainConfig,
+    /// How several processes train together.
+    #[serde(default)]
+    pub distributed: DistributedConfig,
     /// How it is scored.
     #[serde(default)]
     pub eval: EvalConfig,
@@ -129,6 +134,7 @@ impl Experiment {
         detector.map_err(|error| Problem::new(&detector_key(&error), detector_message(&error)))?;
         self.model.check(&self.train)?;
         self.train.check()?;
+        self.distributed.check()?;
         self.eval.check()
     }
 

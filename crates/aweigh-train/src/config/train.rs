@@ -141,9 +141,10 @@ pub enum Span {
 }
 
 impl TrainConfig {
-    /// The learning rate for `batch_size` images per step.
-    pub fn scaled_lr(&self) -> f64 {
-        let scale = |base: usize| self.batch_size as f64 / base as f64;
+    /// The learning rate for `batch_size` images per step in each of several processes.
+    pub fn scaled_lr(&self, processes: usize) -> f64 {
+        let images = self.batch_size * processes;
+        let scale = |base: usize| images as f64 / base as f64;
         self.lr * self.base_batch_size.map_or(1.0, scale)
     }
 

@@ -9,17 +9,20 @@ use crate::schedule::{RunLength, Schedule};
 /// The schedule of a configuration.
 pub(super) struct Plan<'a> {
     train: &'a TrainConfig,
+    /// Images of a step, in all processes.
+    images: usize,
     length: RunLength,
     schedule: Schedule,
 }
 
 impl<'a> Plan<'a> {
-    /// The plan for epochs of so many batches.
-    pub(super) fn new(experiment: &'a Experiment, per_epoch: usize) -> Self {
+    /// The plan for epochs of so many batches, in so many processes.
+    pub(super) fn new(experiment: &'a Experiment, per_epoch: usize, processes: usize) -> Self {
         let train = &experiment.train;
         let length = length(experiment, per_epoch);
         Self {
-            schedule: Schedule::new(&train.schedule, train.scaled_lr(), length),
+            schedule: Schedule::new(&train.schedule, train.scaled_lr(processes), length),
+            images: train.batch_size * processes,
             train,
             length,
         }
@@ -39,8 +42,7 @@ pub(super) fn schedule_change(now: &Plan, then: &Plan, iteration: usize) -> Opti
             changes.push(format!("{then} to {now} {what}"));
         }
     };
-    let images = [now, then].map(|plan| plan.train.batch_size);
-    compare(&images[0], &images[1], "images per step");
+    compare(&now.images, &then.images, "images per step");
     let steps = [now, then].map(|plan| plan.length.per_epoch);
     compare(&steps[0], &steps[1], "steps per epoch");
     compare(&now.train.lr, &then.train.lr, "as `train.lr`");
@@ -100,8 +102,8 @@ mod tests {
     fn a_changed_schedule_is_told_with_its_rates() {
         let check = |[now, then]: [&str; 2], per_epoch: [usize; 2], expected: Option<&str>| {
             let [now, then] = [now, then].map(experiment);
-            let now = Plan::new(&now, per_epoch[0]);
-            let then = Plan::new(&then, per_epoch[1]);
+            let now = Plan::new(&now, per_epoch[0], 1);
+            let then = Plan::new(&then, per_epoch[1], 1);
             assert_eq!(schedule_change(&now, &then, 100).as_deref(), expected);
         };
         let same = "schedule.kind = \"constant\"\nepochs = 10";

@@ -8,6 +8,7 @@ pub(super) struct Clock {
     lap: Instant,
     excluded: Duration,
     loading: Duration,
+    reducing: Duration,
     steps: usize,
     images: usize,
     /// Smoothed seconds of a step.
@@ -20,6 +21,8 @@ pub(super) struct Timing {
     pub(super) images_per_s: f64,
     /// Share of the time spent waiting for the loader.
     pub(super) loading: f64,
+    /// Share of the time spent with sums over all processes, waiting for the others included.
+    pub(super) reducing: f64,
     /// Estimated seconds of the remaining steps.
     pub(super) eta_s: f64,
 }
@@ -30,6 +33,7 @@ impl Clock {
             lap: Instant::now(),
             excluded: Duration::ZERO,
             loading: Duration::ZERO,
+            reducing: Duration::ZERO,
             steps: 0,
             images: 0,
             step_s: None,
@@ -44,10 +48,11 @@ impl Clock {
         loaded
     }
 
-    /// A step on so many images is done.
-    pub(super) fn step(&mut self, images: usize) {
+    /// A step on so many images is done, which spent so much time with sums over all processes.
+    pub(super) fn step(&mut self, images: usize, reducing: Duration) {
         self.steps += 1;
         self.images += images;
+        self.reducing += reducing;
     }
 
     /// Leaves time that is not training, such as an evaluation, out of the lap.
@@ -69,6 +74,7 @@ impl Clock {
         let timing = Timing {
             images_per_s: self.images as f64 / seconds,
             loading: (self.loading.as_secs_f64() / seconds).min(1.0),
+            reducing: (self.reducing.as_secs_f64() / seconds).min(1.0),
             eta_s: step_s * remaining as f64,
         };
         *self = Self {

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Instant;
 
+use aweigh_data::Share;
+use aweigh_distributed::Alone;
 use burn::module::Module;
 use burn::tensor::Device;
 
@@ -90,7 +93,7 @@ impl Trainer {
         device: &Device,
         progress: &mut dyn Progress,
     ) -> Result<Rehearsal, TrainError> {
-        let (setup, folder) = Setup::fresh(experiment, device)?;
+        let (setup, folder) = Setup::fresh(experiment, device, Rc::new(Alone))?;
         setup.rehearse(folder, progress)
     }
 }
@@ -103,7 +106,7 @@ impl Setup {
     ) -> Result<Rehearsal, TrainError> {
         let start = self.start();
         progress.on_start(&start);
-        let mut batches = Batches::new(self.loader.clone(), Position::default());
+        let mut batches = Batches::new(self.loader.clone(), Position::default(), Share::default());
         let (mut window, mut step_s) = (Window::default(), 0.0);
         for step in 0..STEPS {
             let started = Instant::now();
@@ -161,9 +164,15 @@ impl Setup {
     ) -> Result<Self, TrainError> {
         let train = &self.experiment.train;
         let length = length(&self.experiment, self.loader.batches_per_epoch());
-        let lr = Schedule::new(&train.schedule, train.scaled_lr(), length).lr(iteration);
-        let context = StepContext::new(&self.experiment, &self.device, &mut self.optimizer, lr);
-        let stepped = train_step(context, self.model, batches.next_batch()?, |_| {});
+        let lr = Schedule::new(&train.schedule, train.scaled_lr(1), length).lr(iteration);
+        let context = StepContext::new(
+            &self.experiment,
+            &Alone,
+            &self.device,
+            &mut self.optimizer,
+            lr,
+        );
+        let stepped = train_step(context, self.model, batches.next_batch(&Alone)?, |_| {});
         self.model = stepped.model;
         window.add(stepped.scalars);
         Ok(self)

@@ -1,16 +1,20 @@
 //! From a checkpoint to a trainer.
 
+use std::rc::Rc;
+
 use aweigh_data::CocoDataset;
 use aweigh_detectors::Detector;
+use aweigh_distributed::{Alone, Group};
 use burn::tensor::Device;
 
 use super::Trainer;
 use super::changes::{Plan, schedule_change};
-use super::setup::{Setup, TrainSet};
+use super::setup::{Setup, TrainSet, make_data};
 use crate::TrainError;
 use crate::checkpoint::{Checkpoint, RunState};
 use crate::config::Experiment;
 use crate::data_record::class_changes;
+use crate::distributed::together;
 use crate::model::{classes, load, match_classes};
 use crate::optimizer::Optimizer;
 use crate::run_folder::{MetricsLine, RunFolder};
@@ -41,18 +45,31 @@ impl Trainer {
         folder: RunFolder,
         device: &Device,
     ) -> Result<Self, TrainError> {
-        let lock = folder.lock()?;
-        let before = Before::read(&folder)?;
-        let mut experiment = experiment;
-        let mut train = TrainSet::open(&mut experiment)?;
-        check_same_classes(&mut train.dataset, &before.state)?;
-        let mut setup = Setup::open(experiment, train, before.state.clone(), device)?;
-        let loaded = load_checkpoint(setup.model, &mut setup.optimizer, &before.checkpoint);
-        setup.model = loaded.map_err(|reason| before.unfit(&setup.experiment, &folder, reason))?;
-        setup.resume_ema(&before.checkpoint)?;
-        let trainer = setup.into_trainer(folder, lock);
+        Self::resume_among(experiment, folder, device, Rc::new(Alone))
+    }
+
+    /// As [`resume`](Self::resume), in one of several processes that train together. Their number
+    /// need not be what it was; where that changes the number of images of a step, it is logged.
+    ///
+    /// # Errors
+    ///
+    /// As of [`resume`](Self::resume), and when another process has an error or trains something
+    /// else: on all processes.
+    pub fn resume_among(
+        experiment: Experiment,
+        folder: RunFolder,
+        device: &Device,
+        group: Group,
+    ) -> Result<Self, TrainError> {
+        let lock = group.is_first().then(|| folder.lock()).transpose();
+        let lock = together(&*group, lock.map_err(TrainError::from))?;
+        make_data(&experiment, &*group)?;
+        let opened = Setup::continued(experiment, &folder, device, &group);
+        let (setup, before) = together(&*group, opened)?;
+        setup.check_others()?;
+        let mut trainer = setup.into_trainer(folder, lock);
         trainer.say_what_changed(&before);
-        trainer.take_over()?;
+        trainer.alone(|trainer| trainer.take_over())?;
         Ok(trainer)
     }
 
@@ -67,10 +84,27 @@ impl Trainer {
             return;
         };
         let per_epoch = then.map_or(self.length.per_epoch, |data| data.batches_per_epoch);
-        let then = Plan::new(experiment, per_epoch);
-        let now = Plan::new(&self.experiment, self.length.per_epoch);
+        let then = Plan::new(experiment, per_epoch, before.state.processes);
+        let now = Plan::new(&self.experiment, self.length.per_epoch, self.group.size());
         if let Some(change) = schedule_change(&now, &then, self.state.iteration) {
             tracing::warn!("the schedule changed: {change}");
+        }
+        if before.state.processes != self.group.size() {
+            self.say_what_keeps_the_batch(experiment.train.batch_size * before.state.processes);
+        }
+    }
+
+    /// Where another number of processes changed the images of a step from what they were, says what
+    /// would keep them.
+    fn say_what_keeps_the_batch(&self, before: usize) {
+        let processes = self.group.size();
+        let now = self.experiment.train.batch_size * processes;
+        if now != before && before.is_multiple_of(processes) {
+            tracing::warn!(
+                "train.batch_size={} in each of {processes} processes would keep the {before} \
+                 images per step",
+                before / processes
+            );
         }
     }
 
@@ -78,10 +112,13 @@ impl Trainer {
     /// ends the program meanwhile, the run can be resumed: its configuration is one that could be
     /// opened.
     fn take_over(&self) -> Result<(), TrainError> {
+        let Some(lock) = &self.lock else {
+            return Ok(());
+        };
         let metrics = self.rewound_metrics()?;
         let stored = self.folder.experiment();
         let same = stored.is_ok_and(|stored| same_but_device(&stored, &self.experiment));
-        self.folder.repair(&self.lock);
+        self.folder.repair(lock);
         if !same {
             self.folder.write_config(&self.experiment)?;
         }
@@ -119,6 +156,16 @@ impl Before {
         })
     }
 
+    /// The batch to go on with in steps of another number of images: the first one that has an image
+    /// the run has not trained on in its epoch.
+    fn batch_of(&self, now: &Experiment, processes: usize) -> usize {
+        let Some(then) = &self.experiment else {
+            return self.state.batch;
+        };
+        let trained = self.state.batch * then.train.batch_size * self.state.processes;
+        trained / (now.train.batch_size * processes)
+    }
+
     /// Blames the tables of the configuration that have changed, if there are any, for a checkpoint
     /// that does not fit.
     fn unfit(&self, now: &Experiment, folder: &RunFolder, reason: TrainError) -> TrainError {
@@ -140,6 +187,26 @@ impl Before {
 }
 
 impl Setup {
+    /// A run as it was at the latest checkpoint in `folder`, and what it was then.
+    fn continued(
+        experiment: Experiment,
+        folder: &RunFolder,
+        device: &Device,
+        group: &Group,
+    ) -> Result<(Self, Before), TrainError> {
+        let before = Before::read(folder)?;
+        let mut experiment = experiment;
+        let mut train = TrainSet::open(&mut experiment)?;
+        check_same_classes(&mut train.dataset, &before.state)?;
+        let mut state = before.state.clone();
+        state.batch = before.batch_of(&experiment, group.size());
+        let mut setup = Self::open(experiment, train, state, device, group)?;
+        let loaded = load_checkpoint(setup.model, &mut setup.optimizer, &before.checkpoint);
+        setup.model = loaded.map_err(|reason| before.unfit(&setup.experiment, folder, reason))?;
+        setup.resume_ema(&before.checkpoint)?;
+        Ok((setup, before))
+    }
+
     /// Goes on with the moving average of a checkpoint. One that is new starts at the weights of the
     /// checkpoint.
     fn resume_ema(&mut self, checkpoint: &Checkpoint) -> Result<(), TrainError> {

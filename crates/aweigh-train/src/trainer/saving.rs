@@ -4,7 +4,7 @@
 //! checkpoint says when its evaluation is not done, so that a run which ends in between, however it
 //! ends, does it when it is resumed.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use burn::module::Module;
@@ -15,9 +15,10 @@ use crate::TrainError;
 use aweigh_detectors::Detector;
 
 use crate::checkpoint::{Best, Checkpoint, Contents};
+use crate::distributed::share_state;
 use crate::ema::Ema;
-use crate::evaluate::Scored;
-use crate::evaluation::save_results;
+use crate::evaluate::{Scan, Scored};
+use crate::evaluation::{CocoResult, save_results};
 use crate::parameters::named_tensors;
 use crate::progress::{CheckpointKind, EvalLog, Progress, StepLog};
 use crate::window::Window;
@@ -37,11 +38,11 @@ impl Trainer {
             self.log(progress)?;
         }
         if save || self.state.evaluation_due {
-            self.save_last(progress)?;
+            self.alone(|trainer| trainer.save_last(progress))?;
         }
         let signal = self.evaluate(progress, interrupt)?;
         // A finished run has nothing to stop.
-        if interrupt.load(Ordering::Relaxed) && !self.finished() {
+        if self.asked_to_stop(interrupt) && !self.finished() {
             return Ok(Signal::Stop);
         }
         Ok(signal)
@@ -79,16 +80,21 @@ impl Trainer {
             means: sums.means(),
             images_per_s: timing.images_per_s,
             loading: timing.loading,
+            reducing: timing.reducing,
             eta_s: timing.eta_s,
         };
-        self.folder.append_metrics(&json!({
+        let mut line = json!({
             "iteration": log.iteration,
             "epoch": log.epoch,
             "lr": log.lr,
             "losses": log.means,
             "images_per_s": log.images_per_s,
             "loading": log.loading,
-        }))?;
+        });
+        if self.group.size() > 1 {
+            line["reducing"] = log.reducing.into();
+        }
+        self.alone(|trainer| Ok(trainer.folder.append_metrics(&line)?))?;
         self.window = Window::default();
         progress.on_log(&log);
         Ok(())
@@ -105,10 +111,32 @@ impl Trainer {
             return Ok(Signal::GoOn);
         };
         let started = Instant::now();
-        let scored = validation.run_until(&self.evaluated(), &self.device, progress, interrupt)?;
-        let Some(scored) = scored else {
+        let (model, group) = (self.evaluated(), &*self.group);
+        let scan = Scan {
+            progress,
+            interrupt,
+        };
+        let results = validation.detect_among(group, &model, &self.device, scan)?;
+        let Some(results) = results else {
             return Ok(Signal::Stop);
         };
+        self.alone(|trainer| trainer.score(results, started, progress))?;
+        self.state = share_state(&*self.group, &self.state);
+        self.clock.exclude(started.elapsed());
+        Ok(Signal::GoOn)
+    }
+
+    /// Scores the detections of the whole validation set and saves what comes out.
+    fn score(
+        &mut self,
+        results: Vec<CocoResult>,
+        started: Instant,
+        progress: &mut dyn Progress,
+    ) -> Result<(), TrainError> {
+        let Some(validation) = &self.validation else {
+            return Ok(());
+        };
+        let scored = validation.score(results)?;
         let best = self.save_evaluation(&scored, progress)?;
         progress.on_eval(&EvalLog {
             iteration: self.state.iteration,
@@ -117,8 +145,7 @@ impl Trainer {
             best,
             seconds: started.elapsed().as_secs_f64(),
         });
-        self.clock.exclude(started.elapsed());
-        Ok(Signal::GoOn)
+        Ok(())
     }
 
     /// Saves an evaluation, then its model if that is the best, then that both are done. Tells
@@ -190,12 +217,10 @@ impl Trainer {
         &mut self,
         progress: &mut dyn Progress,
     ) -> Result<Checkpoint, TrainError> {
-        if self.state.evaluation_due {
-            // It was saved before the evaluation.
-            Ok(self.folder.last_checkpoint()?)
-        } else {
-            self.save_last(progress)
-        }
+        if !self.state.evaluation_due {
+            self.alone(|trainer| trainer.save_last(progress))?;
+        } // Else it was saved before the evaluation.
+        Ok(self.folder.last_checkpoint()?)
     }
 
     fn save_last(&mut self, progress: &mut dyn Progress) -> Result<Checkpoint, TrainError> {
@@ -244,7 +269,7 @@ impl Trainer {
             error,
             TrainError::NotFinite { .. } | TrainError::Checkpoint(_)
         );
-        if hopeless || self.state.iteration <= self.saved {
+        if hopeless || self.state.iteration <= self.saved || !self.writes() {
             return;
         }
         if let Err(failure) = self.save_last(progress) {

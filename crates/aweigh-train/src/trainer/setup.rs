@@ -1,11 +1,12 @@
 //! From an experiment to a trainer.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
-use aweigh_backbone::NormConfig;
 use aweigh_data::annotations::AnnotationFile;
 use aweigh_data::{CocoDataset, Loader, Purpose};
 use aweigh_detectors::Detector;
+use aweigh_distributed::{Alone, Group, ProcessGroup};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 
@@ -15,6 +16,7 @@ use crate::batches::{Batches, Position};
 use crate::checkpoint::RunState;
 use crate::config::{Experiment, Span, StartsFrom};
 use crate::data_record::{AnnotationsRecord, DataRecord};
+use crate::distributed::{check_same_run, check_same_weights, share_of, together};
 use crate::ema::Ema;
 use crate::evaluate::Validation;
 use crate::files::same_file;
@@ -26,6 +28,7 @@ use crate::optimizer::Optimizer;
 use crate::pictures;
 use crate::run_folder::{RunFolder, RunLock};
 use crate::schedule::{RunLength, Schedule};
+use crate::step::batch_statistics;
 use crate::synthetic::make_synthetic;
 use crate::weights::check_weights_exist;
 use crate::window::Window;
@@ -40,8 +43,29 @@ impl Trainer {
     ///
     /// When data, weights or the folder cannot be used, or another process writes to the folder.
     pub fn new(experiment: Experiment, device: &Device) -> Result<Self, TrainError> {
-        let (setup, folder) = Setup::fresh(experiment, device)?;
-        let lock = folder.create(&setup.experiment)?;
+        Self::new_among(experiment, device, Rc::new(Alone))
+    }
+
+    /// As [`new`](Self::new), in one of several processes that train together. All of them call it,
+    /// each with a device of its own; `train.batch_size` is the number of images in each.
+    ///
+    /// # Errors
+    ///
+    /// As of [`new`](Self::new), and when another process has an error or trains something else: on
+    /// all processes.
+    pub fn new_among(
+        experiment: Experiment,
+        device: &Device,
+        group: Group,
+    ) -> Result<Self, TrainError> {
+        let (setup, folder) = Setup::fresh(experiment, device, group)?;
+        setup.check_others()?;
+        let group = Rc::clone(&setup.group);
+        let lock = group
+            .is_first()
+            .then(|| folder.create(&setup.experiment))
+            .transpose();
+        let lock = together(&*group, lock.map_err(TrainError::from))?;
         Ok(setup.into_trainer(folder, lock))
     }
 }
@@ -54,13 +78,12 @@ pub(super) struct TrainSet {
 }
 
 impl TrainSet {
-    /// Makes the synthetic dataset if it is asked for and absent, and opens the training set.
+    /// Opens the training set.
     ///
     /// # Errors
     ///
     /// When it cannot be used.
     pub(super) fn open(experiment: &mut Experiment) -> Result<Self, TrainError> {
-        make_synthetic(experiment)?;
         let val = experiment.data.val.as_ref();
         let named = |error| TrainError::of_split(error, "data.train");
         let (mut datasets, mut shared) = (Vec::new(), None);
@@ -90,6 +113,7 @@ pub(super) struct Setup {
     pub(super) device: Device,
     pub(super) loader: Loader,
     pub(super) validation: Option<Validation>,
+    pub(super) group: Group,
 }
 
 impl Setup {
@@ -101,13 +125,24 @@ impl Setup {
     pub(super) fn fresh(
         experiment: Experiment,
         device: &Device,
+        group: Group,
+    ) -> Result<(Self, RunFolder), TrainError> {
+        make_data(&experiment, &*group)?;
+        let opened = Self::open_fresh(experiment, device, &group);
+        together(&*group, opened)
+    }
+
+    fn open_fresh(
+        experiment: Experiment,
+        device: &Device,
+        group: &Group,
     ) -> Result<(Self, RunFolder), TrainError> {
         let mut experiment = experiment;
         let folder = RunFolder::vacant(experiment.run_dir())?;
         check_weights_exist(&experiment)?;
         let train = TrainSet::open(&mut experiment)?;
         let state = RunState::new(classes(&train.dataset));
-        let mut setup = Self::open(experiment, train, state, device)?;
+        let mut setup = Self::open(experiment, train, state, device, group)?;
         let (experiment, classes) = (&setup.experiment, &setup.state.classes);
         setup.model = load_pretrained(setup.model, experiment, classes)?;
         setup.start_ema(0);
@@ -126,9 +161,10 @@ impl Setup {
         train: TrainSet,
         mut state: RunState,
         device: &Device,
+        group: &Group,
     ) -> Result<Self, TrainError> {
         let TrainSet { dataset, shared } = train;
-        let loader = open_loader(&mut experiment, dataset)?;
+        let loader = open_loader(&mut experiment, dataset, group.size())?;
         let device = device.clone().inner();
         let data = &experiment.data;
         let validation = data.val.as_ref().map(|_| match &shared {
@@ -145,10 +181,12 @@ impl Setup {
             &device.clone().autodiff(),
         )?;
         warn_of_frozen_random_weights(&experiment);
-        warn_of_statistics_of_parts(&experiment);
+        warn_of_statistics_of_parts(&experiment, group.size());
         check_patterns(&experiment, &trainable_names(&model))?;
         state.data = Some(data_record(&loader, validation.as_ref()));
+        state.processes = group.size();
         Ok(Self {
+            group: Rc::clone(group),
             optimizer: Optimizer::new(&experiment.train.optimizer),
             ema: None,
             experiment,
@@ -166,8 +204,19 @@ impl Setup {
         self.ema = config.map(|config| Ema::new(config, self.model.valid(), steps));
     }
 
-    /// The trainer of the run, which writes to `folder`.
-    pub(super) fn into_trainer(self, folder: RunFolder, lock: RunLock) -> Trainer {
+    /// Checks that all processes are about to train the same, with the same weights.
+    ///
+    /// # Errors
+    ///
+    /// When they are not; on all processes.
+    pub(super) fn check_others(&self) -> Result<(), TrainError> {
+        let (group, iteration) = (&*self.group, self.state.iteration);
+        check_same_run(group, &self.experiment, self.state.data.as_ref(), iteration)?;
+        check_same_weights(group, &self.model, iteration)
+    }
+
+    /// The trainer of the run, which writes to `folder` where it has the right to.
+    pub(super) fn into_trainer(self, folder: RunFolder, lock: Option<RunLock>) -> Trainer {
         let train = &self.experiment.train;
         let length = length(&self.experiment, self.loader.batches_per_epoch());
         let position = Position {
@@ -175,16 +224,17 @@ impl Setup {
             batch: self.state.batch,
         };
         Trainer {
-            schedule: Schedule::new(&train.schedule, train.scaled_lr(), length),
+            schedule: Schedule::new(&train.schedule, train.scaled_lr(self.group.size()), length),
             freezer: Freezer::new(train.freeze.clone()),
             ema: self.ema,
             window: Window::restore(&self.state.window, &self.device),
-            batches: Batches::new(self.loader, position),
+            batches: Batches::new(self.loader, position, share_of(&*self.group)),
             clock: Clock::start(),
             saved: self.state.iteration,
             experiment: self.experiment,
             folder,
             lock,
+            group: self.group,
             device: self.device,
             validation: self.validation,
             model: self.model,
@@ -195,12 +245,29 @@ impl Setup {
     }
 }
 
-/// Settles the number of classes and gives the batches of the training set.
-fn open_loader(experiment: &mut Experiment, dataset: CocoDataset) -> Result<Loader, TrainError> {
+/// Makes the synthetic dataset if one is asked for and absent, in the first process alone.
+pub(super) fn make_data(
+    experiment: &Experiment,
+    group: &dyn ProcessGroup,
+) -> Result<(), TrainError> {
+    let made = match group.is_first() {
+        true => make_synthetic(experiment),
+        false => Ok(()),
+    };
+    together(group, made)
+}
+
+/// Settles the number of classes and gives the batches of the training set for so many processes.
+fn open_loader(
+    experiment: &mut Experiment,
+    dataset: CocoDataset,
+    processes: usize,
+) -> Result<Loader, TrainError> {
     let classes = num_classes(&experiment.detector, &dataset)?;
     experiment.detector.num_classes = Some(classes);
     let data = &experiment.data;
-    let config = data.loader(experiment.train.batch_size, experiment.seed.into());
+    let images = experiment.train.batch_size * processes;
+    let config = data.loader(images, experiment.seed.into());
     Ok(Loader::train(
         Arc::new(dataset),
         data.transform.clone(),
@@ -259,22 +326,23 @@ fn warn_of_frozen_random_weights(experiment: &Experiment) {
 }
 
 /// Norms with the statistics of a batch are the one thing that parts of a batch change.
-fn warn_of_statistics_of_parts(experiment: &Experiment) {
-    let detector = &experiment.detector;
-    let norms = [Some(detector.backbone.norm()), detector.neck.norm.as_ref()];
-    let of_batch = norms
-        .into_iter()
-        .flatten()
-        .any(|norm| *norm == NormConfig::BatchNorm);
+fn warn_of_statistics_of_parts(experiment: &Experiment, processes: usize) {
+    if !batch_statistics(&experiment.detector) {
+        return;
+    }
     let train = &experiment.train;
-    let parts = train
-        .micro_batch_size
-        .filter(|size| *size < train.batch_size);
-    if let Some(size) = parts.filter(|_| of_batch) {
+    let (all, size) = (train.batch_size, train.micro_batch_size);
+    if let Some(size) = size.filter(|size| *size < all) {
         tracing::warn!(
             "train.micro_batch_size = {size}: batch norm takes the statistics of {size} images, not \
-             of all {}; frozen_bn and group_norm train as with the whole batch",
-            train.batch_size
+             of all {all}; frozen_bn and group_norm train as with the whole batch"
+        );
+    } else if processes > 1 {
+        tracing::warn!(
+            "batch norm takes the statistics of the {all} images of each process, not of all {}, \
+             and the running ones are those of the first process; frozen_bn and group_norm train as \
+             in one process",
+            all * processes
         );
     }
 }

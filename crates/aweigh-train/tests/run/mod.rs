@@ -2,6 +2,7 @@
 
 mod configs;
 mod determinism;
+mod distributed;
 mod errors;
 mod importing;
 mod learnable;

@@ -1,78 +1,30 @@
 //! Batches in parts, moving averages, frozen parts, and runs that end early.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
 use aweigh_testkit::device;
 use aweigh_train::checkpoint::Checkpoint;
 use aweigh_train::model::fresh;
 use aweigh_train::named_tensors;
 use aweigh_train::progress::Silent;
 use aweigh_train::trainer::{Outcome, Trainer};
-use safetensors::SafeTensors;
 use std::sync::atomic::AtomicBool;
 
 use super::determinism::stop_after;
 use super::overfit::METHODS;
-use super::support::{Place, assert_same, metrics, resume, train};
-
-type Weights = BTreeMap<String, Vec<f32>>;
-
-/// The f32 tensors of a file.
-fn read(file: &Path) -> Weights {
-    let bytes = std::fs::read(file).unwrap();
-    let tensors = SafeTensors::deserialize(&bytes).unwrap();
-    let values = |data: &[u8]| {
-        let (values, _) = data.as_chunks::<4>();
-        values
-            .iter()
-            .map(|value| f32::from_le_bytes(*value))
-            .collect()
-    };
-    let tensors = tensors.iter();
-    tensors
-        .map(|(name, view)| (name.to_owned(), values(view.data())))
-        .collect()
-}
-
-/// The largest difference of two models, relative to the largest weight of a tensor.
-fn difference(a: &Weights, b: &Weights) -> f32 {
-    assert!(a.keys().eq(b.keys()));
-    let of_tensor = |(a, b): (&Vec<f32>, &Vec<f32>)| {
-        let largest = a
-            .iter()
-            .fold(1e-3_f32, |largest, value| largest.max(value.abs()));
-        let pairs = a.iter().zip(b).map(|(a, b)| (a - b).abs());
-        pairs.fold(0.0, f32::max) / largest
-    };
-    a.values()
-        .zip(b.values())
-        .map(of_tensor)
-        .fold(0.0, f32::max)
-}
+use super::support::{
+    Place, SMALL, Weights, assert_close, assert_same, difference, metrics, read_weights, resume,
+    small, train,
+};
 
 #[test]
 fn the_parts_of_a_batch_train_as_the_batch() {
     let place = Place::new();
     let fcos = "[detector.fcos]\nregress_ranges = [[-1, 16], [16, 32], [32, 64], [64, 1e8]]";
     for (index, table) in METHODS.iter().chain([&fcos]).enumerate() {
-        let method = format!(
-            "{table}\nfeat_channels = 16\nstacked_convs = 1\n\
-             norm = {{ group_norm = {{ groups = 4 }} }}"
-        );
-        let method = method.replace("point_feat_channels = 32", "point_feat_channels = 16");
+        let method = small(table);
         let run = |name: &str, changes: &[&str]| {
             let name = format!("{name}{index}");
-            let common = [
-                "train.iterations=2",
-                "train.batch_size=4",
-                "train.eval_every_iterations=0",
-                "detector.backbone.norm={ group_norm = { groups = 4 } }",
-                "detector.neck.out_channels=16",
-                "detector.neck.start_level=0",
-                "detector.neck.num_outs=4",
-            ];
-            let changes = [&common, changes].concat();
+            let common = ["train.iterations=2", "train.batch_size=4"];
+            let changes = [&SMALL[..], &common, changes].concat();
             train(place.experiment_of(&method, &name, &changes));
             place.run_dir(&name)
         };
@@ -82,20 +34,8 @@ fn the_parts_of_a_batch_train_as_the_batch() {
                 &format!("{size}-"),
                 &[&format!("train.micro_batch_size={size}")],
             );
-            let model = |run: &Path| read(&run.join("checkpoints/last/model.safetensors"));
-            let found = difference(&model(&whole), &model(&parts));
             // Sums of f32 in another order, over two steps.
-            assert!(found < 2e-4, "{table}, parts of {size}: {found}");
-            for (a, b) in metrics(&whole).iter().zip(&metrics(&parts)) {
-                let Some(losses) = a["losses"].as_object() else {
-                    continue;
-                };
-                for (name, value) in losses {
-                    let (a, b) = (value.as_f64().unwrap(), b["losses"][name].as_f64().unwrap());
-                    let close = (a - b).abs() <= 1e-4 * a.abs().max(1e-3);
-                    assert!(close, "{table}, parts of {size}, {name}: {a} {b}");
-                }
-            }
+            assert_close(&whole, &parts, 2e-4, &format!("{table}, parts of {size}"));
         }
     }
 }
@@ -127,23 +67,23 @@ fn a_moving_average_is_its_closed_form_and_what_is_evaluated() {
         .collect();
     for step in 1..=4 {
         let rate = 1.0 - 0.8 * (1.0 - (-(step as f32) / 3.0).exp());
-        let weights = read(&folder(step).join("model.safetensors"));
+        let weights = read_weights(&folder(step).join("model.safetensors"));
         for (average, weights) in expected.values_mut().zip(weights.values()) {
             let pairs = average.iter_mut().zip(weights);
             pairs.for_each(|(average, weight)| *average += rate * (weight - *average));
         }
-        let found = read(&folder(step).join("ema.safetensors"));
+        let found = read_weights(&folder(step).join("ema.safetensors"));
         let found = difference(&expected, &found);
         assert!(found < 1e-5, "step {step}: {found}");
     }
-    let average = read(&folder(4).join("ema.safetensors"));
+    let average = read_weights(&folder(4).join("ema.safetensors"));
     let best = Checkpoint::open(&checkpoints.join("best")).unwrap();
     assert_eq!(best.evaluated_file(), best.model_file());
     assert_eq!(best.state().unwrap().iteration, 4);
-    assert_eq!(read(&best.model_file()), average);
+    assert_eq!(read_weights(&best.model_file()), average);
     let last = Checkpoint::open(&checkpoints.join("last")).unwrap();
-    assert_eq!(read(&last.evaluated_file()), average);
-    assert_ne!(read(&last.model_file()), average);
+    assert_eq!(read_weights(&last.evaluated_file()), average);
+    assert_ne!(read_weights(&last.model_file()), average);
 }
 
 #[test]
@@ -179,7 +119,7 @@ fn frozen_parts_keep_their_weights_until_their_epoch() {
                 "train.freeze=[{ match = \"backbone.*\", until_epoch = 1 }]",
             ],
         ));
-        read(
+        read_weights(
             &place
                 .run_dir(&run)
                 .join("checkpoints/last/model.safetensors"),

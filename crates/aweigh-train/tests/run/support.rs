@@ -1,5 +1,6 @@
 //! A tiny dataset and a tiny detector that trains in seconds.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -9,6 +10,7 @@ use aweigh_train::config::Experiment;
 use aweigh_train::progress::{Progress, Silent, StepLog};
 use aweigh_train::run_folder::RunFolder;
 use aweigh_train::trainer::{Ended, Outcome, Trainer};
+use safetensors::SafeTensors;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -162,6 +164,80 @@ pub(crate) fn metrics(run: &Path) -> Vec<Value> {
         let line = line.as_object_mut().unwrap();
         line.remove("images_per_s");
         line.remove("loading");
+        line.remove("reducing");
     }
     lines
 }
+
+pub(crate) type Weights = BTreeMap<String, Vec<f32>>;
+
+/// The f32 tensors of a file.
+pub(crate) fn read_weights(file: &Path) -> Weights {
+    let bytes = std::fs::read(file).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let values = |data: &[u8]| {
+        let (values, _) = data.as_chunks::<4>();
+        values
+            .iter()
+            .map(|value| f32::from_le_bytes(*value))
+            .collect()
+    };
+    let tensors = tensors.iter();
+    tensors
+        .map(|(name, view)| (name.to_owned(), values(view.data())))
+        .collect()
+}
+
+/// The largest difference of two models, relative to the largest weight of a tensor.
+pub(crate) fn difference(a: &Weights, b: &Weights) -> f32 {
+    assert!(a.keys().eq(b.keys()));
+    let of_tensor = |(a, b): (&Vec<f32>, &Vec<f32>)| {
+        let largest = a
+            .iter()
+            .fold(1e-3_f32, |largest, value| largest.max(value.abs()));
+        let pairs = a.iter().zip(b).map(|(a, b)| (a - b).abs());
+        pairs.fold(0.0, f32::max) / largest
+    };
+    a.values()
+        .zip(b.values())
+        .map(of_tensor)
+        .fold(0.0, f32::max)
+}
+
+/// Asserts that two runs have nearly the same weights at their end, and losses on their way.
+pub(crate) fn assert_close(a: &Path, b: &Path, bound: f32, what: &str) {
+    let model = |run: &Path| read_weights(&run.join("checkpoints/last/model.safetensors"));
+    let found = difference(&model(a), &model(b));
+    assert!(found < bound, "{what}: weights differ by {found}");
+    let losses = |run: &Path| -> Vec<Value> {
+        let lines = metrics(run).into_iter();
+        lines.filter(|line| line.get("losses").is_some()).collect()
+    };
+    let (a, b) = (losses(a), losses(b));
+    assert_eq!(a.len(), b.len(), "{what}");
+    for (a, b) in a.iter().zip(&b) {
+        for (name, value) in a["losses"].as_object().unwrap() {
+            let (a, b) = (value.as_f64().unwrap(), b["losses"][name].as_f64().unwrap());
+            let close = (a - b).abs() <= 1e-4 * a.abs().max(1e-3);
+            assert!(close, "{what}, {name}: {a} {b}");
+        }
+    }
+}
+
+/// A small head of the method whose table is `table`, with norms that do not depend on the batch.
+pub(crate) fn small(table: &str) -> String {
+    let method = format!(
+        "{table}\nfeat_channels = 16\nstacked_convs = 1\n\
+         norm = {{ group_norm = {{ groups = 4 }} }}"
+    );
+    method.replace("point_feat_channels = 32", "point_feat_channels = 16")
+}
+
+/// The rest of that detector, without evaluations.
+pub(crate) const SMALL: [&str; 5] = [
+    "train.eval_every_iterations=0",
+    "detector.backbone.norm={ group_norm = { groups = 4 } }",
+    "detector.neck.out_channels=16",
+    "detector.neck.start_level=0",
+    "detector.neck.num_outs=4",
+];

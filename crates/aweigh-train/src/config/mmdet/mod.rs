@@ -140,6 +140,7 @@ fn read(config: &Options<'_>) -> Result<Imported, Refusal> {
         detector,
         model: Default::default(),
         train,
+        distributed: Default::default(),
         eval: Default::default(),
         run: Default::default(),
     };
