@@ -8,12 +8,13 @@ use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use indicatif::MultiProgress;
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::filter::{LevelFilter, Targets, filter_fn};
 use tracing_subscriber::fmt::format::{self, FormatEvent, FormatFields};
 use tracing_subscriber::fmt::{self as fmt_layer, FmtContext};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -25,6 +26,15 @@ pub(crate) const PROGRESS: &str = "aweigh::progress";
 /// The bars on the terminal; log lines are printed above them.
 pub(crate) static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
+/// One more than the number of the process of several that does not speak for all; 0 in one that does.
+static OTHER: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether this process shows every level that was asked for, or warnings, or errors only.
+static SHOWN: AtomicU8 = AtomicU8::new(ALL);
+const ALL: u8 = 2;
+const WARNINGS: u8 = 1;
+const ERRORS: u8 = 0;
+
 static LOG: Mutex<Log> = Mutex::new(Log::Waiting(Vec::new()));
 
 /// Where the record of a run goes.
@@ -32,6 +42,8 @@ static LOG: Mutex<Log> = Mutex::new(Log::Waiting(Vec::new()));
 enum Log {
     /// The run folder is not known yet; these are the first lines.
     Waiting(Vec<u8>),
+    /// Nowhere: another process writes the record.
+    Elsewhere,
     /// The log of the run folder.
     File(File),
 }
@@ -79,7 +91,12 @@ pub(crate) fn init(verbosity: Verbosity) -> Result<()> {
     let terminal = fmt_layer::layer()
         .event_format(TerminalLine)
         .with_writer(|| Stderr)
-        .with_filter(shown);
+        .with_filter(shown)
+        .with_filter(filter_fn(|line| match SHOWN.load(Ordering::Relaxed) {
+            ERRORS => *line.level() <= Level::ERROR,
+            WARNINGS => *line.level() <= Level::WARN,
+            _ => true,
+        }));
     let file = fmt_layer::layer()
         .with_ansi(false)
         .with_writer(|| Record)
@@ -90,6 +107,21 @@ pub(crate) fn init(verbosity: Verbosity) -> Result<()> {
         );
     let subscriber = tracing_subscriber::registry().with(terminal).with(file);
     tracing::subscriber::set_global_default(subscriber).context("logging was started twice")
+}
+
+/// Has this process, which is not the first of several, show errors only, with its number. It keeps no
+/// record.
+pub(crate) fn speak_as(process: usize) {
+    OTHER.store(process + 1, Ordering::Relaxed);
+    SHOWN.store(ERRORS, Ordering::Relaxed);
+    *LOG.lock().unwrap_or_else(PoisonError::into_inner) = Log::Elsewhere;
+}
+
+/// Has it show warnings again: what all processes see alike has been said.
+pub(crate) fn show_warnings() {
+    if OTHER.load(Ordering::Relaxed) > 0 {
+        SHOWN.store(WARNINGS, Ordering::Relaxed);
+    }
 }
 
 /// Appends every line to `path`, those before this call included.
@@ -130,6 +162,10 @@ where
             Level::INFO => {}
             Level::DEBUG | Level::TRACE => writer.write_str("debug: ")?,
         }
+        let other = OTHER.load(Ordering::Relaxed);
+        if other > 0 {
+            write!(writer, "process {}: ", other - 1)?;
+        }
         context.format_fields(writer.by_ref(), event)?;
         writeln!(writer)
     }
@@ -157,6 +193,7 @@ impl Write for Record {
         match &mut *LOG.lock().unwrap_or_else(PoisonError::into_inner) {
             Log::File(file) => file.write(line),
             Log::Waiting(lines) => lines.write(line),
+            Log::Elsewhere => Ok(line.len()),
         }
     }
 

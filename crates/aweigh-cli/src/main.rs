@@ -16,6 +16,7 @@ mod options;
 mod output;
 mod pen;
 mod plates;
+mod processes;
 mod progress;
 mod sheet;
 mod target;

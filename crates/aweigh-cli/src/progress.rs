@@ -138,15 +138,16 @@ fn state(log: &StepLog) -> String {
     line
 }
 
-/// `14.1 images/s  eta 12:34`, and the share of the time spent waiting for images.
+/// `14.1 images/s  eta 12:34`, and the shares of the time spent waiting for images and for other
+/// processes.
 fn pace(log: &StepLog) -> String {
-    let pace = format!("{:.1} images/s  eta {}", log.images_per_s, clock(log.eta_s));
-    // Below that, more loader threads would not make training faster.
-    if log.loading >= 0.05 {
-        format!("{pace}  loading {:.0} %", 100.0 * log.loading)
-    } else {
-        pace
+    let mut pace = format!("{:.1} images/s  eta {}", log.images_per_s, clock(log.eta_s));
+    // Below that, more loader threads or a faster network would not make training faster.
+    let shares = [("loading", log.loading), ("reducing", log.reducing)];
+    for (name, share) in shares.into_iter().filter(|(_, share)| *share >= 0.05) {
+        pace.push_str(&format!("  {name} {:.0} %", 100.0 * share));
     }
+    pace
 }
 
 /// The parts of the loss, without the prefix that they share.
@@ -180,13 +181,16 @@ mod tests {
             means: means.map(|(name, value)| (name.to_owned(), value)).into(),
             images_per_s: 14.06,
             loading: 0.25,
+            reducing: 0.0,
             eta_s: 3723.0,
         };
         let expected = "epoch 0.69  loss 1.500 (bbox 0.750 centerness 0.250 cls 0.500)  lr 1.23e-3  \
                       grad 5.68";
         assert_eq!(state(&log), expected);
         assert_eq!(pace(&log), "14.1 images/s  eta 1:02:03  loading 25 %");
-        log.loading = 0.04;
+        log.reducing = 0.1;
+        assert!(pace(&log).ends_with("loading 25 %  reducing 10 %"));
+        (log.loading, log.reducing) = (0.04, 0.0);
         log.means.remove("grad_norm");
         assert!(!state(&log).contains("grad"));
         assert_eq!(pace(&log), "14.1 images/s  eta 1:02:03");

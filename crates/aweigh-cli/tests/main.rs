@@ -10,6 +10,8 @@ mod help;
 mod import;
 mod kernels;
 mod killed;
+#[cfg(feature = "mpi")]
+mod mpi;
 mod nothing_lost;
 mod pictures;
 mod support;

@@ -17,6 +17,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Subcommand;
 
+use crate::processes;
+
 /// What `aweigh` can do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -39,6 +41,9 @@ impl Command {
     /// # Errors
     /// Whatever stopped the command, in words for its user.
     pub(crate) fn run(self) -> Result<ExitCode> {
+        if !matches!(self, Self::Train(_)) {
+            processes::expect_one()?;
+        }
         match self {
             Self::Train(args) => return args.run(),
             Self::Predict(args) => return args.run(),

@@ -4,15 +4,21 @@ mod rehearsal;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use aweigh_data::Existing;
+use aweigh_distributed::{Group, ProcessGroup};
 use aweigh_train::Experiment;
 use aweigh_train::checkpoint::{Best, Checkpoint};
 use aweigh_train::config::Span;
+use aweigh_train::device;
 use aweigh_train::files::replace_file;
+use aweigh_train::placement::place;
+use aweigh_train::progress::Silent;
 use aweigh_train::run_folder::RunFolder;
 use aweigh_train::trainer::{Ended, Outcome, Trainer};
+use burn::tensor::Device;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory};
 
@@ -20,7 +26,7 @@ use super::init::WishOptions;
 use crate::options::{DeviceOptions, Overrides};
 use crate::output::{make_folder, print, shell};
 use crate::progress::Bars;
-use crate::{Cli, interrupt, logging};
+use crate::{Cli, interrupt, logging, processes};
 
 const HELP: &str = "\
 Examples:
@@ -66,6 +72,16 @@ pub(crate) struct TrainArgs {
     /// nothing
     #[arg(long, conflicts_with_all = ["resume", "data"])]
     dry_run: bool,
+    /// Devices of several processes on one machine, the first for the first: 0,1,3
+    /// [default: one after the other]
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        conflicts_with = "device",
+        help_heading = "Device"
+    )]
+    devices: Vec<usize>,
     #[command(flatten)]
     device: DeviceOptions,
 }
@@ -75,17 +91,36 @@ impl TrainArgs {
         if self.data.is_none() && !self.wishes.are_none() {
             wrong_usage("--method, --minutes and --weights are for a proposal: give --data FOLDER");
         }
+        let group = processes::join()?;
+        if group.size() > 1 && (self.dry_run || self.data.is_some()) {
+            let reason = "--dry-run and --data work in one process: start it without mpirun";
+            return if_first(&*group, Err(anyhow!(reason)));
+        }
         if self.dry_run {
             self.rehearse()?;
             return Ok(ExitCode::SUCCESS);
         }
+        if_first(&*group, self.train(&group))
+    }
+
+    fn train(&self, group: &Group) -> Result<ExitCode> {
         let trainer = match &self.resume {
-            None => self.start()?,
-            Some(folder) => self.resume(folder.as_deref())?,
+            None => self.start(group)?,
+            Some(folder) => self.resume(folder.as_deref(), group)?,
         };
-        logging::log_to(&trainer.folder().log_file())?;
+        processes::in_first(&**group, || {
+            record(trainer.folder())?;
+            logging::log_to(&trainer.folder().log_file())
+        })?;
+        logging::show_warnings();
         // Until here nothing would be lost: Ctrl-C just ends the program.
         let interrupted = interrupt::install()?;
+        if !group.is_first() {
+            return Ok(match trainer.run(&mut Silent, interrupted).outcome? {
+                Outcome::Finished { .. } => ExitCode::SUCCESS,
+                Outcome::Interrupted { .. } => ExitCode::from(interrupt::EXIT_CODE),
+            });
+        }
         let mut bars = Bars::default();
         let Ended {
             outcome, folder, ..
@@ -129,16 +164,26 @@ impl TrainArgs {
         print(rehearsal::describe(&rehearsal))
     }
 
-    fn start(&self) -> Result<Trainer> {
-        let mut experiment = match &self.data {
-            Some(data) => self.proposed(data)?,
-            None => self.configured()?,
+    fn start(&self, group: &Group) -> Result<Trainer> {
+        let experiment = match &self.data {
+            Some(data) => self.proposed(data),
+            None => self.configured(),
         };
-        let device = self.device.open(&mut experiment)?;
-        let trainer = Trainer::new(experiment, &device)?;
+        let mut experiment = processes::together(&**group, experiment)?;
+        let device = self.open(&mut experiment, &**group)?;
+        let trainer = Trainer::new_among(experiment, &device, Rc::clone(group))?;
         tracing::info!("run folder {}", trainer.folder().dir().display());
-        record(trainer.folder())?;
         Ok(trainer)
+    }
+
+    /// Opens the device of this process.
+    fn open(&self, experiment: &mut Experiment, group: &dyn ProcessGroup) -> Result<Device> {
+        group.set_timeout(experiment.distributed.timeout());
+        // What the run keeps is the choice for all processes.
+        experiment.device = self.device.apply(&experiment.device);
+        let placed = place(&experiment.device, group, &self.devices);
+        let opened = placed.and_then(|placed| Ok(device::select(&placed, &experiment.conv)?));
+        processes::together(group, opened.map_err(Into::into))
     }
 
     /// The experiment that is proposed for a dataset, in a run folder with the dataset's name.
@@ -175,7 +220,19 @@ impl TrainArgs {
         Ok(experiment)
     }
 
-    fn resume(&self, folder: Option<&Path>) -> Result<Trainer> {
+    fn resume(&self, folder: Option<&Path>, group: &Group) -> Result<Trainer> {
+        let opened = self.stopped(folder);
+        let (folder, mut experiment) = processes::together(&**group, opened)?;
+        let device = self.open(&mut experiment, &**group)?;
+        let trainer = Trainer::resume_among(experiment, folder, &device, Rc::clone(group))?;
+        if trainer.at_end() {
+            say_how_to_train_on(&trainer);
+        }
+        Ok(trainer)
+    }
+
+    /// The run that goes on, with its configuration.
+    fn stopped(&self, folder: Option<&Path>) -> Result<(RunFolder, Experiment)> {
         let folder = match folder {
             None => RunFolder::open(self.configured()?.run_dir())?,
             Some(_) if self.config.is_some() || self.run_dir.is_some() => wrong_usage(
@@ -183,14 +240,16 @@ impl TrainArgs {
             ),
             Some(folder) => RunFolder::open(folder)?,
         };
-        let mut experiment = self.overrides.load_run(&folder)?;
-        let device = self.device.open(&mut experiment)?;
-        let trainer = Trainer::resume(experiment, folder, &device)?;
-        if trainer.at_end() {
-            say_how_to_train_on(&trainer);
-        }
-        record(trainer.folder())?;
-        Ok(trainer)
+        let experiment = self.overrides.load_run(&folder)?;
+        Ok((folder, experiment))
+    }
+}
+
+/// An error of several processes is shown by the first of them alone: it has what the others say.
+fn if_first(group: &dyn ProcessGroup, ended: Result<ExitCode>) -> Result<ExitCode> {
+    match ended {
+        Err(_) if !group.is_first() => Ok(ExitCode::FAILURE),
+        ended => ended,
     }
 }
 

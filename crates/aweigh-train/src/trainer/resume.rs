@@ -100,10 +100,13 @@ impl Trainer {
         let processes = self.group.size();
         let now = self.experiment.train.batch_size * processes;
         if now != before && before.is_multiple_of(processes) {
+            let size = before / processes;
+            let processes = match processes {
+                1 => "one process".to_owned(),
+                several => format!("each of {several} processes"),
+            };
             tracing::warn!(
-                "train.batch_size={} in each of {processes} processes would keep the {before} \
-                 images per step",
-                before / processes
+                "train.batch_size={size} in {processes} would keep the {before} images per step"
             );
         }
     }
