@@ -51,12 +51,15 @@ exec ip netns exec aweigh-b unshare --uts sh -c 'hostname host-b; exec sh -c "$*
 AGENT
 chmod +x "$agent"
 
+# Open MPI's own processes notice a cut cable by these keepalive messages; without them, after minutes.
 on_both_hosts() {
     OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 \
         ip netns exec aweigh-a unshare --uts sh -c 'hostname host-a; exec "$@"' sh \
         mpirun -n 2 --host 10.77.0.1:1,10.77.0.2:1 --bind-to none \
         --mca plm_rsh_agent "$agent" --mca btl tcp,self \
         --mca btl_tcp_if_include 10.77.0.0/24 --mca oob_tcp_if_include 10.77.0.0/24 \
+        --mca oob_tcp_keepalive_time 5 --mca oob_tcp_keepalive_intvl 2 \
+        --mca oob_tcp_keepalive_probes 3 \
         "$binary" "$@"
 }
 

@@ -3,6 +3,8 @@
 //! A device is checked before anything is computed on it: Burn opens devices lazily, and a missing
 //! one would panic at the first operation.
 
+mod toolkit;
+
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -160,7 +162,12 @@ pub fn select(config: &DeviceConfig, conv: &ConvConfig) -> Result<Device, Device
         });
     }
     let device = devices.swap_remove(index);
-    open(&device).map_err(|reason| DeviceError::Unusable {
+    let complete = match backend {
+        Backend::Cuda => toolkit::missing(std::env::var_os("CUDA_PATH").map(Into::into)),
+        _ => None,
+    };
+    let opened = complete.map_or_else(|| open(&device).map(|_| ()), Err);
+    opened.map_err(|reason| DeviceError::Unusable {
         backend,
         index,
         reason,

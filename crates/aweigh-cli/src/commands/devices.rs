@@ -30,7 +30,10 @@ impl DevicesArgs {
             .into_iter()
             .filter(|backend| !has_device(&devices, *backend))
             .partition(|backend| device::built().contains(backend));
-        print_names("In this build, but without a device here", &built)?;
+        print_names(
+            "In this build, but without a device or its driver here",
+            &built,
+        )?;
         print_names(
             "Not in this build (cargo build --release --features NAME)",
             &absent,
