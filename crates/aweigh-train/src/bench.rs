@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use aweigh_conv::profile;
-use aweigh_data::{HostBatch, ImageMeta};
+use aweigh_data::HostBatch;
 use aweigh_detectors::Detector;
 use aweigh_distributed::Alone;
-use aweigh_geometry::{HostTruth, ImageFrame};
+use aweigh_geometry::HostTruth;
 use burn::module::Module;
 use burn::tensor::Device;
 use serde::{Serialize, Serializer};
@@ -18,6 +18,7 @@ use serde::{Serialize, Serializer};
 use crate::TrainError;
 use crate::batch::{image_frames, upload_images};
 use crate::config::Experiment;
+use crate::made_up;
 use crate::model::fresh;
 use crate::optimizer::Optimizer;
 use crate::step::{StepContext, train_step};
@@ -99,6 +100,9 @@ pub struct BenchReport {
     pub images_per_s: f64,
     /// Largest resident memory of the process so far, where the system tells it.
     pub peak_rss_mib: Option<f64>,
+    /// Memory of the device that its allocator holds after the steps, where the backend tells it:
+    /// what the largest step needed, without what the driver and its kernels take.
+    pub device_memory_mib: Option<f64>,
     /// Mean of the whole step, in milliseconds.
     #[serde(serialize_with = "thousandths")]
     pub mean_ms: f64,
@@ -117,6 +121,8 @@ pub fn bench(
     options: &BenchOptions,
     device: &Device,
 ) -> Result<BenchReport, TrainError> {
+    // What an earlier benchmark of this process left would count as memory of this one.
+    device.memory_cleanup();
     let mut times = Times::default();
     let mut size = options.size;
     let mut layers = Vec::new();
@@ -143,6 +149,7 @@ pub fn bench(
         images_per_s: options.batch as f64 / (step_ms.median / 1000.0),
         step_ms,
         peak_rss_mib: peak_rss_mib(),
+        device_memory_mib: device_memory_mib(device),
         mean_ms: times.mean(warmup),
         layers,
     })
@@ -217,36 +224,14 @@ fn detector(experiment: &Experiment, device: &Device) -> Result<Detector, TrainE
     Ok(fresh(&config, experiment.seed, device)?)
 }
 
-/// A batch of noise with boxes of several sizes.
+/// A batch with boxes of several sizes.
 fn made_up(options: &BenchOptions) -> HostBatch {
-    let [height, width] = options.size;
-    let shape = [options.batch, 3, height, width];
-    // Values need no more than to be different and of unit scale.
-    let noise = |i: usize| ((i * 2_654_435_761) % 2048) as f32 / 512.0 - 2.0;
     let truth = HostTruth {
-        boxes: (0..BOXES)
-            .map(|i| made_up_box(i, [height, width]))
-            .collect(),
+        boxes: (0..BOXES).map(|i| made_up_box(i, options.size)).collect(),
         labels: vec![0; BOXES],
         ignore: Vec::new(),
     };
-    let meta = ImageMeta {
-        image_id: 0,
-        file: "made up".into(),
-        original: options.size,
-        frame: ImageFrame::new(options.size, options.size),
-        padded: options.size,
-        flipped: false,
-        augmented: false,
-    };
-    HostBatch {
-        index: 0,
-        images: (0..shape.iter().product()).map(noise).collect(),
-        shape,
-        truth: vec![truth; options.batch],
-        meta: vec![meta; options.batch],
-        stand_in: false,
-    }
+    made_up::batch(vec![truth; options.batch], options.size)
 }
 
 /// Boxes along the diagonal, each larger than the one before.
@@ -357,6 +342,12 @@ pub(crate) fn peak_rss_mib() -> Option<f64> {
         .find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some((kib / 1024.0).round())
+}
+
+/// Memory in MiB that the device's allocator holds.
+fn device_memory_mib(device: &Device) -> Option<f64> {
+    let usage = device.memory_pool_usage()?;
+    Some((usage.bytes_reserved as f64 / (1024.0 * 1024.0)).round())
 }
 
 #[cfg(test)]

@@ -3,12 +3,13 @@
 //! An [`Experiment`] is read from strict TOML; [`device::select`] opens what
 //! it names; a [`Trainer`](trainer::Trainer) runs it in a [`RunFolder`](run_folder::RunFolder) and
 //! reports to a [`Progress`](progress::Progress). [`evaluate`], [`predict`], [`explain`],
-//! [`mod@bench`] and [`inspect`] are the other uses of a detector; [`mod@import`] and
-//! [`model_file`] take weights in and hand models on.
+//! [`mod@bench`] and [`inspect`] are the other uses of a detector; [`agreement`] compares devices;
+//! [`mod@import`] and [`model_file`] take weights in and hand models on.
 //!
 //! Everything random derives from the seed of the experiment and the position in the run, so that
 //! a run repeats and a resumed run equals an uninterrupted one, bit for bit on the CPU.
 
+pub mod agreement;
 pub mod batch;
 pub mod bench;
 pub mod checkpoint;
@@ -43,6 +44,7 @@ mod distributed;
 mod ema;
 mod freeze;
 mod look;
+mod made_up;
 mod network;
 mod parameters;
 mod pictures;

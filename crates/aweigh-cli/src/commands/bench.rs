@@ -14,9 +14,13 @@ use crate::output::print;
 const HELP: &str = "\
 Examples:
   aweigh bench --config fcos_r50.toml --size 512 --batch 2 --mode train
+  aweigh bench --config fcos_r50.toml --size 800x1333 --batch 1,2,8 --mode train,infer
   aweigh bench --config quickstart.toml --mode data | jq .images_per_s";
 
-/// Time training, inference or loading; prints one line of JSON
+/// Time training, inference or loading; prints a line of JSON
+///
+/// Of several modes or sizes of a batch, each combination has its line, in the order given; the
+/// program compiles a device's kernels once for all of them.
 ///
 /// Times are milliseconds over the timed steps; each phase of a step is ended by waiting for the
 /// device. Images and boxes are made up, weights are random, except that 'data' loads the training
@@ -26,15 +30,21 @@ Examples:
 pub(crate) struct BenchArgs {
     #[command(flatten)]
     config: ConfigOptions,
-    /// What is timed
-    #[arg(long, value_name = "MODE", default_value = "train")]
-    mode: Mode,
+    /// What is timed; several with commas
+    #[arg(long, value_name = "MODE", default_value = "train", value_delimiter = ',')]
+    mode: Vec<Mode>,
     /// Input in pixels: one side, or HEIGHTxWIDTH; ignored by 'data'
     #[arg(long, value_name = "SIZE", default_value = "512", value_parser = input_size)]
     size: [usize; 2],
-    /// Images per step
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = at_least_one)]
-    batch: usize,
+    /// Images per step; several with commas
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "2",
+        value_delimiter = ',',
+        value_parser = at_least_one
+    )]
+    batch: Vec<usize>,
     /// Steps before timing starts; ignored by 'data'
     #[arg(long, value_name = "N", default_value_t = 2)]
     warmup: usize,
@@ -49,7 +59,7 @@ pub(crate) struct BenchArgs {
 }
 
 /// What is timed.
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Mode {
     /// A training step: upload, backbone (with neck), head, assign, loss, backward, clip, optimizer
     Train,
@@ -66,23 +76,31 @@ impl BenchArgs {
             self.check_profile(&experiment)?;
         }
         let device = self.device.open(&mut experiment)?;
-        let options = BenchOptions {
-            mode: match self.mode {
+        for mode in &self.mode {
+            for batch in &self.batch {
+                let report = bench(&experiment, &self.options(*mode, *batch), &device)?;
+                if self.profile {
+                    profile::show(&report)?;
+                }
+                print(serde_json::to_string(&report).context("the report is not JSON")?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn options(&self, mode: Mode, batch: usize) -> BenchOptions {
+        BenchOptions {
+            mode: match mode {
                 Mode::Train => BenchMode::Train,
                 Mode::Infer => BenchMode::Infer,
                 Mode::Data => BenchMode::Data,
             },
             size: self.size,
-            batch: self.batch,
+            batch,
             warmup: self.warmup,
             repeats: self.repeats,
             profile: self.profile,
-        };
-        let report = bench(&experiment, &options, &device)?;
-        if self.profile {
-            profile::show(&report)?;
         }
-        print(serde_json::to_string(&report).context("the report is not JSON")?)
     }
 
     /// # Errors
@@ -94,7 +112,7 @@ impl BenchArgs {
             "--profile times layers on the CPU, not on {backend}"
         );
         ensure!(
-            !matches!(self.mode, Mode::Data),
+            !self.mode.contains(&Mode::Data),
             "--profile times the layers of a model, which --mode data does not run"
         );
         ensure!(

@@ -1,6 +1,7 @@
 //! One file per subcommand.
 
 mod bench;
+mod check;
 mod data;
 mod devices;
 mod eval;
@@ -31,6 +32,7 @@ pub(crate) enum Command {
     Export(export::ExportArgs),
     Inspect(inspect::InspectArgs),
     Bench(bench::BenchArgs),
+    Check(check::CheckArgs),
     Devices(devices::DevicesArgs),
     Data(data::DataArgs),
 }
@@ -47,6 +49,7 @@ impl Command {
         match self {
             Self::Train(args) => return args.run(),
             Self::Predict(args) => return args.run(),
+            Self::Check(args) => return args.run(),
             Self::Data(args) => return args.run(),
             Self::Init(args) => args.run()?,
             Self::Eval(args) => args.run()?,
