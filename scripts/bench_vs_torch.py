@@ -35,13 +35,13 @@ def sides(size):
 # --- torchvision, in its own process -------------------------------------------
 
 
-def torch_model(height, width):
-    """FCOS as torchvision builds it with pretrained weights, but with random ones.
+def torch_model(kind, height, width):
+    """FCOS or RetinaNet as torchvision builds it with pretrained weights, but with random ones.
 
     `fcos_resnet50_fpn(weights=None)` would train every layer and use ordinary
     batch norm, which is another amount of work.
     """
-    from torchvision.models.detection import FCOS
+    from torchvision.models.detection import FCOS, RetinaNet
     from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
     from torchvision.models.resnet import resnet50
     from torchvision.ops import FrozenBatchNorm2d
@@ -54,10 +54,10 @@ def torch_model(height, width):
             # variance in every block.
             module.weight.fill_(0.2)
     pyramid = _resnet_fpn_extractor(body, 3, returned_layers=[2, 3, 4], extra_blocks=LastLevelP6P7(256, 256))
-    return FCOS(pyramid, CLASSES, min_size=min(height, width), max_size=max(height, width))
+    return {"fcos": FCOS, "retinanet": RetinaNet}[kind](pyramid, CLASSES, min_size=min(height, width), max_size=max(height, width))
 
 
-def torch_targets(count, height, width):
+def torch_targets(count, height, width, device):
     import torch
 
     size = torch.tensor([width, height])
@@ -65,17 +65,17 @@ def torch_targets(count, height, width):
     side = torch.rand(count, BOXES_PER_IMAGE, 2) * size * 0.3 + 8
     boxes = torch.cat([corner, corner + side], dim=2)
     labels = torch.randint(0, CLASSES, (count, BOXES_PER_IMAGE))
-    return [{"boxes": box, "labels": label} for box, label in zip(boxes, labels)]
+    return [{"boxes": box.to(device), "labels": label.to(device)} for box, label in zip(boxes, labels)]
 
 
-def torch_step(mode, size, batch):
+def torch_step(mode, size, batch, kind="fcos", device="cpu"):
     """A function that does one step; its state lives in the closure."""
     import torch
 
     torch.manual_seed(0)
     height, width = sides(size)
-    model = torch_model(height, width)
-    images = list(torch.rand(batch, 3, height, width))
+    model = torch_model(kind, height, width).to(device)
+    images = list(torch.rand(batch, 3, height, width).to(device))
     if mode == "infer":
         model.eval()
 
@@ -86,7 +86,7 @@ def torch_step(mode, size, batch):
         return infer
 
     model.train()
-    targets = torch_targets(batch, height, width)
+    targets = torch_targets(batch, height, width, device)
     trainable = [p for p in model.parameters() if p.requires_grad]
     # A tiny rate keeps the random network finite; the work does not depend on it.
     optimizer = torch.optim.SGD(trainable, lr=1e-6, momentum=0.9, weight_decay=1e-4)

@@ -16,7 +16,7 @@ fn refuse(args: &[&str], parts: &[&str]) {
 fn every_command_explains_itself_with_an_example() {
     let commands = [
         "init", "train", "eval", "predict", "explain", "import", "export", "inspect", "bench",
-        "devices", "data",
+        "check", "devices", "data",
     ];
     check(&["--help"], &commands);
     check(
@@ -64,6 +64,16 @@ fn every_command_explains_itself_with_an_example() {
             "data",
             "ignored by 'data'",
             "Example",
+        ],
+    );
+    check(
+        &["check", "--help"],
+        &[
+            "--method",
+            "--arithmetic",
+            "--json",
+            "tf32 on cuda",
+            "Examples:",
         ],
     );
     check(&["devices", "--help"], &["Example"]);
@@ -118,6 +128,18 @@ fn wrong_usage_says_what_is_expected() {
     refuse(
         &["bench", "--config", "x", "--mode", "fast"],
         &["train, infer, data"],
+    );
+    refuse(
+        &["check", "--method", "fcos,yolo"],
+        &["unknown method `yolo`, expected one of fcos, fovea, fovea_align"],
+    );
+    refuse(
+        &["check", "--channels", "12"],
+        &["--channels <N>", "expected a multiple of 8"],
+    );
+    refuse(
+        &["check", "--arithmetic", "f16"],
+        &["unknown arithmetic `f16`, expected f32 or tf32"],
     );
 }
 

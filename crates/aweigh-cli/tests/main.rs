@@ -1,11 +1,13 @@
 //! The program as its users meet it: help, errors, data and weights as people have them, and a whole
 //! small project.
 
+mod check;
 mod configs;
 mod data;
 mod datasets;
 mod errors;
 mod eval;
+mod gpu_check;
 mod help;
 mod import;
 mod kernels;

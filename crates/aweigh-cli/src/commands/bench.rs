@@ -31,7 +31,12 @@ pub(crate) struct BenchArgs {
     #[command(flatten)]
     config: ConfigOptions,
     /// What is timed; several with commas
-    #[arg(long, value_name = "MODE", default_value = "train", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "MODE",
+        default_value = "train",
+        value_delimiter = ','
+    )]
     mode: Vec<Mode>,
     /// Input in pixels: one side, or HEIGHTxWIDTH; ignored by 'data'
     #[arg(long, value_name = "SIZE", default_value = "512", value_parser = input_size)]

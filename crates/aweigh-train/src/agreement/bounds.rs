@@ -43,16 +43,22 @@ impl Arithmetic {
     }
 
     /// The largest error of a stage that rounding explains.
+    ///
+    /// Rounding the weights alone to 23 bits on the CPU gives errors of up to 2e-6, 2e-7, 1e-5 and
+    /// 3e-4 in the four stages, to 11 bits 1e-3, 3e-4, 3e-3 and 7e-2 (the tests do so). A device
+    /// rounds activations and sums too, in every layer, and larger networks have more of them: the
+    /// bounds are some thirty times the former and, where a wrong result is not far above, ten or
+    /// three times the latter. Lavapipe reaches 2e-6, 1e-7, 5e-6 and 2e-4.
     pub(super) fn bound(self, stage: Stage) -> f64 {
         match (self, stage) {
             (Self::F32, Stage::Forward) => 1e-4,
-            (Self::F32, Stage::Losses) => 1e-4,
-            (Self::F32, Stage::Gradients) => 1e-3,
+            (Self::F32, Stage::Losses) => 1e-5,
+            (Self::F32, Stage::Gradients) => 5e-4,
             (Self::F32, Stage::Steps) => 1e-2,
-            (Self::Tf32, Stage::Forward) => 2e-2,
-            (Self::Tf32, Stage::Losses) => 2e-2,
-            (Self::Tf32, Stage::Gradients) => 1e-1,
-            (Self::Tf32, Stage::Steps) => 1e-1,
+            (Self::Tf32, Stage::Forward) => 1e-2,
+            (Self::Tf32, Stage::Losses) => 3e-3,
+            (Self::Tf32, Stage::Gradients) => 3e-2,
+            (Self::Tf32, Stage::Steps) => 2e-1,
         }
     }
 }

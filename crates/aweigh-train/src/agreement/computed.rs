@@ -124,14 +124,8 @@ fn trained(
 /// assign other points.
 fn batch([height, width]: [usize; 2]) -> HostBatch {
     let [height_px, width_px] = [height as f32, width as f32];
-    let place = |[x1, y1, x2, y2]: [f32; 4]| {
-        [
-            x1 * width_px,
-            y1 * height_px,
-            x2 * width_px,
-            y2 * height_px,
-        ]
-    };
+    let place =
+        |[x1, y1, x2, y2]: [f32; 4]| [x1 * width_px, y1 * height_px, x2 * width_px, y2 * height_px];
     let crowded = HostTruth {
         boxes: [
             [0.063, 0.081, 0.317, 0.293],
@@ -154,9 +148,7 @@ fn batch([height, width]: [usize; 2]) -> HostBatch {
 /// The parameters of a model.
 fn values(model: &Detector) -> Named {
     let tensors = named_tensors(model).into_iter();
-    tensors
-        .map(|(name, data)| (name, numbers(&data)))
-        .collect()
+    tensors.map(|(name, data)| (name, numbers(&data))).collect()
 }
 
 fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {

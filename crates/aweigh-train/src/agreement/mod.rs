@@ -20,6 +20,9 @@ use difference::{Difference, Scale};
 pub use bounds::Arithmetic;
 pub use recipe::Recipe;
 
+/// Of the weights; any would do.
+const SEED: u32 = 0;
+
 /// What is compared, in the order in which it is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -99,8 +102,6 @@ pub fn agreement(
     options: &AgreementOptions,
     device: &Device,
 ) -> Result<Vec<StageReport>, TrainError> {
-    /// Of the weights; any would do.
-    const SEED: u32 = 0;
     let experiment = recipe.experiment(options.channels)?;
     let cpu = Device::flex();
     let detector = fresh(&experiment.detector, SEED, &cpu)?;
@@ -135,23 +136,4 @@ fn compare(stage: Stage, found: &Computed, expected: &Computed) -> Difference {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_processor_agrees_with_itself_exactly() {
-        let options = AgreementOptions {
-            size: [64, 64],
-            channels: 8,
-            arithmetic: Arithmetic::F32,
-        };
-        for recipe in Recipe::ALL {
-            let reports = agreement(recipe, &options, &Device::flex()).expect("a valid network");
-            let stages: Vec<Stage> = reports.iter().map(|report| report.stage).collect();
-            assert_eq!(stages, Stage::ALL);
-            for report in reports {
-                assert!(report.ok && report.error == 0.0, "{report:?}");
-            }
-        }
-    }
-}
+mod tests;

@@ -100,9 +100,9 @@ impl Recipe {
     }
 }
 
-/// The architecture of the small recipes in `configs/`, with the norms of the published ones: three
-/// levels of strides 8, 16 and 32. It reads no files; the rate is small enough that five steps from
-/// random weights stay in reach of the first.
+/// What the networks of `configs/` are made of, each part once or twice, for every shape is a kernel
+/// to compile: three stages, three levels of strides 8, 16 and 32. It reads no files; the rate is
+/// small enough that five steps from random weights stay in reach of the first.
 const COMMON: &str = r#"
 [data]
 train = { annotations = "none", images = "none" }
@@ -112,12 +112,15 @@ num_classes = 3
 [detector.backbone]
 depth = 18
 base_channels = HALF
+num_stages = 3
+out_indices = [0, 1, 2]
 frozen_stages = -1
 norm = { frozen_bn = { affine = "trainable" } }
 [detector.neck]
 out_channels = CHANNELS
 start_level = 1
 num_outs = 3
+add_extra_convs = "on_output"
 METHOD
 feat_channels = CHANNELS
 stacked_convs = 2
@@ -171,7 +174,9 @@ mod tests {
         let none = DetectorConfig::default().method().map(|_| ());
         let message = none.expect_err("no method").to_string();
         let tables = message.split(&[' ', ',', ';', ':'][..]);
-        let tables: Vec<&str> = tables.filter(|word| word.starts_with("[detector.")).collect();
+        let tables: Vec<&str> = tables
+            .filter(|word| word.starts_with("[detector."))
+            .collect();
         assert!(tables.len() > 1, "{message}");
         for table in tables {
             assert!(used.iter().any(|used| used == table), "{table}");
