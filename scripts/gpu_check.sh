@@ -51,7 +51,7 @@ done
 patience=${tiny:+4}
 : "${budget:=$((450 * ${patience:=1}))}"
 [[ -n $binary && $budget =~ ^[0-9]+$ ]] || usage
-binary=$(realpath "$binary") out=$(realpath -m "$out") bccd=$(realpath -m "$bccd")
+binary=$(realpath -m "$binary") out=$(realpath -m "$out") bccd=$(realpath -m "$bccd")
 [[ -x $binary ]] || { echo "$binary is not a program" >&2; exit 2; }
 cd "$(dirname "$0")/.." || exit 2
 mkdir -p "$out/logs" "$out/done" || exit 2

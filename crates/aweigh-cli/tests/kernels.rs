@@ -52,6 +52,24 @@ fn a_profile_shows_kinds_and_layers_before_the_line_of_json() {
 }
 
 #[test]
+fn every_mode_and_batch_has_its_line() {
+    let stdout = bench(&["--mode", "infer,train", "--batch", "1,2"], &[]).ok();
+    let lines: Vec<Value> = stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let timed: Vec<(&str, u64)> = lines
+        .iter()
+        .map(|line| (line["mode"].as_str(), line["batch"].as_u64()))
+        .filter_map(|(mode, batch)| Some((mode?, batch?)))
+        .collect();
+    let expected = [("infer", 1), ("infer", 2), ("train", 1), ("train", 2)];
+    assert_eq!(timed, expected, "{stdout}");
+    // Only the allocator of a device tells.
+    assert!(lines[0]["device_memory_mib"].is_null(), "{stdout}");
+}
+
+#[test]
 fn a_profile_of_nothing_is_refused() {
     let refuse = |arguments: &[&str], variables: &[(&str, &str)], expected: &str| {
         let arguments = [arguments, &["--profile"]].concat();
