@@ -111,7 +111,7 @@ deadline=0
 limited() {
     local left=$((deadline - SECONDS))
     ((left > 0)) || return 124
-    timeout --kill-after=5 "$left" "$@" < /dev/null
+    timeout --foreground --kill-after=5 "$left" "$@" < /dev/null
 }
 
 # Prints the memory in use of the whole GPU twice a second, until it is killed.
@@ -252,7 +252,7 @@ training() {
         limited "${train[@]}" --backend cpu --run-dir "$out/runs/cpu" >&2 || return
         cpu=$(last "$out/runs/cpu" "$key") source=measured
     elif [[ $data == bccd ]] && (($(nproc) >= 8)); then
-        timeout --kill-after=5 $((deadline - SECONDS)) "${train[@]}" --backend cpu \
+        timeout --foreground --kill-after=5 $((deadline - SECONDS)) "${train[@]}" --backend cpu \
             --threads $(($(nproc) / 2)) --run-dir "$out/runs/cpu" > "$out/logs/training_cpu.log" 2>&1 &
         beside=$!
     fi
