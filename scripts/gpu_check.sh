@@ -75,6 +75,13 @@ if [[ -n $tiny ]]; then
     bench_size=(--size 64 --batch 1 --mode infer --warmup 1 --repeats 2)
 fi
 
+# What makes the network of the quick start one of few shapes.
+small=(--set detector.backbone.num_stages=2 --set 'detector.backbone.out_indices=[0,1]'
+    --set detector.backbone.base_channels=8 --set detector.neck.out_channels=8
+    --set detector.neck.start_level=0 --set detector.neck.num_outs=2
+    --set detector.fcos.feat_channels=8 --set detector.fcos.stacked_convs=1
+    --set 'detector.fcos.regress_ranges=[[-1.0, 32.0], [32.0, 1e8]]')
+
 # --- lines -----------------------------------------------------------------------
 
 # The text as a string of JSON.
@@ -193,10 +200,9 @@ judged() {
 }
 
 benchmark() {
-    local config=$1_r50.toml
-    [[ -z $tiny ]] || config=quickstart.toml
-    limited "$binary" bench "${on_device[@]}" "${bench_size[@]}" --config "$config" \
-        --set detector.num_classes=80
+    local model=("$1_r50.toml")
+    [[ -z $tiny ]] || model=(quickstart.toml "${small[@]}")
+    limited "$binary" bench "${on_device[@]}" "${bench_size[@]}" --config "${model[@]}"
 }
 
 torchvision() {
@@ -238,11 +244,7 @@ training() {
         key=loss bound=0.02
         changes+=(--set data.synth.train=16 --set data.synth.val=2
             --set data.transform.short_edge=56 --set data.transform.long_edge=64
-            --set detector.backbone.num_stages=2 --set 'detector.backbone.out_indices=[0,1]'
-            --set detector.backbone.base_channels=8 --set detector.neck.out_channels=8
-            --set detector.neck.start_level=0 --set detector.neck.num_outs=2
-            --set detector.fcos.feat_channels=8 --set detector.fcos.stacked_convs=1
-            --set 'detector.fcos.regress_ranges=[[-1.0, 32.0], [32.0, 1e8]]'
+            "${small[@]}"
             --set train.batch_size=2 --set train.iterations=20 --set train.log_every=1
             --set train.eval_every_iterations=20)
     fi
