@@ -224,7 +224,8 @@ training() {
     local config changes train data key=AP cpu bound=0.03 found source=recorded beside='' start code
     if [[ -z $tiny && -d $bccd/images ]]; then
         # Three seeds on the CPU (`aweigh train --config fcos_r18_bccd.toml --set train.epochs=10`)
-        # end at 0.500, 0.485 and 0.476; runs of other rounding differ by as much.
+        # end at 0.500, 0.485 and 0.476. A device draws other weights from a seed, as if it were
+        # another one.
         data=bccd config=fcos_r18_bccd.toml cpu=0.487
         changes=(--set train.epochs=10
             --set "data.train.annotations=$bccd/annotations/instances_trainval.json"
@@ -240,8 +241,8 @@ training() {
             --set "data.train.images=$shapes/train" --set "data.val.images=$shapes/val")
     fi
     if [[ -n $tiny ]]; then
-        # Other rounding grows by a few times in each of twenty steps from random weights.
-        key=loss bound=0.02
+        # Both start from the same weights: the twenty steps change the loss by thirty times as much.
+        key=loss bound=0.001
         changes+=(--set data.synth.train=16 --set data.synth.val=2
             --set data.transform.short_edge=56 --set data.transform.long_edge=64
             "${small[@]}"
@@ -251,6 +252,9 @@ training() {
     rm -rf "$out/runs"
     train=("$binary" train --config "$config" "${changes[@]}")
     if [[ -n $tiny ]]; then
+        limited "${train[@]}" --backend cpu --run-dir "$out/runs/start" --set train.iterations=1 >&2 ||
+            return
+        train+=(--set "model.weights.detector=$out/runs/start")
         limited "${train[@]}" --backend cpu --run-dir "$out/runs/cpu" >&2 || return
         cpu=$(last "$out/runs/cpu" "$key") source=measured
     elif [[ $data == bccd ]] && (($(nproc) >= 8)); then
