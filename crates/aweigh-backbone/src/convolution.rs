@@ -1,8 +1,8 @@
 //! A convolution, plain or deformable.
 
-use aweigh_conv::{Activation, Conv2dOptions, Maps, activate, convolve};
+use aweigh_conv::{Activation, Conv2dOptions, Maps, activate, cast_like, convolve};
 use aweigh_deform_conv::{
-    DeformConv2dConfig, DeformConv2dPack, ModulatedDeformConv2dPack, deform_conv2d,
+    DeformConv2dConfig, DeformConv2dPack, DeformConvInput, ModulatedDeformConv2dPack, deform_conv2d,
 };
 use burn::module::{Initializer, Module, Param};
 use burn::nn::PaddingConfig2d;
@@ -223,8 +223,10 @@ impl Convolution {
         bias: Tensor<1>,
         activation: Activation,
     ) -> M {
-        let deformed = |input, options| {
-            let y = deform_conv2d(input, weight.clone(), Some(bias.clone()), options);
+        let deformed = |input: DeformConvInput, options| {
+            let weight = cast_like(weight.clone(), &input.x);
+            let bias = cast_like(bias.clone(), &input.x);
+            let y = deform_conv2d(input, weight, Some(bias), options);
             activate(y, activation)
         };
         match self {

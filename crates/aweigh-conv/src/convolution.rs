@@ -11,6 +11,7 @@ use crate::activation::Activation;
 use crate::choice::{algorithm, is_ours};
 use crate::ops::{ConvCall, LayerOps};
 use crate::plain;
+use crate::precision::cast_like;
 
 /// How a map is convolved.
 #[derive(Debug, Clone)]
@@ -56,7 +57,7 @@ impl Conv2dOptions {
 }
 
 /// `activation(conv(x, weight) + bias)`; on the CPU one operator, with the activation in its
-/// write-back.
+/// write-back. Weight and bias are cast to the type of `x`.
 ///
 /// # Shapes
 ///
@@ -77,6 +78,8 @@ pub fn conv2d(
         .then(|| sizes_of(x.dims(), &weight, &options.conv))
         .flatten();
     let Some(sizes) = sizes else {
+        let weight = cast_like(weight, &x);
+        let bias = bias.map(|bias| cast_like(bias, &x));
         return plain::conv2d(x, weight, bias, options);
     };
     dispatch(x, weight, bias, options.call(vec![sizes]))

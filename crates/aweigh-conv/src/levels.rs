@@ -7,6 +7,7 @@ use crate::activation::Activation;
 use crate::choice::{Algorithm, algorithm, is_ours};
 use crate::convolution::{Conv2dOptions, conv2d, dispatch, sizes_of};
 use crate::norm::{self, GroupNorm, group_norm};
+use crate::precision::cast_like;
 
 /// Maps `[B, C, H_l, W_l]` of every level of a pyramid.
 ///
@@ -124,6 +125,11 @@ impl Maps for Levels {
         let Together { values, shapes } = match self.0 {
             Places::Together(together) => *together,
             Places::Apart(maps) => {
+                // Once for all levels.
+                let weight = match maps.first() {
+                    Some(x) => cast_like(weight, x),
+                    None => weight,
+                };
                 let conv = |x| conv2d(x, weight.clone(), bias.clone(), options.clone());
                 return Self(Places::Apart(maps.into_iter().map(conv).collect()));
             }

@@ -4,6 +4,7 @@
 //! A function of this crate takes tensors of any device. On Burn's CPU backend, in single precision,
 //! it runs the kernels of this crate; everywhere else, or where the user asks for it
 //! ([`CONV_VARIABLE`]), its twin of Burn's own operators in [`plain`]. [`is_ours`] is that choice.
+//! Parameters may be wider than the maps, which a layer computes in the type of ([`cast_like`]).
 //!
 //! # Layers
 //!
@@ -77,6 +78,8 @@ mod ops;
 pub mod plain;
 #[cfg(feature = "tensor")]
 mod pooling;
+#[cfg(feature = "tensor")]
+mod precision;
 pub mod profile;
 mod simd;
 
@@ -98,4 +101,6 @@ pub use norm::{BatchNorm, BatchNormalised, GroupNorm, batch_norm, group_norm};
 pub use ops::{ConvCall, FocalCall, LayerGradients, LayerOps, NormCall, SavedNorm};
 #[cfg(feature = "tensor")]
 pub use pooling::{MaxPool, max_pool2d, upsample_add};
+#[cfg(feature = "tensor")]
+pub use precision::{cast_like, widen};
 pub use simd::{InstructionSet, SIMD_VARIABLE, UnknownInstructionSet};

@@ -36,7 +36,8 @@ impl GroupNorm {
 }
 
 /// `activation((x - mean) / sqrt(variance + epsilon) * weight + bias)`, with the mean and the biased
-/// variance of every image and group of channels (Wu and He, 2018).
+/// variance of every image and group of channels (Wu and He, 2018). Maps narrower than `f32` are
+/// normalised in `f32`.
 ///
 /// # Shapes
 ///
@@ -77,7 +78,8 @@ pub struct BatchNormalised {
 }
 
 /// `activation((x - mean) / sqrt(variance + epsilon) * weight + bias)`, with the mean and the biased
-/// variance of every channel over all images (Ioffe and Szegedy, 2015).
+/// variance of every channel over all images (Ioffe and Szegedy, 2015). Maps narrower than `f32` are
+/// normalised in `f32`.
 ///
 /// # Shapes
 ///

@@ -6,6 +6,7 @@ use burn::tensor::ops::{InterpolateMode, InterpolateOptions, MaxPoolOptions};
 use burn::tensor::{Tensor, module};
 
 use crate::activation::activate;
+use crate::precision::widen;
 use crate::{BatchNorm, BatchNormalised, Conv2dOptions, GroupNorm, MaxPool};
 
 /// [`conv2d`](crate::conv2d).
@@ -25,9 +26,10 @@ pub fn conv2d(
 /// factor per image and channel before they meet it.
 pub fn group_norm(x: Tensor<4>, weight: Tensor<1>, bias: Tensor<1>, norm: GroupNorm) -> Tensor<4> {
     let [batch, channels, height, width] = x.dims();
+    let dtype = x.dtype();
     let groups = norm.groups;
     let wide = channels / groups;
-    let x = x.reshape([batch, groups, wide * height * width]);
+    let x = widen(x).reshape([batch, groups, wide * height * width]);
     let centred = x.clone() - x.mean_dim(2); // [B, G, C/G * H * W]
     let variance = (centred.clone() * centred.clone()).mean_dim(2); // [B, G, 1]
     let weight = weight.reshape([1, groups, wide]);
@@ -35,7 +37,8 @@ pub fn group_norm(x: Tensor<4>, weight: Tensor<1>, bias: Tensor<1>, norm: GroupN
     let y = centred.reshape([batch, channels, height * width])
         * scale.reshape([batch, channels, 1])
         + bias.reshape([1, channels, 1]); // [B, C, H * W]
-    activate(y.reshape([batch, channels, height, width]), norm.activation)
+    let y = y.reshape([batch, channels, height, width]).cast(dtype);
+    activate(y, norm.activation)
 }
 
 /// [`batch_norm`](crate::batch_norm).
@@ -45,9 +48,10 @@ pub fn batch_norm(
     bias: Tensor<1>,
     norm: BatchNorm,
 ) -> BatchNormalised {
-    let result = module::batch_norm_train(x, weight, bias, norm.epsilon);
+    let dtype = x.dtype();
+    let result = module::batch_norm_train(widen(x), weight, bias, norm.epsilon);
     BatchNormalised {
-        output: activate(result.output, norm.activation),
+        output: activate(result.output.cast(dtype), norm.activation),
         mean: result.mean.without_autodiff(),
         variance: result.variance.without_autodiff(),
     }

@@ -1,5 +1,6 @@
 //! Deformable convolution as a layer.
 
+use aweigh_conv::cast_like;
 use burn::config::Config;
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor};
@@ -141,7 +142,8 @@ impl DeformConv2dConfig {
 }
 
 impl DeformConv2d {
-    /// Applies the convolution; see [`deform_conv2d`].
+    /// Applies the convolution; see [`deform_conv2d`]. Everything is cast to the type of `x`;
+    /// positions are computed in `f32` nevertheless.
     ///
     /// # Shapes
     ///
@@ -152,8 +154,11 @@ impl DeformConv2d {
     ///
     /// When shapes break a rule; the message gives all of them.
     pub fn forward(&self, x: Tensor<4>, offset: Tensor<4>, mask: Option<Tensor<4>>) -> Tensor<4> {
-        let bias = self.bias.as_ref().map(Param::val);
+        let offset = cast_like(offset, &x);
+        let mask = mask.map(|mask| cast_like(mask, &x));
+        let weight = cast_like(self.weight.val(), &x);
+        let bias = self.bias.as_ref().map(|bias| cast_like(bias.val(), &x));
         let input = DeformConvInput { x, offset, mask };
-        deform_conv2d(input, self.weight.val(), bias, self.options)
+        deform_conv2d(input, weight, bias, self.options)
     }
 }

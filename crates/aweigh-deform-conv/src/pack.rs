@@ -1,6 +1,6 @@
 //! Deformable convolutions that predict their own offsets, as in DCN backbones.
 
-use aweigh_conv::{Activation, convolve};
+use aweigh_conv::{Activation, cast_like, convolve};
 use burn::module::{Initializer, Module, Param};
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
@@ -109,8 +109,9 @@ impl DeformConv2dPack {
     ///
     /// When the input's channels are not `C_in` or the padded input is smaller than the kernel.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let bias = self.bias.as_ref().map(Param::val);
-        deform_conv2d(self.input(x), self.weight.val(), bias, self.options)
+        let weight = cast_like(self.weight.val(), &x);
+        let bias = self.bias.as_ref().map(|bias| cast_like(bias.val(), &x));
+        deform_conv2d(self.input(x), weight, bias, self.options)
     }
 
     /// The operator's input for a map `[B, C_in, H, W]`: the map and its predicted offsets.
@@ -135,8 +136,9 @@ impl ModulatedDeformConv2dPack {
     ///
     /// When the input's channels are not `C_in` or the padded input is smaller than the kernel.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let bias = self.bias.as_ref().map(Param::val);
-        deform_conv2d(self.input(x), self.weight.val(), bias, self.options)
+        let weight = cast_like(self.weight.val(), &x);
+        let bias = self.bias.as_ref().map(|bias| cast_like(bias.val(), &x));
+        deform_conv2d(self.input(x), weight, bias, self.options)
     }
 
     /// The operator's input for a map `[B, C_in, H, W]`: the map, its predicted offsets and masks.

@@ -42,7 +42,10 @@ impl Detector {
         of_head.into_iter().map(of_detector).collect()
     }
 
-    /// Raw predictions of every level.
+    /// Raw predictions of every level, in `f32`.
+    ///
+    /// The type of the images is that of the network: layers cast their parameters to the type of
+    /// their maps, up to the last convolutions of the head.
     ///
     /// # Shapes
     ///

@@ -33,7 +33,8 @@ pub trait DenseHead: Module + ModuleDisplay {
     /// What it predicts.
     type Predictions: RawPredictions;
 
-    /// Predicts on every level.
+    /// Predicts on every level. Features narrower than `f32` are computed with as they are, what is
+    /// predicted is `f32`.
     ///
     /// # Shapes
     ///

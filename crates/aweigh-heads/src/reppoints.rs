@@ -253,10 +253,10 @@ impl DenseHead for RepPointsHead {
                 - of_one_cell(&taps(self.num_points), &reg.device());
             let cls = relu(self.reppoints_cls_conv.forward(cls, offset.clone(), None));
             let refined = relu(self.reppoints_pts_refine_conv.forward(reg, offset, None));
-            let refined = convolve(&self.reppoints_pts_refine_out, refined, Activation::None);
+            let refined = tower::predict_map(&self.reppoints_pts_refine_out, refined);
             let refined = self.refine_stage(refined, &init);
             out.cls_score
-                .push(convolve(&self.reppoints_cls_out, cls, Activation::None));
+                .push(tower::predict_map(&self.reppoints_cls_out, cls));
             out.bbox_init.push(self.bounding_box(init.points.clone()));
             out.bbox_refine.push(self.bounding_box(refined.clone()));
             out.pts_init.push(init.points);
@@ -273,7 +273,7 @@ impl DenseHead for RepPointsHead {
 impl RepPointsHead {
     fn init_stage(&self, features: Tensor<4>) -> Stage {
         let hidden = convolve(&self.reppoints_pts_init_conv, features, Activation::Relu);
-        let x = convolve(&self.reppoints_pts_init_out, hidden, Activation::None);
+        let x = tower::predict_map(&self.reppoints_pts_init_out, hidden);
         let device = x.device();
         match self.source {
             PointSource::Center => Stage {

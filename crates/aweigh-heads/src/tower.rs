@@ -3,7 +3,7 @@
 use aweigh_backbone::{
     ConvBias, ConvModule, ConvModuleConfig, DcnKind, Deformation, LayerInfo, NormConfig,
 };
-use aweigh_conv::{Activation, Levels, Maps, convolve};
+use aweigh_conv::{Activation, Levels, Maps, convolve, widen};
 use burn::nn::Initializer;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Tensor};
@@ -83,9 +83,16 @@ pub(crate) fn forward<M: Maps>(tower: &[ConvModule], x: M) -> M {
     tower.iter().fold(x, |x, conv| conv.forward(x))
 }
 
-/// The maps that a convolution predicts on every level.
+/// The maps that a convolution predicts on every level, in `f32` or wider: what follows are
+/// exponentials, coordinates and losses.
 pub(crate) fn predict(conv: &Conv2d, x: Levels) -> Vec<Tensor<4>> {
-    convolve(conv, x, Activation::None).into_maps()
+    let maps = convolve(conv, x, Activation::None).into_maps();
+    maps.into_iter().map(widen).collect()
+}
+
+/// [`predict`] for one map.
+pub(crate) fn predict_map(conv: &Conv2d, x: Tensor<4>) -> Tensor<4> {
+    widen(convolve(conv, x, Activation::None))
 }
 
 /// Adds up the same layers run on several levels: parameters count once, multiply-adds for every

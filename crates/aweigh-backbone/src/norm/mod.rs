@@ -3,7 +3,7 @@
 mod config;
 mod running;
 
-use aweigh_conv::{Activation, BatchNorm, GroupNorm, Maps, activate, batch_norm};
+use aweigh_conv::{Activation, BatchNorm, GroupNorm, Maps, activate, batch_norm, cast_like};
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor};
 
@@ -104,7 +104,11 @@ impl Norm {
     pub fn forward<M: Maps>(&self, x: M, activation: Activation) -> M {
         if let Some(Folded { scale, shift }) = self.folded() {
             let (scale, shift) = (per_channel(scale), per_channel(shift));
-            return x.each(|x| activate(x * scale.clone() + shift.clone(), activation));
+            return x.each(|x| {
+                let scale = cast_like(scale.clone(), &x);
+                let shift = cast_like(shift.clone(), &x);
+                activate(x * scale + shift, activation)
+            });
         }
         match self.kind {
             Kind::Group { groups } => {

@@ -1,0 +1,105 @@
+//! Networks in `f16` and `bf16` under parameters, predictions and losses in `f32`.
+//!
+//! `f16` rounds by up to 2^-11 of a value and `bf16` by up to 2^-8. Every layer rounds its weights and
+//! its sums: a dozen layers on the way to a prediction, twice as many on the way back to a weight.
+//! Independent roundings would add up to a few times one, dependent ones to several dozen times.
+//! Gradients are off by more than predictions, since a sample on the other side of a maximum, a ReLU
+//! or a pixel takes another slope, and some are small differences of large sums: the bias before a
+//! group norm has hardly any.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+/// `f16` holds gradients of the loss down to 2^-24 without a factor; this one is the same for all.
+const LOSS_SCALE: f64 = 1024.0;
+
+type Named = BTreeMap<String, Vec<f64>>;
+
+fn norm(values: impl Iterator<Item = f64>) -> f64 {
+    values.map(|x| x * x).sum::<f64>().sqrt()
+}
+
+/// The largest norm of a difference over that of what is expected, and the name it belongs to. What
+/// is expected counts as no smaller than a hundredth of all together.
+fn farthest(found: &Named, expected: &Named) -> (f64, String) {
+    assert!(!expected.is_empty() && found.keys().eq(expected.keys()));
+    let least = 0.01 * norm(expected.values().flatten().copied());
+    let distance = |(name, values): (&String, &Vec<f64>)| {
+        let difference = norm(found[name].iter().zip(values).map(|(a, b)| a - b));
+        let size = norm(values.iter().copied()).max(least);
+        (difference / size, name.clone())
+    };
+    let farthest = expected.iter().map(distance);
+    let farthest = farthest.max_by(|a, b| a.0.total_cmp(&b.0));
+    farthest.expect("there are values")
+}
+
+/// Runs a detector with narrow numbers on `device`, and in `f32` on the CPU. `rounding` is that of
+/// one number.
+#[allow(clippy::print_stdout)]
+fn check(config: &DetectorConfig, device: &Device, dtype: DType, rounding: f64) {
+    let cpu = aweigh_testkit::device();
+    let detector = config.init(&cpu).expect("a detector");
+    let numbers = Numbers {
+        dtype,
+        loss_scale: LOSS_SCALE,
+    };
+    let found = run(detector.clone(), device, numbers);
+    let expected = run(detector, &cpu, SINGLE);
+    let outputs = farthest(&found.outputs, &expected.outputs);
+    let gradients = farthest(&found.gradients, &expected.gradients);
+    let losses = found.losses.iter().zip(&expected.losses);
+    let losses = losses.map(|(a, b)| f64::from((a - b).abs() / b.abs().max(1.0)));
+    let losses = losses.fold(0.0, f64::max);
+    println!("{dtype:?}: outputs {outputs:?}, losses {losses:.1e}, gradients {gradients:?}");
+    assert!(outputs.0 < 32.0 * rounding, "outputs: {outputs:?}");
+    assert!(losses < 32.0 * rounding, "losses: {losses}");
+    assert!(gradients.0 < 200.0 * rounding, "gradients: {gradients:?}");
+}
+
+#[allow(clippy::print_stdout)]
+fn check_half(config: &DetectorConfig) {
+    let Some(gpu) = gpu() else { return };
+    if gpu.supports_dtype(DType::F16) {
+        check(config, &gpu, DType::F16, 1.0 / 2048.0);
+    } else {
+        println!("not run: no F16 on this adapter");
+    }
+}
+
+#[test]
+fn fcos_in_half_precision() {
+    check_half(&fcos());
+}
+
+#[test]
+fn fovea_in_half_precision() {
+    check_half(&fovea());
+}
+
+#[test]
+fn reppoints_in_half_precision() {
+    check_half(&reppoints());
+}
+
+#[test]
+fn fsaf_in_half_precision() {
+    check_half(&fsaf());
+}
+
+#[test]
+fn retina_with_fsaf_in_half_precision() {
+    check_half(&retina_with_fsaf());
+}
+
+/// On the CPU the narrow types have Burn's operators alone. `bf16` is tested here, since not every
+/// adapter has it.
+#[test]
+fn every_method_in_either_type_on_the_cpu() {
+    let cpu = aweigh_testkit::device();
+    for config in [fcos(), fovea(), reppoints(), fsaf(), retina_with_fsaf()] {
+        check(&config, &cpu, DType::F16, 1.0 / 2048.0);
+        check(&config, &cpu, DType::BF16, 1.0 / 256.0);
+    }
+}
