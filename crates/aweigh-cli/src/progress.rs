@@ -125,7 +125,8 @@ impl Drop for Bars {
     }
 }
 
-/// `epoch 0.68  loss 2.103 (bbox 0.812 centerness 0.620 cls 0.671)  lr 1.23e-3  grad 3.14`
+/// `epoch 0.68  loss 2.103 (bbox 0.812 centerness 0.620 cls 0.671)  lr 1.23e-3  grad 3.14`, and in
+/// half precision how many steps of the run were left out.
 fn state(log: &StepLog) -> String {
     let mut line = format!("epoch {:.2}", log.epoch);
     if let Some(loss) = log.means.get("loss") {
@@ -134,6 +135,9 @@ fn state(log: &StepLog) -> String {
     line.push_str(&format!("  lr {:.2e}", log.lr));
     if let Some(norm) = log.means.get("grad_norm") {
         line.push_str(&format!("  grad {norm:.2}"));
+    }
+    if let Some(scale) = log.loss_scale.as_ref().filter(|scale| scale.skipped > 0) {
+        line.push_str(&format!("  skipped {}", scale.skipped));
     }
     line
 }
@@ -162,6 +166,7 @@ fn parts(means: &BTreeMap<String, f64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aweigh_train::LossScale;
 
     #[test]
     fn a_line_has_losses_rate_speed_and_remaining_time() {
@@ -179,6 +184,7 @@ mod tests {
             epoch: 0.685,
             lr: 0.00123,
             means: means.map(|(name, value)| (name.to_owned(), value)).into(),
+            loss_scale: None,
             images_per_s: 14.06,
             loading: 0.25,
             reducing: 0.0,
@@ -191,6 +197,12 @@ mod tests {
         log.reducing = 0.1;
         assert!(pace(&log).ends_with("loading 25 %  reducing 10 %"));
         (log.loading, log.reducing) = (0.04, 0.0);
+        let mut scale = LossScale::default();
+        log.loss_scale = Some(scale.clone());
+        assert_eq!(state(&log), expected);
+        scale.skipped = 2;
+        log.loss_scale = Some(scale);
+        assert_eq!(state(&log), format!("{expected}  skipped 2"));
         log.means.remove("grad_norm");
         assert!(!state(&log).contains("grad"));
         assert_eq!(pace(&log), "14.1 images/s  eta 1:02:03");

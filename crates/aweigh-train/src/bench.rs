@@ -17,7 +17,8 @@ use serde::{Serialize, Serializer};
 
 use crate::TrainError;
 use crate::batch::{image_frames, upload_images};
-use crate::config::Experiment;
+use crate::config::{Experiment, Precision};
+use crate::loss_scale::LossScale;
 use crate::made_up;
 use crate::model::fresh;
 use crate::optimizer::Optimizer;
@@ -86,6 +87,9 @@ pub struct BenchReport {
     pub size: [usize; 2],
     /// Images per step.
     pub batch: usize,
+    /// The numbers that the network computed with; those of the configuration in
+    /// [`BenchMode::Train`].
+    pub precision: Precision,
     /// Timed steps.
     pub repeats: usize,
     /// The whole step.
@@ -143,6 +147,10 @@ pub fn bench(
         threads: rayon::current_num_threads(),
         size,
         batch: options.batch,
+        precision: match options.mode {
+            BenchMode::Train => experiment.train.precision,
+            BenchMode::Infer | BenchMode::Data => Precision::F32,
+        },
         repeats: options.repeats,
         shares: shares(&phases_ms),
         phases_ms,
@@ -168,6 +176,9 @@ fn train(
     device: &Device,
     times: &mut Times,
 ) -> Result<Vec<LayerTime>, TrainError> {
+    let precision = experiment.train.precision;
+    precision.check(device)?;
+    let mut loss_scale = LossScale::of_run(precision, None);
     let mut model = detector(experiment, &device.clone().autodiff())?;
     let mut optimizer = Optimizer::new(&experiment.train.optimizer);
     for step in 0..options.warmup + options.repeats {
@@ -182,7 +193,8 @@ fn train(
             device,
             &mut optimizer,
             experiment.train.lr,
-        );
+        )
+        .with_loss_scale(loss_scale.as_mut());
         model = train_step(context, model, host, |phase| step.end(phase)).model;
         times.steps.push(step.phases);
     }

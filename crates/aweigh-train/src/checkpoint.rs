@@ -14,6 +14,7 @@ use crate::config::EvaluatedWeights;
 use crate::data_record::DataRecord;
 use crate::evaluation::Metric;
 use crate::files::{self, beside, replace_file, sync_dir, sync_parent};
+use crate::loss_scale::LossScale;
 use crate::parameters::{Tensors, from_safetensors, to_safetensors};
 use crate::window::WindowState;
 
@@ -131,6 +132,9 @@ pub struct RunState {
     /// The moving average of the weights, if there is one.
     #[serde(default)]
     pub ema: Option<EmaState>,
+    /// The scale of the loss, in a precision that needs one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<LossScale>,
     /// Losses since the last line of the log.
     pub window: WindowState,
     /// Classes in the order of labels.
@@ -157,6 +161,7 @@ impl RunState {
             best: None,
             evaluations_since_best: 0,
             ema: None,
+            loss_scale: None,
             window: WindowState::default(),
             classes,
             evaluation_due: false,

@@ -215,6 +215,14 @@ pub(crate) fn is_host(device: &Device) -> bool {
     *device == Device::flex()
 }
 
+/// A device in a sentence.
+pub(crate) fn label(device: &Device) -> String {
+    if is_host(device) {
+        return "the CPU".to_owned();
+    }
+    open(device).unwrap_or_else(|_| format!("{device:?}"))
+}
+
 fn device_type(backend: Backend) -> Option<DeviceType> {
     match backend {
         Backend::Cpu => Some(DeviceType::Flex),

@@ -14,6 +14,7 @@ use crate::config::ConfigError;
 use crate::config::mmdet::MmdetError;
 use crate::device::DeviceError;
 use crate::evaluation::EvalError;
+use crate::precision::PrecisionError;
 use crate::run_folder::RunError;
 
 /// An error of training, evaluation, prediction or a benchmark.
@@ -26,6 +27,9 @@ pub enum TrainError {
     /// The device.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// The device does not compute in the precision of the configuration.
+    #[error(transparent)]
+    Precision(#[from] PrecisionError),
     /// The dataset.
     #[error(transparent)]
     Data(#[from] DataError),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::evaluation::Evaluation;
+use crate::loss_scale::LossScale;
 
 /// Receives the events of a run; every method does nothing unless it is written.
 #[allow(unused_variables)]
@@ -60,6 +61,8 @@ pub struct StepLog {
     pub lr: f64,
     /// `loss`, its parts, `positives` and, with clipping, `grad_norm`.
     pub means: BTreeMap<String, f64>,
+    /// The scale of the loss after the last step, in a precision that needs one.
+    pub loss_scale: Option<LossScale>,
     /// Images per second, loading included.
     pub images_per_s: f64,
     /// Share of the time spent waiting for the loader, between 0 and 1.

@@ -16,8 +16,9 @@ use burn::tensor::{Device, Tensor};
 
 use crate::batch::Batch;
 use crate::clip::clip_gradients;
-use crate::config::Experiment;
+use crate::config::{Experiment, Precision};
 use crate::distributed::{share_statistics, sum_gradients};
+use crate::loss_scale::LossScale;
 use crate::optimizer::Optimizer;
 
 /// What a step needs besides the model and the batch.
@@ -36,6 +37,9 @@ pub(crate) struct StepContext<'a> {
     bucket_values: usize,
     /// Whether norms of the network take the statistics of a batch.
     batch_statistics: bool,
+    precision: Precision,
+    /// The scale of the loss, in a precision that needs one.
+    loss_scale: Option<&'a mut LossScale>,
 }
 
 impl<'a> StepContext<'a> {
@@ -57,7 +61,14 @@ impl<'a> StepContext<'a> {
             group,
             bucket_values: experiment.distributed.bucket_values(),
             batch_statistics: batch_statistics(&experiment.detector),
+            precision: experiment.train.precision,
+            loss_scale: None,
         }
+    }
+
+    /// With the loss scale of the run.
+    pub(crate) fn with_loss_scale(self, loss_scale: Option<&'a mut LossScale>) -> Self {
+        Self { loss_scale, ..self }
     }
 }
 
@@ -69,6 +80,9 @@ pub(crate) struct Stepped {
     pub(crate) scalars: Vec<(String, Tensor<1>)>,
     /// Time spent with the sums over all processes, waiting for the others included.
     pub(crate) reducing: Duration,
+    /// Whether the weights are as before, since gradients in half precision were not finite; then
+    /// `grad_norm` is 0.
+    pub(crate) skipped: bool,
 }
 
 /// Whether norms of a network take the statistics of a batch, which is the one thing that parts of a
@@ -80,7 +94,8 @@ pub(crate) fn batch_statistics(detector: &DetectorConfig) -> bool {
 }
 
 /// Forward, losses, backward, clipping and one step of the optimiser. In one process nothing is read
-/// back from the device; several add up what losses are divided by, and their gradients.
+/// back from the device, but in half precision whether the gradients are finite; several add up what
+/// losses are divided by, and their gradients.
 ///
 /// The model is taken, not borrowed: the optimiser changes parameters in place where they have one
 /// owner. `phase_ends` is told the name of each phase when all of its work has been issued; in a
@@ -97,7 +112,7 @@ pub(crate) fn train_step(
     let size = context.micro_batch_size.unwrap_or(usize::MAX);
     let parts = host.split(size).into_iter();
     let parts: Vec<Batch> = parts
-        .map(|part| Batch::upload(part, context.device))
+        .map(|part| context.precision.apply(Batch::upload(part, context.device)))
         .collect();
     phase_ends("upload");
     let of_parts = match &parts[..] {
@@ -118,7 +133,8 @@ pub(crate) fn train_step(
         let losses = counted(assigned.losses(normalisers), counts);
         phase_ends("loss");
         add(&mut scalars, &losses);
-        let of_part = GradientsParams::from_grads(losses.total.backward(), &model);
+        let total = LossScale::of_loss(context.loss_scale.as_deref(), losses.total);
+        let of_part = GradientsParams::from_grads(total.backward(), &model);
         gradients.accumulate(&model, of_part);
         phase_ends("backward");
     }
@@ -139,6 +155,21 @@ pub(crate) fn train_step(
         reducing += started.elapsed();
         phase_ends("reduce");
     }
+    if let Some(scale) = context.loss_scale {
+        let unscaled = scale.unscale(&model, gradients, context.device);
+        phase_ends("unscale");
+        let Some(unscaled) = unscaled else {
+            let zero = Tensor::zeros([1], &context.device.clone().inner());
+            scalars.extend(context.clip_norm.map(|_| ("grad_norm".to_owned(), zero)));
+            return Stepped {
+                model,
+                scalars,
+                reducing,
+                skipped: true,
+            };
+        };
+        gradients = unscaled;
+    }
     if let Some(max_norm) = context.clip_norm {
         let (clipped, norm) = clip_gradients(&model, gradients, max_norm, context.device);
         scalars.push(("grad_norm".to_owned(), norm));
@@ -151,6 +182,7 @@ pub(crate) fn train_step(
         model,
         scalars,
         reducing,
+        skipped: false,
     }
 }
 

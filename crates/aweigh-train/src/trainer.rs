@@ -171,11 +171,15 @@ impl Trainer {
     fn step(mut self, batch: HostBatch, images: usize) -> Self {
         let lr = self.schedule.lr(self.state.iteration);
         let (experiment, group) = (&self.experiment, &*self.group);
-        let context = StepContext::new(experiment, group, &self.device, &mut self.optimizer, lr);
+        let context = StepContext::new(experiment, group, &self.device, &mut self.optimizer, lr)
+            .with_loss_scale(self.state.loss_scale.as_mut());
         let stepped = train_step(context, self.model, batch, |_| {});
         self.model = stepped.model;
         self.ema = self.ema.map(|ema| ema.follow(&self.model));
         self.window.add(stepped.scalars);
+        if stepped.skipped {
+            self.window.skip();
+        }
         self.state.iteration += 1;
         self.clock.step(images, stepped.reducing);
         self

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Window {
     sums: Vec<(String, Tensor<1>)>,
     steps: usize,
+    skipped: usize,
 }
 
 /// A window in host memory, for a checkpoint: a resumed run reports the same means.
@@ -23,6 +24,13 @@ pub struct WindowState {
     pub sums: Vec<(String, f32)>,
     /// Steps summed up.
     pub steps: usize,
+    /// How many of them were left out, whose `grad_norm` is 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: usize,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 impl Window {
@@ -36,6 +44,11 @@ impl Window {
         let sums = std::mem::take(&mut self.sums);
         let pairs = sums.into_iter().zip(scalars);
         self.sums = pairs.map(|((name, sum), (_, x))| (name, sum + x)).collect();
+    }
+
+    /// Counts the step that was added last as one that was left out.
+    pub(crate) fn skip(&mut self) {
+        self.skipped += 1;
     }
 
     /// Whether there was no step since the last line of the log.
@@ -59,6 +72,7 @@ impl Window {
         WindowState {
             sums: names.zip(values.iter().map(scalar)).collect(),
             steps: self.steps,
+            skipped: self.skipped,
         }
     }
 
@@ -71,17 +85,22 @@ impl Window {
                 .map(|(name, value)| (name.clone(), upload(*value)))
                 .collect(),
             steps: state.steps,
+            skipped: state.skipped,
         }
     }
 }
 
 impl WindowState {
-    /// Means over the steps of the window.
+    /// Means over the steps of the window; of `grad_norm` over those that were not left out.
     pub fn means(&self) -> BTreeMap<String, f64> {
-        let steps = self.steps.max(1) as f64;
-        let sums = self.sums.iter();
-        sums.map(|(name, sum)| (name.clone(), f64::from(*sum) / steps))
-            .collect()
+        let mean = |(name, sum): &(String, f32)| {
+            let steps = match name.as_str() {
+                "grad_norm" => self.steps - self.skipped,
+                _ => self.steps,
+            };
+            (name.clone(), f64::from(*sum) / steps.max(1) as f64)
+        };
+        self.sums.iter().map(mean).collect()
     }
 
     /// The sums that are infinite or not a number, with their values.
@@ -112,6 +131,27 @@ mod tests {
         let means = window.read().means();
         assert_eq!((means["a"], means["b"]), (1.5, 5.0));
         assert_eq!(Window::default().read(), WindowState::default());
+    }
+
+    #[test]
+    fn a_step_that_is_left_out_has_losses_and_no_norm() {
+        let mut window = Window::default();
+        for norm in [4.0, 0.0, 8.0] {
+            let mut scalars = scalars(3.0, 1.0);
+            scalars.push((
+                "grad_norm".into(),
+                Tensor::from_floats([norm], &Device::flex()),
+            ));
+            window.add(scalars);
+            if norm == 0.0 {
+                window.skip();
+            }
+        }
+        let state = window.read();
+        let window = Window::restore(&state, &Device::flex());
+        assert_eq!(window.read(), state);
+        let means = state.means();
+        assert_eq!((means["a"], means["grad_norm"]), (3.0, 6.0));
     }
 
     #[test]

@@ -66,8 +66,8 @@ const SINGLE: Numbers = Numbers {
 
 /// Three steps of plain SGD; losses of every step, gradients and raw predictions of the first.
 fn run(detector: Detector, device: &Device, numbers: Numbers) -> Run {
-    let image: Vec<f32> = (0..3 * 32 * 32)
-        .map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0)
+    let image: Vec<f32> = (0..3 * 32 * 32_usize)
+        .map(|i| ((i * 2_654_435_761) % 2039) as f32 / 1019.5 - 1.0)
         .collect();
     let image = Tensor::<4>::from_data(TensorData::new(image, [1, 3, 32, 32]), device);
     let image = image.cast(numbers.dtype);

@@ -12,6 +12,7 @@ mod model;
 mod optimizer;
 mod overrides;
 mod pattern;
+mod precision;
 mod schedule;
 mod sections;
 mod splits;
@@ -29,6 +30,7 @@ pub use error::ConfigError;
 pub use model::{ModelConfig, StartsFrom, WeightsConfig};
 pub use optimizer::{GroupConfig, OptimizerConfig, OptimizerKind};
 pub use pattern::NamePattern;
+pub use precision::Precision;
 pub use schedule::{ScheduleConfig, ScheduleKind, WarmupConfig, WarmupKind};
 pub use sections::{
     Backend, ConvAlgorithm, ConvConfig, DataConfig, DeviceConfig, EvalConfig, RunConfig, SynthData,

@@ -9,6 +9,7 @@ use super::ema::EmaConfig;
 use super::error::Problem;
 use super::optimizer::OptimizerConfig;
 use super::pattern::NamePattern;
+use super::precision::Precision;
 use super::schedule::ScheduleConfig;
 use crate::evaluation::Metric;
 
@@ -33,6 +34,9 @@ pub struct TrainConfig {
     /// all of a batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub micro_batch_size: Option<usize>,
+    /// The numbers that the network computes with in training: `f32`, `f16` or `bf16`. Weights, the
+    /// optimiser, losses and evaluations stay `f32`. Default: `f32`.
+    pub precision: Precision,
     /// Learning rate after warm-up, before the schedule. Default: 0.01.
     pub lr: f64,
     /// Steps between two lines of the log. Default: 50.
@@ -88,6 +92,7 @@ impl Default for TrainConfig {
             batch_size: 16,
             base_batch_size: None,
             micro_batch_size: None,
+            precision: Precision::F32,
             lr: 0.01,
             log_every: 50,
             eval_every_epochs: None,

@@ -171,7 +171,8 @@ impl Setup {
             &self.device,
             &mut self.optimizer,
             lr,
-        );
+        )
+        .with_loss_scale(self.state.loss_scale.as_mut());
         let stepped = train_step(context, self.model, batches.next_batch(&Alone)?, |_| {});
         self.model = stepped.model;
         window.add(stepped.scalars);

@@ -197,6 +197,7 @@ impl Setup {
         device: &Device,
         group: &Group,
     ) -> Result<(Self, Before), TrainError> {
+        experiment.train.precision.check(device)?;
         let before = Before::read(folder)?;
         let mut experiment = experiment;
         let mut train = TrainSet::open(&mut experiment)?;

@@ -19,6 +19,7 @@ use crate::distributed::share_state;
 use crate::ema::Ema;
 use crate::evaluate::{Scan, Scored};
 use crate::evaluation::{CocoResult, save_results};
+use crate::loss_scale::LossScale;
 use crate::parameters::named_tensors;
 use crate::progress::{CheckpointKind, EvalLog, Progress, StepLog};
 use crate::window::Window;
@@ -78,6 +79,7 @@ impl Trainer {
             epoch: self.epochs(),
             lr: self.schedule.lr(iteration.saturating_sub(1)),
             means: sums.means(),
+            loss_scale: self.state.loss_scale.clone(),
             images_per_s: timing.images_per_s,
             loading: timing.loading,
             reducing: timing.reducing,
@@ -91,6 +93,9 @@ impl Trainer {
             "images_per_s": log.images_per_s,
             "loading": log.loading,
         });
+        if let Some(scale) = &log.loss_scale {
+            line["loss_scale"] = json!(scale);
+        }
         if self.group.size() > 1 {
             line["reducing"] = log.reducing.into();
         }
@@ -280,7 +285,9 @@ impl Trainer {
         }
     }
 
-    fn check_finite(&self, parts: Vec<String>) -> Result<(), TrainError> {
+    fn check_finite(&self, mut parts: Vec<String>) -> Result<(), TrainError> {
+        let scale = self.state.loss_scale.as_ref();
+        parts.extend(scale.and_then(LossScale::problem));
         if parts.is_empty() {
             return Ok(());
         }

@@ -23,6 +23,7 @@ use crate::files::same_file;
 use crate::freeze::{Freezer, trainable_names};
 use crate::learnable;
 use crate::look;
+use crate::loss_scale::LossScale;
 use crate::model::{classes, fresh, load_pretrained, num_classes, shorten};
 use crate::optimizer::Optimizer;
 use crate::pictures;
@@ -138,6 +139,7 @@ impl Setup {
         group: &Group,
     ) -> Result<(Self, RunFolder), TrainError> {
         let mut experiment = experiment;
+        experiment.train.precision.check(device)?;
         let folder = RunFolder::vacant(experiment.run_dir())?;
         check_weights_exist(&experiment)?;
         let train = TrainSet::open(&mut experiment)?;
@@ -183,6 +185,8 @@ impl Setup {
         warn_of_frozen_random_weights(&experiment);
         warn_of_statistics_of_parts(&experiment, group.size());
         check_patterns(&experiment, &trainable_names(&model))?;
+        let precision = experiment.train.precision;
+        state.loss_scale = LossScale::of_run(precision, state.loss_scale);
         state.data = Some(data_record(&loader, validation.as_ref()));
         state.processes = group.size();
         Ok(Self {
