@@ -236,8 +236,8 @@ fn detector(experiment: &Experiment, device: &Device) -> Result<Detector, TrainE
     Ok(fresh(&config, experiment.seed, device)?)
 }
 
-/// A batch with boxes of several sizes.
-fn made_up(options: &BenchOptions) -> HostBatch {
+/// A batch of noise with boxes of several sizes.
+pub(crate) fn made_up(options: &BenchOptions) -> HostBatch {
     let truth = HostTruth {
         boxes: (0..BOXES).map(|i| made_up_box(i, options.size)).collect(),
         labels: vec![0; BOXES],

@@ -145,8 +145,20 @@ fn scaled<M: Module>(model: &M, gradients: GradientsParams, factor: f32) -> Grad
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::BTreeMap;
+
+    use aweigh_detectors::Detector;
+    use aweigh_distributed::Alone;
     use burn::nn::{Linear, LinearConfig};
+    use burn::tensor::TensorData;
+
+    use super::*;
+    use crate::bench::{BenchMode, BenchOptions, made_up};
+    use crate::config::Experiment;
+    use crate::model::fresh;
+    use crate::named_tensors;
+    use crate::optimizer::Optimizer;
+    use crate::step::{StepContext, train_step};
 
     fn after(scale: LossScale, steps: &[bool]) -> (f32, usize, usize) {
         let mut scale = scale;
@@ -235,5 +247,98 @@ mod tests {
             assert_eq!(values, None, "{bad}");
             assert_eq!((scale.scale, scale.skipped), (32_768.0, 1), "{bad}");
         }
+    }
+
+    const TINY: &str = "
+[data]
+train = { annotations = \"a\", images = \"b\" }
+[detector]
+num_classes = 2
+[detector.backbone]
+depth = 18
+base_channels = 4
+frozen_stages = -1
+[detector.neck]
+out_channels = 8
+[detector.fcos]
+feat_channels = 8
+stacked_convs = 1
+norm = { group_norm = { groups = 4 } }
+[train]
+clip_norm = 0.5
+";
+
+    /// A run of steps on made-up images, in the CPU's `f32`, where a power of two changes no digit.
+    struct Run {
+        experiment: Experiment,
+        model: Detector,
+        optimizer: Optimizer,
+    }
+
+    impl Run {
+        fn start() -> Self {
+            let experiment = Experiment::parse("tiny.toml", TINY, &[]).unwrap();
+            let device = Device::flex().autodiff();
+            Self {
+                model: fresh(&experiment.detector, 5, &device).unwrap(),
+                optimizer: Optimizer::new(&experiment.train.optimizer),
+                experiment,
+            }
+        }
+
+        fn step(mut self, scale: Option<&mut LossScale>) -> (Self, BTreeMap<String, f32>, bool) {
+            let host = made_up(&BenchOptions {
+                mode: BenchMode::Train,
+                size: [64, 64],
+                batch: 2,
+                warmup: 0,
+                repeats: 1,
+                profile: false,
+            });
+            let device = Device::flex();
+            let context = StepContext::new(&self.experiment, &device, &mut self.optimizer, 0.01)
+                .with_loss_scale(scale);
+            let stepped = train_step(context, self.model, host, |_| {});
+            self.model = stepped.model;
+            let scalars = stepped.scalars.into_iter();
+            let scalars = scalars.map(|(name, value)| (name, value.into_scalar()));
+            (self, scalars.collect(), stepped.skipped)
+        }
+
+        /// Weights, then the state of the optimiser.
+        fn state(&self) -> [BTreeMap<String, TensorData>; 2] {
+            [named_tensors(&self.model), self.optimizer.state()]
+        }
+    }
+
+    #[test]
+    fn a_scaled_step_is_the_step_and_shows_its_losses() {
+        let (plain, losses, _) = Run::start().step(None);
+        let mut scale = LossScale::default();
+        let (scaled, shown, skipped) = Run::start().step(Some(&mut scale));
+        assert!(!skipped);
+        assert!(losses["grad_norm"] > 0.5, "nothing is clipped: {losses:?}");
+        assert_eq!(shown, losses);
+        assert_eq!(scaled.state(), plain.state());
+    }
+
+    #[test]
+    fn a_step_that_is_left_out_leaves_weights_and_optimiser_as_they_are() {
+        let mut scale = LossScale::default();
+        let (run, losses, _) = Run::start().step(Some(&mut scale));
+        let before = run.state();
+        scale.scale = 2.0_f32.powi(127);
+        let (run, shown, skipped) = run.step(Some(&mut scale));
+        assert!(skipped);
+        assert!(run.state() == before);
+        assert!(shown.keys().eq(losses.keys()));
+        assert!(shown.values().all(|value| value.is_finite()), "{shown:?}");
+        assert_eq!(shown["grad_norm"], 0.0);
+        let expected = LossScale {
+            scale: 2.0_f32.powi(126),
+            good_steps: 0,
+            skipped: 1,
+        };
+        assert_eq!(scale, expected);
     }
 }

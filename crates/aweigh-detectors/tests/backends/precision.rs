@@ -9,6 +9,8 @@
 
 use std::collections::BTreeMap;
 
+use aweigh_backbone::Upsampling;
+
 use super::*;
 
 /// `f16` holds gradients of the loss down to 2^-24 without a factor; this one is the same for all.
@@ -104,12 +106,33 @@ fn retina_with_fsaf_in_half_precision() {
     check_half(&retina_with_fsaf());
 }
 
+/// What the methods above do not have: batch norm with the statistics of the batch, a modulated
+/// deformable convolution and bilinear upsampling.
+fn improved() -> DetectorConfig {
+    let mut config = fcos();
+    if let Some(fcos) = &mut config.fcos {
+        fcos.dcn_on_last_conv = true;
+        fcos.norm_on_bbox = true;
+    }
+    if let BackboneConfig::ResNet(resnet) = &mut config.backbone {
+        resnet.norm = NormConfig::BatchNorm;
+    }
+    config.neck.upsampling = Upsampling::Bilinear;
+    config
+}
+
+#[test]
+fn every_kind_of_layer_in_half_precision() {
+    check_half(&improved());
+}
+
 /// On the CPU the narrow types have Burn's operators alone. `bf16` is tested here, since not every
 /// adapter has it.
 #[test]
 fn every_method_in_either_type_on_the_cpu() {
     let cpu = aweigh_testkit::device();
-    for config in [fcos(), fovea(), reppoints(), fsaf(), retina_with_fsaf()] {
+    let methods = [fcos(), fovea(), reppoints(), fsaf(), retina_with_fsaf()];
+    for config in methods.into_iter().chain([improved()]) {
         check(&config, &cpu, DType::F16, 1.0 / 2048.0);
         check(&config, &cpu, DType::BF16, 1.0 / 256.0);
     }

@@ -13,9 +13,9 @@ use aweigh_train::trainer::{Outcome, Trainer};
 use super::support::{Place, assert_same, metrics, resume, train};
 
 /// Asks a run to stop after some iterations.
-struct StopAfter<'a> {
-    iterations: usize,
-    interrupt: &'a AtomicBool,
+pub(super) struct StopAfter<'a> {
+    pub(super) iterations: usize,
+    pub(super) interrupt: &'a AtomicBool,
 }
 
 impl Progress for StopAfter<'_> {

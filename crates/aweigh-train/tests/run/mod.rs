@@ -11,6 +11,7 @@ mod mmdet_sets;
 mod nothing_lost;
 mod optimisation;
 mod overfit;
+mod precision;
 mod support;
 mod tuning;
 mod wgpu;
