@@ -296,7 +296,7 @@ clip_norm = 0.5
                 profile: false,
             });
             let device = Device::flex();
-            let context = StepContext::new(&self.experiment, &device, &mut self.optimizer, 0.01)
+            let context = StepContext::new(&self.experiment, &Alone, &device, &mut self.optimizer, 0.01)
                 .with_loss_scale(scale);
             let stepped = train_step(context, self.model, host, |_| {});
             self.model = stepped.model;
