@@ -66,7 +66,7 @@ pub(crate) struct BenchArgs {
 /// What is timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Mode {
-    /// A training step: upload, backbone (with neck), head, assign, loss, backward, clip, optimizer
+    /// A training step: upload, backbone (with neck), head, assign, loss, backward, unscale (in f16), clip, optimizer
     Train,
     /// Inference: upload, backbone (with neck), head, postprocess
     Infer,
