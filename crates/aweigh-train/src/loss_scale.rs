@@ -296,8 +296,9 @@ clip_norm = 0.5
                 profile: false,
             });
             let device = Device::flex();
-            let context = StepContext::new(&self.experiment, &Alone, &device, &mut self.optimizer, 0.01)
-                .with_loss_scale(scale);
+            let context =
+                StepContext::new(&self.experiment, &Alone, &device, &mut self.optimizer, 0.01)
+                    .with_loss_scale(scale);
             let stepped = train_step(context, self.model, host, |_| {});
             self.model = stepped.model;
             let scalars = stepped.scalars.into_iter();

@@ -106,6 +106,29 @@ pub(crate) fn train_step(
     host: HostBatch,
     mut phase_ends: impl FnMut(&'static str),
 ) -> Stepped {
+    let mut model = model;
+    let mut computed = compute(&context, &model, host, &mut phase_ends);
+    if context.group.size() > 1 {
+        model = reduce(&context, model, &mut computed);
+        phase_ends("reduce");
+    }
+    update(context, model, computed, phase_ends)
+}
+
+/// What a process has computed of a step.
+struct Computed {
+    gradients: GradientsParams,
+    scalars: Vec<(String, Tensor<1>)>,
+    reducing: Duration,
+}
+
+/// Forward, losses and backward on the images of this process.
+fn compute(
+    context: &StepContext<'_>,
+    model: &Detector,
+    host: HostBatch,
+    phase_ends: &mut impl FnMut(&'static str),
+) -> Computed {
     let mut reducing = Duration::ZERO;
     // Else an empty image goes through the network, so that all processes do the same.
     let counts = !host.stand_in;
@@ -117,7 +140,7 @@ pub(crate) fn train_step(
     phase_ends("upload");
     let of_parts = match &parts[..] {
         [_] => None,
-        parts => Some(normalisers(context.detector, &model, parts)),
+        parts => Some(normalisers(context.detector, model, parts)),
     };
     let mut over_all = |own: Tensor<1>| {
         let (sum, time) = over_all(context.group, own, counts);
@@ -128,33 +151,56 @@ pub(crate) fn train_step(
     let mut scalars = Vec::new();
     let mut gradients = GradientsAccumulator::new();
     for part in parts {
-        let assigned = assign(&model, part, &mut phase_ends);
+        let assigned = assign(model, part, &mut *phase_ends);
         let normalisers = normalisers.get_or_insert_with(|| over_all(assigned.normalisers()));
         let losses = counted(assigned.losses(normalisers), counts);
         phase_ends("loss");
         add(&mut scalars, &losses);
         let total = LossScale::of_loss(context.loss_scale.as_deref(), losses.total);
-        let of_part = GradientsParams::from_grads(total.backward(), &model);
-        gradients.accumulate(&model, of_part);
+        let of_part = GradientsParams::from_grads(total.backward(), model);
+        gradients.accumulate(model, of_part);
         phase_ends("backward");
     }
-    let mut gradients = gradients.grads();
-    let mut model = model;
-    if context.group.size() > 1 {
-        wait_for(context.device);
-        let started = Instant::now();
-        let StepContext {
-            group,
-            bucket_values,
-            ..
-        } = context;
-        gradients = sum_gradients(group, &model, gradients, &mut scalars, bucket_values);
-        if context.batch_statistics {
-            model = share_statistics(group, model);
-        }
-        reducing += started.elapsed();
-        phase_ends("reduce");
+    Computed {
+        gradients: gradients.grads(),
+        scalars,
+        reducing,
     }
+}
+
+/// Adds up over all processes what each has computed.
+fn reduce(context: &StepContext<'_>, model: Detector, computed: &mut Computed) -> Detector {
+    wait_for(context.device);
+    let started = Instant::now();
+    let gradients = std::mem::take(&mut computed.gradients);
+    let scalars = &mut computed.scalars;
+    computed.gradients = sum_gradients(
+        context.group,
+        &model,
+        gradients,
+        scalars,
+        context.bucket_values,
+    );
+    let model = match context.batch_statistics {
+        true => share_statistics(context.group, model),
+        false => model,
+    };
+    computed.reducing += started.elapsed();
+    model
+}
+
+/// Clipping and one step of the optimiser, unless gradients in half precision are not finite.
+fn update(
+    context: StepContext<'_>,
+    model: Detector,
+    computed: Computed,
+    mut phase_ends: impl FnMut(&'static str),
+) -> Stepped {
+    let Computed {
+        mut gradients,
+        mut scalars,
+        reducing,
+    } = computed;
     if let Some(scale) = context.loss_scale {
         let unscaled = scale.unscale(&model, gradients, context.device);
         phase_ends("unscale");
