@@ -157,6 +157,30 @@ fn an_absent_device_is_an_error_before_any_work() {
 }
 
 #[test]
+fn several_processes_are_refused_where_they_cannot_work_together() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let launched = |args: &[&str]| {
+        let mut command = command(folder.path(), args);
+        command.envs([("OMPI_COMM_WORLD_RANK", "1"), ("OMPI_COMM_WORLD_SIZE", "2")]);
+        run(command.output().expect("the program starts")).failed(1)
+    };
+    contains(
+        &launched(&["eval", "--run", "nothing"]),
+        &[
+            "a launcher started 2 processes",
+            "`aweigh train` alone works in several",
+        ],
+    );
+    // With MPI, it would wait for the others.
+    if cfg!(not(feature = "mpi")) {
+        contains(
+            &launched(&["train", "--config", "nothing.toml"]),
+            &["this is process 1 of 2", "build with `--features mpi`"],
+        );
+    }
+}
+
+#[test]
 fn a_missing_dataset_is_named() {
     let folder = no_data();
     let file = "shapes/annotations/instances_train.json";

@@ -484,7 +484,10 @@ mod tests {
 
     #[test]
     fn a_batch_that_is_padded_later_is_the_one_padded_at_once() {
-        let transform = transform(ChannelOrder::Rgb);
+        let transform = TransformConfig {
+            long_edge: 9,
+            ..transform(ChannelOrder::Rgb)
+        };
         let prepared = |sizes: &[(usize, usize)]| {
             let of_size = |&(height, width): &(usize, usize)| {
                 let source = Source {

@@ -16,8 +16,8 @@ pub struct DistributedConfig {
     pub timeout_s: u64,
     /// Gradients that are summed at once, in units of 2^20 bytes. Default: 25.
     pub bucket_mb: usize,
-    /// Steps between two checks that all processes have the same weights; 0 for one at the start
-    /// only. Default: 500.
+    /// Steps between two checks that all processes have the same weights, besides those at the start
+    /// and before each checkpoint; 0 for these alone. Default: 500.
     pub check_every: usize,
 }
 

@@ -171,7 +171,40 @@ pub(crate) fn check_same_weights<M: Module>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aweigh_testkit::{ThreadGroup, processes};
+    use burn::nn::{Initializer, LinearConfig};
+    use burn::tensor::Device;
     use serde_json::json;
+
+    #[test]
+    fn a_process_with_other_weights_is_named_in_all() {
+        let check = |weights: [f32; 3]| {
+            let groups = processes(3).into_iter().zip(weights);
+            let messages: Vec<Option<String>> = std::thread::scope(|scope| {
+                let start = |(group, weight): (ThreadGroup, f32)| {
+                    scope.spawn(move || {
+                        let layer = LinearConfig::new(1, 1)
+                            .with_initializer(Initializer::Constant {
+                                value: weight.into(),
+                            })
+                            .init(&Device::flex());
+                        let checked = check_same_weights(&group, &layer, 7);
+                        checked.err().map(|error| error.to_string())
+                    })
+                };
+                let threads: Vec<_> = groups.map(start).collect();
+                let ends = threads.into_iter().map(|thread| thread.join());
+                ends.map(|end| end.expect("no panic")).collect()
+            });
+            messages
+        };
+        assert_eq!(check([0.5; 3]), [None, None, None]);
+        for message in check([0.5, 0.25, 0.5]) {
+            let message = message.expect("an error");
+            let start = "process 1 of 3 has other weights than process 0 at iteration 7";
+            assert!(message.starts_with(start), "{message}");
+        }
+    }
 
     #[test]
     fn the_first_difference_is_named() {

@@ -15,7 +15,7 @@ use crate::TrainError;
 use aweigh_detectors::Detector;
 
 use crate::checkpoint::{Best, Checkpoint, Contents};
-use crate::distributed::share_state;
+use crate::distributed::{check_same_weights, share_state};
 use crate::ema::Ema;
 use crate::evaluate::{Scan, Scored};
 use crate::evaluation::{CocoResult, save_results};
@@ -39,6 +39,7 @@ impl Trainer {
             self.log(progress)?;
         }
         if save || self.state.evaluation_due {
+            check_same_weights(&*self.group, &self.model, self.state.iteration)?;
             self.alone(|trainer| trainer.save_last(progress))?;
         }
         let signal = self.evaluate(progress, interrupt)?;
@@ -269,10 +270,13 @@ impl Trainer {
 
     /// Saves the steps since the latest checkpoint when `error` ends the run.
     pub(super) fn rescue(&mut self, error: &TrainError, progress: &mut dyn Progress) {
-        // A checkpoint that could not be written just now cannot be written now either.
+        // A checkpoint that could not be written just now cannot be written now either, and weights
+        // that differ are not to be trusted.
         let hopeless = matches!(
             error,
-            TrainError::NotFinite { .. } | TrainError::Checkpoint(_)
+            TrainError::NotFinite { .. }
+                | TrainError::OtherWeights { .. }
+                | TrainError::Checkpoint(_)
         );
         if hopeless || self.state.iteration <= self.saved || !self.writes() {
             return;
