@@ -14,6 +14,7 @@
 #                 and mixed precision, if python3 has torch and torchvision
 #   training      a small FCOS learns blood cells (--bccd, datasets/bccd by default),
 #                 or shapes where that folder is missing; its AP beside the CPU's
+#   half          training steps of FCOS in half precision (bf16 on cuda and rocm, else f16)
 #
 # Lines of JSON go to standard output and to FOLDER/results.jsonl (gpu_check by
 # default), what the steps say to FOLDER/logs. A step that fails does not end the
@@ -67,12 +68,14 @@ models=(fcos retina reppoints fsaf fovea retina_fsaf)
 on_device=(--backend "$backend" --device "$device")
 # Many shapes fill the kernels of a GPU; on a CPU every one is a minute of compilation.
 check_size=(--size 256x320 --channels 64)
-bench_size=(--size 800x1333 --batch '1,2,8' --mode 'infer,train' --warmup 2 --repeats 5)
+bench_size=(--size 800x1333 --batch '1,2,8' --warmup 2 --repeats 5)
+bench_modes=infer,train
 if [[ -n $tiny ]]; then
     methods=(fcos)
     models=(fcos)
     check_size=(--size 64 --channels 8)
-    bench_size=(--size 64 --batch 1 --mode infer --warmup 1 --repeats 2)
+    bench_size=(--size 64 --batch 1 --warmup 1 --repeats 2)
+    bench_modes=infer
 fi
 
 # What makes the network of the quick start one of few shapes.
@@ -202,7 +205,15 @@ judged() {
 benchmark() {
     local model=("$1_r50.toml")
     [[ -z $tiny ]] || model=(quickstart.toml "${small[@]}")
-    limited "$binary" bench "${on_device[@]}" "${bench_size[@]}" --config "${model[@]}"
+    limited "$binary" bench "${on_device[@]}" "${bench_size[@]}" --mode "$bench_modes" \
+        --config "${model[@]}"
+}
+
+half() {
+    local precision=f16
+    case $backend in cuda | rocm) precision=bf16 ;; esac
+    limited "$binary" bench "${on_device[@]}" "${bench_size[@]}" --mode train \
+        --config fcos_r50.toml --set "train.precision=$precision"
 }
 
 torchvision() {
@@ -292,7 +303,7 @@ if command -v nvidia-smi > /dev/null; then
     members+=",\"nvidia_smi\":$(quoted "$query")"
 fi
 # Burn has no switch for either; `aweigh check` says which bounds it took.
-members+=",\"tf32\":\"$([[ $backend == cuda ]] && echo "where autotune takes it" || echo off)\",\"amp\":\"off\""
+members+=",\"tf32\":\"$([[ $backend == cuda ]] && echo "where autotune takes it" || echo off)\",\"amp\":\"off but in the step half\""
 say "$members"
 
 step agreement 150 agreement
@@ -304,6 +315,8 @@ else
     say '"step":"torchvision","status":"not here","reason":"python3 has no torch and torchvision"'
 fi
 step training 120 training
+# On a GPU that is a CPU its kernels are minutes of compilation, and tests have compared them.
+[[ -n $tiny ]] || step half 60 half
 for model in "${models[@]:1}"; do
     step "bench_$model" 70 benchmark "$model"
 done
