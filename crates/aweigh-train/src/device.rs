@@ -244,6 +244,7 @@ fn device_type(backend: Backend) -> Option<DeviceType> {
 fn name(backend: Backend, device: &Device) -> String {
     match backend {
         Backend::Cpu => match std::thread::available_parallelism() {
+            Ok(cores) if cores.get() == 1 => "1 core".to_owned(),
             Ok(cores) => format!("{cores} cores"),
             Err(_) => "processor".to_owned(),
         },
