@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use safetensors::SafeTensors;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::support::{Run, aweigh, contains, project, run};
 
@@ -17,14 +18,14 @@ const TIMEOUT_S: u64 = 5;
 /// busy with other tests.
 const DEADLINE: Duration = Duration::from_secs(TIMEOUT_S + 30);
 
-/// Whether this machine can start processes at all.
+/// A folder with a small project, on a machine that can start processes at all.
 #[expect(clippy::print_stderr, reason = "a test that does nothing says so")]
-fn has_launcher() -> bool {
-    let version = Command::new("mpirun").arg("--version").output();
-    if version.is_err() {
+fn project_and_launcher() -> Option<TempDir> {
+    if Command::new("mpirun").arg("--version").output().is_err() {
         eprintln!("no mpirun on this machine: nothing is tested");
+        return None;
     }
-    version.is_ok()
+    Some(project())
 }
 
 /// A launcher of processes in `folder`.
@@ -109,10 +110,9 @@ fn assert_close(folder: &Path, a: &str, b: &str) {
 
 #[test]
 fn processes_train_as_one_with_all_their_images() {
-    if !has_launcher() {
+    let Some(folder) = project_and_launcher() else {
         return;
-    }
-    let folder = project();
+    };
     let folder = folder.path();
     let small = "feat_channels = 16, stacked_convs = 1, norm = { group_norm = { groups = 4 } }";
     let methods = [
@@ -162,10 +162,9 @@ fn processes_train_as_one_with_all_their_images() {
 
 #[test]
 fn a_run_repeats_and_goes_on_after_a_kill() {
-    if !has_launcher() {
+    let Some(folder) = project_and_launcher() else {
         return;
-    }
-    let folder = project();
+    };
     let folder = folder.path();
     let changes = ["train.iterations=40", "train.checkpoint_every_iterations=1"];
     let whole = training("whole", &changes);
@@ -208,10 +207,9 @@ fn a_run_repeats_and_goes_on_after_a_kill() {
 
 #[test]
 fn a_process_that_hangs_is_named_and_all_end() {
-    if !has_launcher() {
+    let Some(folder) = project_and_launcher() else {
         return;
-    }
-    let folder = project();
+    };
     let folder = folder.path();
     let timeout = format!("distributed.timeout_s={TIMEOUT_S}");
     let changes = [
@@ -238,10 +236,9 @@ fn a_process_that_hangs_is_named_and_all_end() {
 
 #[test]
 fn processes_of_different_trainings_end_with_the_difference() {
-    if !has_launcher() {
+    let Some(folder) = project_and_launcher() else {
         return;
-    }
-    let folder = project();
+    };
     let folder = folder.path();
     let program = env!("CARGO_BIN_EXE_aweigh");
     let check = |other: &str, parts: &[&str]| {
@@ -279,10 +276,9 @@ fn processes_of_different_trainings_end_with_the_difference() {
 
 #[test]
 fn what_one_process_does_is_refused_in_several() {
-    if !has_launcher() {
+    let Some(folder) = project_and_launcher() else {
         return;
-    }
-    let folder = project();
+    };
     let folder = folder.path();
     let refused = launch(folder, 2, &["train", "--config", "tiny.toml", "--dry-run"]);
     contains(

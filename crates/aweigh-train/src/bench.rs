@@ -9,7 +9,6 @@ use std::time::Instant;
 use aweigh_conv::profile;
 use aweigh_data::HostBatch;
 use aweigh_detectors::Detector;
-use aweigh_distributed::Alone;
 use aweigh_geometry::HostTruth;
 use burn::module::Module;
 use burn::tensor::Device;
@@ -187,14 +186,8 @@ fn train(
         }
         let host = made_up(options);
         let mut step = Stopwatch::start(device);
-        let context = StepContext::new(
-            experiment,
-            &Alone,
-            device,
-            &mut optimizer,
-            experiment.train.lr,
-        )
-        .with_loss_scale(loss_scale.as_mut());
+        let context = StepContext::alone(experiment, device, &mut optimizer, experiment.train.lr)
+            .with_loss_scale(loss_scale.as_mut());
         model = train_step(context, model, host, |phase| step.end(phase)).model;
         times.steps.push(step.phases);
     }

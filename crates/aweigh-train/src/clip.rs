@@ -2,12 +2,13 @@
 //!
 //! Burn clips each parameter's gradient by a norm of its own.
 
-use burn::module::{Module, ModuleVisitor, Param, ParamId};
+use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 
 use crate::device::is_host;
+use crate::gradients;
 
 /// Elements that one task reads. Fixed, so that sums do not depend on the number of threads.
 const CHUNK: usize = 64 * 1024;
@@ -43,20 +44,10 @@ fn on_device<M: Module>(
     max_norm: f64,
     device: &Device,
 ) -> (GradientsParams, Tensor<1>) {
-    let zero = Tensor::zeros([1], device);
-    let mut squares = SumOfSquares {
-        gradients: &gradients,
-        sum: zero,
-    };
-    model.visit(&mut squares);
-    let norm = squares.sum.sqrt();
+    let norm = gradients::sum(model, &gradients, device, |x| x.square()).sqrt();
     let factor = ((norm.clone() + EPSILON).recip() * max_norm).clamp_max(1.0);
-    let mut scale = Rewrite {
-        gradients,
-        change: |data: &mut Tensor<1>| *data = data.clone() * factor.clone(),
-    };
-    model.visit(&mut scale);
-    (scale.gradients, norm)
+    let scale = |data: &mut Tensor<1>| *data = data.clone() * factor.clone();
+    (gradients::rewrite(model, gradients, scale), norm)
 }
 
 /// In host memory the norm is known at once: one pass over the gradients, and a second one only
@@ -68,14 +59,9 @@ fn on_host<M: Module>(
     device: &Device,
 ) -> (GradientsParams, Tensor<1>) {
     let mut sum = 0.0_f64;
-    let mut squares = Rewrite {
-        gradients,
-        change: |tensor: &mut Tensor<1>| {
-            change_data(tensor, |values| sum += sum_of_squares(values));
-        },
-    };
-    model.visit(&mut squares);
-    let gradients = squares.gradients;
+    let gradients = gradients::rewrite(model, gradients, |tensor| {
+        change_data(tensor, |values| sum += sum_of_squares(values));
+    });
     let norm = sum.sqrt();
     let result = Tensor::from_floats([norm as f32], device);
     let factor = (max_norm / (norm + EPSILON)) as f32;
@@ -83,18 +69,14 @@ fn on_host<M: Module>(
     if factor >= 1.0 {
         return (gradients, result);
     }
-    let mut scale = Rewrite {
-        gradients,
-        change: |tensor: &mut Tensor<1>| {
-            change_data(tensor, |values| {
-                values.par_chunks_mut(CHUNK).for_each(|chunk| {
-                    chunk.iter_mut().for_each(|value| *value *= factor);
-                });
+    let scaled = gradients::rewrite(model, gradients, |tensor| {
+        change_data(tensor, |values| {
+            values.par_chunks_mut(CHUNK).for_each(|chunk| {
+                chunk.iter_mut().for_each(|value| *value *= factor);
             });
-        },
-    };
-    model.visit(&mut scale);
-    (scale.gradients, result)
+        });
+    });
+    (scaled, result)
 }
 
 fn change_data(tensor: &mut Tensor<1>, change: impl FnOnce(&mut [f32])) {
@@ -116,38 +98,6 @@ fn sum_of_squares(values: &[f32]) -> f64 {
     };
     let sums: Vec<f64> = values.par_chunks(CHUNK).map(square).collect();
     sums.into_iter().sum()
-}
-
-/// Adds up the squares of all gradients on their device.
-struct SumOfSquares<'a> {
-    gradients: &'a GradientsParams,
-    sum: Tensor<1>,
-}
-
-impl ModuleVisitor for SumOfSquares<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(gradient) = self.gradients.get::<D>(param.id) {
-            self.sum = self.sum.clone() + gradient.square().sum();
-        }
-    }
-}
-
-/// Takes each gradient, flattened to `[N]`, changes it and puts it back.
-struct Rewrite<F: FnMut(&mut Tensor<1>)> {
-    gradients: GradientsParams,
-    change: F,
-}
-
-impl<F: FnMut(&mut Tensor<1>)> ModuleVisitor for Rewrite<F> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let id: ParamId = param.id;
-        if let Some(gradient) = self.gradients.remove::<D>(id) {
-            let shape = gradient.shape();
-            let mut flat = gradient.reshape([-1]);
-            (self.change)(&mut flat);
-            self.gradients.register::<D>(id, flat.reshape(shape));
-        }
-    }
 }
 
 #[cfg(test)]

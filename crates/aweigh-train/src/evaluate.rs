@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use aweigh_data::annotations::AnnotationFile;
 use aweigh_data::{CocoDataset, DataError, HostBatch, Loader, LoaderConfig, Purpose};
 use aweigh_detectors::Detector;
-use aweigh_distributed::{ProcessGroup, exchange};
+use aweigh_distributed::{Alone, ProcessGroup, exchange};
 use aweigh_geometry::Detection;
 use burn::tensor::Device;
 
@@ -145,12 +145,12 @@ impl Validation {
         device: &Device,
         progress: &mut dyn Progress,
     ) -> Result<Scored, TrainError> {
-        progress.on_eval_start(self.images());
-        let mut scoring = Scoring::start(self, detector, device, progress);
-        for batch in self.loader.epoch(0, 0) {
-            scoring.add(batch?);
-        }
-        scoring.finish()
+        let scan = Scan {
+            progress,
+            interrupt: &AtomicBool::new(false),
+        };
+        let results = self.detect_among(&Alone, detector, device, scan)?;
+        self.score(results.expect("nobody interrupts"))
     }
 
     /// Runs `detector`, which is without autodiff, on the first images, at least `count` of them if

@@ -43,6 +43,7 @@ mod data_record;
 mod distributed;
 mod ema;
 mod freeze;
+mod gradients;
 mod look;
 mod loss_scale;
 mod made_up;

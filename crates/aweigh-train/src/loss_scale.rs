@@ -4,12 +4,13 @@
 //! gradients are finite and shrinks when one is not, and that step is left out. Whether they are is
 //! the one number of a step that the host waits for, and only in `f16`.
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Precision;
+use crate::gradients;
 
 /// The scale at the start.
 const START: f32 = 65_536.0;
@@ -71,10 +72,13 @@ impl LossScale {
         gradients: GradientsParams,
         device: &Device,
     ) -> Option<GradientsParams> {
-        let finite = all_finite(model, &gradients, device);
+        // A sum is finite if what it is of is finite, since magnitudes do not cancel.
+        let magnitude = gradients::sum(model, &gradients, device, |x| x.abs());
+        let finite = magnitude.into_scalar::<f32>().is_finite();
         let factor = self.scale.recip();
         self.update(finite);
-        finite.then(|| scaled(model, gradients, factor))
+        let unscale = |data: &mut Tensor<1>| *data = data.clone() * factor;
+        finite.then(|| gradients::rewrite(model, gradients, unscale))
     }
 
     /// The scale of the next step.
@@ -104,51 +108,11 @@ impl LossScale {
     }
 }
 
-/// A sum is finite if what it is of is finite, since magnitudes do not cancel.
-fn all_finite<M: Module>(model: &M, gradients: &GradientsParams, device: &Device) -> bool {
-    struct Magnitudes<'a> {
-        gradients: &'a GradientsParams,
-        sum: Tensor<1>,
-    }
-    impl ModuleVisitor for Magnitudes<'_> {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if let Some(gradient) = self.gradients.get::<D>(param.id) {
-                self.sum = self.sum.clone() + gradient.abs().sum();
-            }
-        }
-    }
-    let mut magnitudes = Magnitudes {
-        gradients,
-        sum: Tensor::zeros([1], &device.clone().inner()),
-    };
-    model.visit(&mut magnitudes);
-    magnitudes.sum.into_scalar::<f32>().is_finite()
-}
-
-fn scaled<M: Module>(model: &M, gradients: GradientsParams, factor: f32) -> GradientsParams {
-    struct Scale {
-        gradients: GradientsParams,
-        factor: f32,
-    }
-    impl ModuleVisitor for Scale {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if let Some(gradient) = self.gradients.remove::<D>(param.id) {
-                let gradient = gradient * self.factor;
-                self.gradients.register::<D>(param.id, gradient);
-            }
-        }
-    }
-    let mut scale = Scale { gradients, factor };
-    model.visit(&mut scale);
-    scale.gradients
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use aweigh_detectors::Detector;
-    use aweigh_distributed::Alone;
     use burn::nn::{Linear, LinearConfig};
     use burn::tensor::TensorData;
 
@@ -296,9 +260,8 @@ clip_norm = 0.5
                 profile: false,
             });
             let device = Device::flex();
-            let context =
-                StepContext::new(&self.experiment, &Alone, &device, &mut self.optimizer, 0.01)
-                    .with_loss_scale(scale);
+            let context = StepContext::alone(&self.experiment, &device, &mut self.optimizer, 0.01)
+                .with_loss_scale(scale);
             let stepped = train_step(context, self.model, host, |_| {});
             self.model = stepped.model;
             let scalars = stepped.scalars.into_iter();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use aweigh_backbone::NormConfig;
 use aweigh_data::HostBatch;
 use aweigh_detectors::{Assigned, Detector, DetectorConfig, Losses};
-use aweigh_distributed::{ProcessGroup, sum_in_order};
+use aweigh_distributed::{Alone, ProcessGroup, sum_in_order};
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Tensor};
@@ -64,6 +64,16 @@ impl<'a> StepContext<'a> {
             precision: experiment.train.precision,
             loss_scale: None,
         }
+    }
+
+    /// A step of an experiment in one process.
+    pub(crate) fn alone(
+        experiment: &'a Experiment,
+        device: &'a Device,
+        optimizer: &'a mut Optimizer,
+        lr: f64,
+    ) -> Self {
+        Self::new(experiment, &Alone, device, optimizer, lr)
     }
 
     /// With the loss scale of the run.

@@ -7,6 +7,7 @@ mod resume;
 mod saving;
 mod setup;
 
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aweigh_data::HostBatch;
@@ -18,7 +19,7 @@ use crate::TrainError;
 use crate::batches::{Advance, Batches};
 use crate::checkpoint::{Best, Checkpoint, RunState};
 use crate::config::{Experiment, Span};
-use crate::distributed::{check_same_weights, together};
+use crate::distributed::{check_same_weights, in_first};
 use crate::ema::Ema;
 use crate::evaluate::Validation;
 use crate::freeze::Freezer;
@@ -207,21 +208,13 @@ impl Trainer {
         &mut self,
         write: impl FnOnce(&mut Self) -> Result<T, TrainError>,
     ) -> Result<Option<T>, TrainError> {
-        let written = if self.writes() {
-            write(self).map(Some)
-        } else {
-            Ok(None)
-        };
-        together(&*self.group, written)
+        let group = Rc::clone(&self.group);
+        in_first(&*group, || write(self))
     }
 
     /// Whether any process was asked to stop.
     fn asked_to_stop(&self, interrupt: &AtomicBool) -> bool {
-        let own = interrupt.load(Ordering::Relaxed);
-        if self.group.size() == 1 {
-            return own;
-        }
-        any(&*self.group, own)
+        any(&*self.group, interrupt.load(Ordering::Relaxed))
     }
 
     /// Whether there is nothing left to train: everything that the configuration asks for is done, or

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use aweigh_data::HostBatch;
 use aweigh_detectors::{Detector, Losses, Predictions};
-use aweigh_distributed::Alone;
 use aweigh_geometry::HostTruth;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
@@ -106,13 +105,7 @@ fn trained(
 ) -> Detector {
     let mut optimizer = Optimizer::new(&experiment.train.optimizer);
     for _ in 0..STEPS {
-        let context = StepContext::new(
-            experiment,
-            &Alone,
-            device,
-            &mut optimizer,
-            experiment.train.lr,
-        );
+        let context = StepContext::alone(experiment, device, &mut optimizer, experiment.train.lr);
         model = train_step(context, model, batch(size), |_| {}).model;
     }
     model

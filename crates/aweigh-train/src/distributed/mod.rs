@@ -23,10 +23,20 @@ pub(crate) fn together<T>(
     group: &dyn ProcessGroup,
     own: Result<T, TrainError>,
 ) -> Result<T, TrainError> {
-    if group.size() == 1 {
-        return own;
-    }
     aweigh_distributed::together(group, own).map_err(own_or_other)
+}
+
+/// What `work` gives in the first process, which alone does it.
+///
+/// # Errors
+///
+/// When it fails there: on all processes.
+pub(crate) fn in_first<T, E: Into<TrainError>>(
+    group: &dyn ProcessGroup,
+    work: impl FnOnce() -> Result<T, E>,
+) -> Result<Option<T>, TrainError> {
+    let done = group.is_first().then(work).transpose();
+    together(group, done.map_err(Into::into))
 }
 
 /// What this process loads of an epoch.

@@ -165,14 +165,8 @@ impl Setup {
         let train = &self.experiment.train;
         let length = length(&self.experiment, self.loader.batches_per_epoch());
         let lr = Schedule::new(&train.schedule, train.scaled_lr(1), length).lr(iteration);
-        let context = StepContext::new(
-            &self.experiment,
-            &Alone,
-            &self.device,
-            &mut self.optimizer,
-            lr,
-        )
-        .with_loss_scale(self.state.loss_scale.as_mut());
+        let context = StepContext::alone(&self.experiment, &self.device, &mut self.optimizer, lr)
+            .with_loss_scale(self.state.loss_scale.as_mut());
         let stepped = train_step(context, self.model, batches.next_batch(&Alone)?, |_| {});
         self.model = stepped.model;
         window.add(stepped.scalars);

@@ -14,7 +14,7 @@ use crate::TrainError;
 use crate::checkpoint::{Checkpoint, RunState};
 use crate::config::Experiment;
 use crate::data_record::class_changes;
-use crate::distributed::together;
+use crate::distributed::{in_first, together};
 use crate::model::{classes, load, match_classes};
 use crate::optimizer::Optimizer;
 use crate::run_folder::{MetricsLine, RunFolder};
@@ -61,8 +61,7 @@ impl Trainer {
         device: &Device,
         group: Group,
     ) -> Result<Self, TrainError> {
-        let lock = group.is_first().then(|| folder.lock()).transpose();
-        let lock = together(&*group, lock.map_err(TrainError::from))?;
+        let lock = in_first(&*group, || folder.lock())?;
         make_data(&experiment, &*group)?;
         let opened = Setup::continued(experiment, &folder, device, &group);
         let (setup, before) = together(&*group, opened)?;

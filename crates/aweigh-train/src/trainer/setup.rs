@@ -16,7 +16,7 @@ use crate::batches::{Batches, Position};
 use crate::checkpoint::RunState;
 use crate::config::{Experiment, Span, StartsFrom};
 use crate::data_record::{AnnotationsRecord, DataRecord};
-use crate::distributed::{check_same_run, check_same_weights, share_of, together};
+use crate::distributed::{check_same_run, check_same_weights, in_first, share_of, together};
 use crate::ema::Ema;
 use crate::evaluate::Validation;
 use crate::files::same_file;
@@ -62,11 +62,7 @@ impl Trainer {
         let (setup, folder) = Setup::fresh(experiment, device, group)?;
         setup.check_others()?;
         let group = Rc::clone(&setup.group);
-        let lock = group
-            .is_first()
-            .then(|| folder.create(&setup.experiment))
-            .transpose();
-        let lock = together(&*group, lock.map_err(TrainError::from))?;
+        let lock = in_first(&*group, || folder.create(&setup.experiment))?;
         Ok(setup.into_trainer(folder, lock))
     }
 }
@@ -254,11 +250,7 @@ pub(super) fn make_data(
     experiment: &Experiment,
     group: &dyn ProcessGroup,
 ) -> Result<(), TrainError> {
-    let made = match group.is_first() {
-        true => make_synthetic(experiment),
-        false => Ok(()),
-    };
-    together(group, made)
+    in_first(group, || make_synthetic(experiment)).map(|_| ())
 }
 
 /// Settles the number of classes and gives the batches of the training set for so many processes.
